@@ -1,0 +1,217 @@
+/*
+ * queue.h - the durable queue: the only header of queue/ that others include
+ * (with envelope.h, wheel.h, retry.h, which stand on their own).
+ *
+ * What it promises: once a commit has succeeded, the message survives any
+ * crash, for all its destinations, until each recipient has a final fate.
+ * Callers never see files. It has no threads and no sockets; the time, the
+ * seed and the disk (struct qio) are parameters.
+ *
+ * Thread rule. All functions run on the owner's loop thread, but queue_run,
+ * which does the blocking work: the loop prepares an operation (queue_op_*),
+ * hands a batch of them to any worker thread (queue_run: one sync for many),
+ * and back on the loop finishes each (queue_finish). Between prepare and
+ * finish the item or message belongs to the operation; nobody else touches
+ * it. queue_run of different batches may run at the same time on different
+ * threads.
+ *
+ * An item (one message for one destination) is at each moment
+ *
+ *     PARKED   in the timer wheel, body and envelope on disk only
+ *     HELD     like PARKED, but never due, until released
+ *     ACTIVE   taken by the caller (queue_take_due, or fresh from commit)
+ *     BUSY     inside an operation
+ *
+ *     commit -> ACTIVE -> (load -> ACTIVE) -> settle -> PARKED or gone
+ *     PARKED --due--> ACTIVE;  PARKED <-> HELD
+ */
+#ifndef QUEUE_QUEUE_H
+#define QUEUE_QUEUE_H
+
+#include <sys/types.h>
+
+#include "base/list.h"
+#include "queue/envelope.h"
+#include "queue/retry.h"
+#include "queue/wheel.h"
+
+struct qio;
+struct queue;
+struct queue_msg;
+struct queue_body;
+
+#define QUEUE_ID_MAX 40 /* text of a message or queue id with NUL */
+
+struct queue_options {
+	const char *directory;     /* the spool: queue/ tmp/ corrupt/ state/ are made below it, 0700 */
+	const struct qio *qio;     /* NULL: the real disk */
+	uint64_t seed;             /* ids, hash seeds; from the kernel's generator in the daemon */
+	bool always_split;         /* one queue file per recipient */
+	uint64_t space_min_bytes;  /* 0: 5 % of the filesystem, at most 1 GiB */
+	unsigned space_min_percent; /* used when space_min_bytes is 0; 0 means 5 */
+	uint64_t memory_max_bytes; /* bodies kept in memory after commit; 0: 64 MiB */
+	const struct retry_policy *retry; /* for clamping due times at start; borrowed, may be NULL */
+};
+
+enum queue_item_state {
+	QUEUE_ITEM_NONE = 0,
+	QUEUE_ITEM_PARKED,
+	QUEUE_ITEM_HELD,
+	QUEUE_ITEM_ACTIVE,
+	QUEUE_ITEM_BUSY,
+};
+
+struct queue_domain { /* interned: one per destination in use */
+	const char *name;
+	size_t items;
+};
+
+/* Read-only for callers, but owner and link. Small and fixed: at most 200 bytes all told. */
+struct queue_item {
+	struct wheel_timer timer;
+	struct list_node link; /* the caller's while ACTIVE (its ready lists) */
+	struct queue_domain *domain;
+	struct queue_mail *mail; /* NULL while only on disk */
+	void *owner;             /* the caller's while ACTIVE */
+	int64_t due_ms;          /* wall clock, as in the name */
+	int64_t arrival_ms;      /* from the id; wall clock */
+	uint64_t id[2];
+	uint16_t part;     /* queue id = message id "-" part */
+	uint16_t attempts; /* as in the name */
+	uint8_t state;     /* enum queue_item_state */
+	uint8_t subdir;
+	bool flushed; /* due now by a flush: a failure goes back to due_ms without consuming an interval */
+	bool want_hold; /* asked to be held while it was active or busy; done at the next settle */
+};
+
+/* Envelope and body of an item, in memory or readable. Freed with the item's unload. */
+struct queue_mail {
+	struct envelope *envelope; /* recipients of this item only, with their states */
+	struct queue_body *body;   /* ref-counted; shared by the items of one message */
+};
+
+int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now, struct errbuf *eb) MUST_USE; /* makes the folders, tightens modes, takes the lock (ERR_BUSY if another daemon has it), empties tmp/ */
+void queue_close(struct queue **q); /* no operation may be outstanding; syncs folders */
+
+/* Start-up scan, a sub-directory per call: > 0 more to do, 0 done, < 0 error. Items of this start are skipped. Files that can't be parsed go to corrupt/. */
+int queue_scan_step(struct queue *q, struct now now);
+bool queue_scan_is_done(const struct queue *q);
+
+/* --- accepting a message ------------------------------------------------ */
+
+/* 0 if a message of about size bytes may be taken now, else -ENOSPC (answer 452). */
+int queue_admit(struct queue *q, uint64_t size, struct now now) MUST_USE;
+
+/* A new message with a fresh id; fill in queue_msg_envelope (sender, user, recipients of all domains, flags). */
+struct queue_msg *queue_begin(struct queue *q, struct now now);
+struct envelope *queue_msg_envelope(struct queue_msg *m);
+const char *queue_msg_id(const struct queue_msg *m);
+/* Body bytes, final form (CRLF, un-stuffed). Beyond 256 KiB they go to a file in tmp/. An error (-ENOSPC, -EIO) sticks: answer it at the end with 452/451. */
+int queue_append(struct queue_msg *m, const void *p, size_t n) MUST_USE;
+uint64_t queue_msg_bytes(const struct queue_msg *m);
+void queue_abort(struct queue_msg **m); /* nothing stays behind */
+
+/*
+ * Destination of an address, for grouping: the caller fills envelope_rcpt and
+ * gives for each recipient (same index) its destination domain, A-label, lower case.
+ */
+struct queue_op;
+struct queue_op *queue_op_commit(struct queue_msg **m, const char *const *domains, struct now now); /* takes m */
+
+/* --- operations ----------------------------------------------------------- */
+
+struct queue_outcome { /* for one recipient of the item, by index in its envelope */
+	size_t rcpt;
+	enum fate fate; /* FATE_PENDING: deferred to due_ms */
+	uint16_t attempts;
+	int64_t due_ms;
+	int64_t last_ms;
+	struct envelope_status status; /* strings are copied */
+};
+
+struct queue_op *queue_op_load(struct queue_item *item); /* ACTIVE, mail NULL */
+/* Records outcomes (and, for those not named, nothing). All final: the file goes away; else the tail is written, synced, the file renamed and the item parked. n may be 0: park again as it is. */
+struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes, size_t n, struct now now);
+struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now now); /* PARKED -> HELD or back (released: due at once) */
+
+/* On a worker: does all of them with as few syncs as possible; sets each one's result. Safe beside other queue_run calls. */
+void queue_run(struct queue *q, struct queue_op *const *ops, size_t n);
+
+enum queue_op_kind {
+	QUEUE_OP_NONE = 0,
+	QUEUE_OP_COMMIT,
+	QUEUE_OP_LOAD,
+	QUEUE_OP_SETTLE,
+	QUEUE_OP_HOLD,
+	QUEUE_OP_SYNC, /* folders with renames and unlinks not yet synced */
+};
+
+struct queue_done {
+	enum queue_op_kind kind;
+	int result; /* 0 or what went wrong. COMMIT: nothing of the message is left. LOAD: ERR_CORRUPT: moved to corrupt/, the item is gone. SETTLE: see queue_finish */
+	void *arg;  /* queue_op_set_arg */
+	struct queue_item *item; /* LOAD, SETTLE, HOLD: the item, or NULL if it is gone */
+	struct list_node items;  /* COMMIT: new ACTIVE items (struct queue_item.link) */
+	char id[QUEUE_ID_MAX];   /* of the message (COMMIT) or the queue file */
+};
+
+void queue_op_set_arg(struct queue_op *op, void *arg);
+void *queue_op_arg(const struct queue_op *op);
+enum queue_op_kind queue_op_kind_of(const struct queue_op *op);
+
+/*
+ * Back on the loop: applies the result to the index, frees op, fills *done.
+ * A SETTLE that failed on disk (result < 0) parks the item with its outcomes kept in
+ * memory only when some recipient is still pending; when all were final the item is
+ * kept ACTIVE as done->item with result set, and the caller tries the settle again later.
+ */
+void queue_finish(struct queue *q, struct queue_op **op, struct now now, struct queue_done *done);
+
+/* A SYNC operation if folders changed at least min_age_ms ago and none is running, else NULL. Call about once a second. */
+struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_ms);
+
+/* --- scheduling ----------------------------------------------------------- */
+
+/* The next item whose time has come: now ACTIVE and the caller's; NULL if none. */
+struct queue_item *queue_take_due(struct queue *q, struct now now);
+int64_t queue_next_due_at(const struct queue *q); /* wall ms; INT64_MAX if none */
+/* Back to PARKED in memory only (nothing changed on disk), due at item->due_ms or at due_ms if that is not 0; drops its mail. */
+void queue_park(struct queue *q, struct queue_item *item, int64_t due_ms);
+void queue_unload(struct queue *q, struct queue_item *item); /* drops mail of an ACTIVE item; load again before use */
+
+/* Makes parked items due now, in memory: all, those of a domain, or those of a message or queue id. Applies to items a running scan finds later too. Returns how many were there. Held items stay. */
+size_t queue_flush(struct queue *q, struct now now);
+size_t queue_flush_domain(struct queue *q, struct slice domain, struct now now);
+size_t queue_flush_id(struct queue *q, struct slice id, struct now now);
+
+/* --- looking ------------------------------------------------------------- */
+
+/* Walks all items in unspecified order; cursor starts at 0. */
+struct queue_item *queue_next_item(const struct queue *q, size_t *cursor);
+/* Items of a message id, or the one of a queue id; up to max; returns how many exist. */
+size_t queue_find(const struct queue *q, struct slice id, struct queue_item **items, size_t max);
+char *queue_item_id(const struct queue_item *item, char buf[QUEUE_ID_MAX]);         /* queue id */
+char *queue_item_message_id(const struct queue_item *item, char buf[QUEUE_ID_MAX]); /* message id */
+
+struct queue_stats {
+	size_t items, parked, held, active, busy;
+	uint64_t corrupt;       /* files moved to corrupt/ since start */
+	uint64_t memory_bytes;  /* bodies in memory */
+	uint64_t commits, settles, loads; /* done since start */
+	uint64_t syncs;         /* fdatasync and directory syncs since start */
+	bool scan_done;
+};
+
+void queue_stats(const struct queue *q, struct queue_stats *s);
+
+/* --- bodies ---------------------------------------------------------------- */
+
+/* Up to n bytes at offset; 0 at the end; negative on error (ERR_CORRUPT if the file is short). Blocking only if the body is on disk. May run on any thread. */
+ssize_t queue_body_read(struct queue_body *b, uint64_t offset, void *p, size_t n) MUST_USE;
+uint64_t queue_body_size(const struct queue_body *b);
+/* The whole body when it is in memory, else the empty slice. */
+struct slice queue_body_memory(const struct queue_body *b);
+struct queue_body *queue_body_ref(struct queue_body *b);
+void queue_body_unref(struct queue_body **b); /* from any thread */
+
+#endif
