@@ -17,8 +17,8 @@ struct arena {
 };
 
 void arena_init(struct arena *a);
-void arena_fini(struct arena *a); /* frees all; the arena may be used again */
-void *arena_alloc(struct arena *a, size_t n);  /* aligned to 16, uninitialised */
+void arena_fini(struct arena *a);             /* frees all; the arena may be used again */
+void *arena_alloc(struct arena *a, size_t n); /* aligned to 16, uninitialised */
 void *arena_zalloc(struct arena *a, size_t n);
 char *arena_strdup(struct arena *a, const char *s);
 char *arena_strndup(struct arena *a, const char *s, size_t n);

@@ -31,16 +31,22 @@ int buf_add_slice(struct buf *b, struct slice s) MUST_USE;
 int buf_add_str(struct buf *b, const char *s) MUST_USE;
 int buf_add_char(struct buf *b, char c) MUST_USE;
 int buf_printf(struct buf *b, const char *fmt, ...) MUST_USE PRINTF_LIKE(2, 3);
-int buf_vprintf(struct buf *b, const char *fmt, va_list ap) MUST_USE __attribute__((format(printf, 2, 0)));
+int buf_vprintf(struct buf *b, const char *fmt, va_list ap) MUST_USE
+    __attribute__((format(printf, 2, 0)));
 
-/* Room for up to n more bytes at the tail (fewer if the limit is near; *room says how many, 0 at the limit). Follow with buf_commit. */
+/*
+ * Room for up to n more bytes at the tail (fewer if the limit is near; *room says how many, 0
+ * at the limit). Follow with buf_commit.
+ */
 char *buf_reserve(struct buf *b, size_t n, size_t *room);
 void buf_commit(struct buf *b, size_t n);
 
-void buf_consume(struct buf *b, size_t n); /* n <= buf_len; an empty buffer resets to its start */
+void buf_consume(struct buf *b, size_t n);  /* n <= buf_len; an empty buffer resets to its start */
 void buf_truncate(struct buf *b, size_t n); /* keep the first n bytes */
 void buf_clear(struct buf *b);
-const char *buf_cstr(struct buf *b); /* the content with a NUL after it (not counted); the NUL needs no room below max */
-char *buf_take(struct buf *b);       /* the content as a heap string with a NUL; the buffer is then empty */
+/* the content with a NUL after it (not counted); the NUL needs no room below max */
+const char *buf_cstr(struct buf *b);
+/* the content as a heap string with a NUL; the buffer is then empty */
+char *buf_take(struct buf *b);
 
 #endif

@@ -16,6 +16,7 @@ struct now clock_now(void);
 
 /* Each writes at most CLOCK_TEXT_MAX bytes with NUL and returns buf. */
 char *clock_rfc3339(int64_t wall_ms, char buf[CLOCK_TEXT_MAX]); /* 2026-11-20T18:48:00.123Z */
-char *clock_rfc5322(int64_t wall_ms, char buf[CLOCK_TEXT_MAX]); /* Fri, 20 Nov 2026 18:48:00 +0000 (always UTC) */
+/* Fri, 20 Nov 2026 18:48:00 +0000 (always UTC) */
+char *clock_rfc5322(int64_t wall_ms, char buf[CLOCK_TEXT_MAX]);
 
 #endif

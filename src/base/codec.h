@@ -9,13 +9,19 @@
 
 #include "base/buf.h"
 
-int codec_base64_encode(struct buf *out, struct slice in) MUST_USE; /* one line, padded (RFC 4648 4) */
-int codec_base64_decode(struct buf *out, struct slice in) MUST_USE; /* no blanks, padding required */
-int codec_hex_encode(struct buf *out, struct slice in) MUST_USE;    /* lower case */
-int codec_xtext_encode(struct buf *out, struct slice in) MUST_USE;  /* RFC 3461 4 */
-int codec_xtext_decode(struct buf *out, struct slice in) MUST_USE;  /* ERR_SYNTAX on anything that is not xtext */
+/* one line, padded (RFC 4648 4) */
+int codec_base64_encode(struct buf *out, struct slice in) MUST_USE;
+/* no blanks, padding required */
+int codec_base64_decode(struct buf *out, struct slice in) MUST_USE;
+int codec_hex_encode(struct buf *out, struct slice in) MUST_USE;   /* lower case */
+int codec_xtext_encode(struct buf *out, struct slice in) MUST_USE; /* RFC 3461 4 */
+/* ERR_SYNTAX on anything that is not xtext */
+int codec_xtext_decode(struct buf *out, struct slice in) MUST_USE;
 
-/* CRC32C (Castagnoli); start with 0 and feed the result back in. Uses the CPU's instruction where there is one. */
+/*
+ * CRC32C (Castagnoli); start with 0 and feed the result back in. Uses the CPU's instruction
+ * where there is one.
+ */
 uint32_t codec_crc32c(uint32_t crc, const void *p, size_t n);
 
 void codec_put_u16(unsigned char *p, uint16_t v); /* little-endian, as everything we store */

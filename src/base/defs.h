@@ -11,16 +11,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MUST_USE __attribute__((warn_unused_result))
-#define NORETURN __attribute__((noreturn))
+#define MUST_USE                     __attribute__((warn_unused_result))
+#define NORETURN                     __attribute__((noreturn))
 #define PRINTF_LIKE(fmt_at, args_at) __attribute__((format(printf, fmt_at, args_at)))
-#define UNUSED __attribute__((unused))
+#define UNUSED                       __attribute__((unused))
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)    ((a) < (b) ? (a) : (b))
+#define MAX(a, b)    ((a) > (b) ? (a) : (b))
 
-/* The object that holds `member` at `ptr`; the cast is safe because ptr came from such an object. */
+/*
+ * The object that holds `member` at `ptr`; the cast is safe because ptr came from such an
+ * object.
+ */
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /*

@@ -19,7 +19,7 @@ enum err {
 	ERR_VERSION = -1004, /* stored data of a version we do not know */
 	ERR_RANGE = -1005,   /* a number outside what is allowed */
 	ERR_NOT_FOUND = -1006,
-	ERR_CLOSED = -1007,   /* the peer ended the stream in order */
+	ERR_CLOSED = -1007, /* the peer ended the stream in order */
 	ERR_TIMEOUT = -1008,
 	ERR_TLS = -1009,      /* TLS handshake or record failure */
 	ERR_PROTOCOL = -1010, /* the peer broke the protocol */
@@ -37,7 +37,10 @@ struct errbuf {
 	char text[512];
 };
 
-/* Formats into eb (truncating); eb may be NULL. Returns err, so that `return errbuf_set(eb, ERR_SYNTAX, ...)` reads well. */
+/*
+ * Formats into eb (truncating); eb may be NULL. Returns err, so that `return errbuf_set(eb,
+ * ERR_SYNTAX, ...)` reads well.
+ */
 int errbuf_set(struct errbuf *eb, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

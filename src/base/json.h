@@ -20,7 +20,8 @@ struct json {
 void json_begin(struct json *j, struct buf *out);
 int json_end(struct json *j) MUST_USE; /* 0 or the first error */
 
-void json_open(struct json *j, const char *key);       /* '{'; key NULL inside an array or at the top */
+/* '{'; key NULL inside an array or at the top */
+void json_open(struct json *j, const char *key);
 void json_close(struct json *j);                       /* '}' */
 void json_open_array(struct json *j, const char *key); /* '[' */
 void json_close_array(struct json *j);                 /* ']' */

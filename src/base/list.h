@@ -68,7 +68,8 @@ static inline void list_splice(struct list_node *to, struct list_node *from)
 #define list_entry(node, type, member) container_of(node, type, member)
 #define list_first(head, type, member) list_entry((head)->next, type, member)
 
-#define list_foreach(it, head) for (struct list_node *it = (head)->next; it != (head); it = it->next)
+#define list_foreach(it, head)                                                                     \
+	for (struct list_node *it = (head)->next; it != (head); it = it->next)
 
 /* The body may remove `it`. */
 #define list_foreach_safe(it, head)                                                                \

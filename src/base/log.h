@@ -33,8 +33,8 @@ enum log_format {
 	LOG_FORMAT_JSON,
 };
 
-const char *log_level_name(enum log_level level);           /* "info" */
-enum log_level log_level_parse(struct slice name);          /* LOG_LEVEL_NONE if unknown */
+const char *log_level_name(enum log_level level);  /* "info" */
+enum log_level log_level_parse(struct slice name); /* LOG_LEVEL_NONE if unknown */
 
 void log_configure(enum log_level level, enum log_format format, bool timestamps);
 void log_set_level(enum log_level level);
@@ -55,10 +55,10 @@ void log_write(enum log_level level, const char *component, const char *fmt, ...
 		if (log_is_on(LOG_LEVEL_DEBUG))                                                    \
 			log_write(LOG_LEVEL_DEBUG, component, __VA_ARGS__);                        \
 	} while (0)
-#define log_info(component, ...) log_write(LOG_LEVEL_INFO, component, __VA_ARGS__)
+#define log_info(component, ...)   log_write(LOG_LEVEL_INFO, component, __VA_ARGS__)
 #define log_notice(component, ...) log_write(LOG_LEVEL_NOTICE, component, __VA_ARGS__)
-#define log_warn(component, ...) log_write(LOG_LEVEL_WARN, component, __VA_ARGS__)
-#define log_error(component, ...) log_write(LOG_LEVEL_ERROR, component, __VA_ARGS__)
-#define log_crit(component, ...) log_write(LOG_LEVEL_CRIT, component, __VA_ARGS__)
+#define log_warn(component, ...)   log_write(LOG_LEVEL_WARN, component, __VA_ARGS__)
+#define log_error(component, ...)  log_write(LOG_LEVEL_ERROR, component, __VA_ARGS__)
+#define log_crit(component, ...)   log_write(LOG_LEVEL_CRIT, component, __VA_ARGS__)
 
 #endif

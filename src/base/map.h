@@ -22,8 +22,9 @@ void map_init(struct map *m, uint64_t seed);
 void map_fini(struct map *m); /* frees keys and table, not the values */
 size_t map_count(const struct map *m);
 void *map_find(const struct map *m, struct slice key); /* NULL if absent */
-void *map_put(struct map *m, struct slice key, void *value); /* value not NULL; returns the one replaced, or NULL */
-void *map_remove(struct map *m, struct slice key);           /* the value removed, or NULL */
+/* value not NULL; returns the one replaced, or NULL */
+void *map_put(struct map *m, struct slice key, void *value);
+void *map_remove(struct map *m, struct slice key); /* the value removed, or NULL */
 
 /* Cursor 0 starts; returns false at the end. The map must not change while one iterates. */
 bool map_next(const struct map *m, size_t *cursor, struct slice *key, void **value);

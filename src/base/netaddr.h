@@ -26,10 +26,13 @@ struct netaddr {
 
 #define NETADDR_TEXT_MAX 64
 
-int netaddr_parse_ip(struct slice text, struct netaddr *a) MUST_USE; /* "192.0.2.1", "2001:db8::1", "[..]" tolerated; no port */
-int netaddr_parse(struct slice text, uint16_t default_port, struct netaddr *a) MUST_USE; /* "1.2.3.4:25", "[::]:587", "::1"; default_port 0: a port is required */
+/* "192.0.2.1", "2001:db8::1", "[..]" tolerated; no port */
+int netaddr_parse_ip(struct slice text, struct netaddr *a) MUST_USE;
+/* "1.2.3.4:25", "[::]:587", "::1"; default_port 0: a port is required */
+int netaddr_parse(struct slice text, uint16_t default_port, struct netaddr *a) MUST_USE;
 char *netaddr_format_ip(const struct netaddr *a, char buf[NETADDR_TEXT_MAX]);
-char *netaddr_format(const struct netaddr *a, char buf[NETADDR_TEXT_MAX]); /* with port, v6 in brackets */
+/* with port, v6 in brackets */
+char *netaddr_format(const struct netaddr *a, char buf[NETADDR_TEXT_MAX]);
 void netaddr_from_sockaddr(struct netaddr *a, const struct sockaddr *sa);
 socklen_t netaddr_to_sockaddr(const struct netaddr *a, struct sockaddr_storage *ss);
 bool netaddr_eq_ip(const struct netaddr *a, const struct netaddr *b);
@@ -43,7 +46,8 @@ struct netaddr_net {
 	uint8_t bits;
 };
 
-int netaddr_parse_net(struct slice text, struct netaddr_net *n) MUST_USE; /* "10.0.0.0/8"; a bare address is its own /32 or /128; host bits set: ERR_SYNTAX */
+/* "10.0.0.0/8"; a bare address is its own /32 or /128; host bits set: ERR_SYNTAX */
+int netaddr_parse_net(struct slice text, struct netaddr_net *n) MUST_USE;
 bool netaddr_in_net(const struct netaddr *a, const struct netaddr_net *n);
 
 #endif

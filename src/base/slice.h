@@ -14,8 +14,8 @@ struct slice {
 	size_t n;
 };
 
-#define SLICE(lit) ((struct slice){ "" lit, sizeof(lit) - 1 })
-#define SLICE_NONE ((struct slice){ NULL, 0 })
+#define SLICE(lit)   ((struct slice){ "" lit, sizeof(lit) - 1 })
+#define SLICE_NONE   ((struct slice){ NULL, 0 })
 /* For printf: "%.*s", SLICE_ARG(s). Only for slices known to be shorter than INT_MAX. */
 #define SLICE_ARG(s) (int)(s).n, (s).p ? (s).p : ""
 
@@ -26,11 +26,14 @@ bool slice_eq_nocase(struct slice a, struct slice b);
 bool slice_starts(struct slice s, struct slice prefix);
 bool slice_starts_nocase(struct slice s, struct slice prefix);
 bool slice_ends_nocase(struct slice s, struct slice suffix);
-struct slice slice_trim(struct slice s);                       /* blanks, tabs, CR, LF off both ends */
-struct slice slice_from(struct slice s, size_t at);            /* from at to the end; empty if beyond */
-ptrdiff_t slice_find(struct slice s, char c);                  /* index of the first c, or -1 */
-ptrdiff_t slice_rfind(struct slice s, char c);                 /* index of the last c, or -1 */
-bool slice_split(struct slice *rest, char sep, struct slice *part); /* next part; false when rest is used up */
+/* blanks, tabs, CR, LF off both ends */
+struct slice slice_trim(struct slice s);
+/* from at to the end; empty if beyond */
+struct slice slice_from(struct slice s, size_t at);
+ptrdiff_t slice_find(struct slice s, char c);  /* index of the first c, or -1 */
+ptrdiff_t slice_rfind(struct slice s, char c); /* index of the last c, or -1 */
+/* next part; false when rest is used up */
+bool slice_split(struct slice *rest, char sep, struct slice *part);
 bool slice_to_u64(struct slice s, uint64_t *v); /* decimal digits only, whole slice, no overflow */
 void slice_lower(char *p, size_t n);            /* ASCII, in place */
 char *slice_dup(struct slice s);                /* heap copy, NUL-terminated; mem_free */

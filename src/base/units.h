@@ -9,11 +9,14 @@
 
 #include "base/slice.h"
 
-int units_duration(struct slice text, int64_t *seconds) MUST_USE; /* ERR_SYNTAX, ERR_RANGE; never negative */
+/* ERR_SYNTAX, ERR_RANGE; never negative */
+int units_duration(struct slice text, int64_t *seconds) MUST_USE;
 int units_size(struct slice text, uint64_t *bytes) MUST_USE;
-int units_rate(struct slice text, uint64_t *count, int64_t *seconds) MUST_USE; /* "n/duration"; "n" alone is per second */
+/* "n/duration"; "n" alone is per second */
+int units_rate(struct slice text, uint64_t *count, int64_t *seconds) MUST_USE;
 
 #define UNITS_TEXT_MAX 32
-char *units_format_duration(int64_t seconds, char buf[UNITS_TEXT_MAX]); /* "1h5m", at most two parts */
+/* "1h5m", at most two parts */
+char *units_format_duration(int64_t seconds, char buf[UNITS_TEXT_MAX]);
 
 #endif
