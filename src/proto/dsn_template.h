@@ -1,0 +1,31 @@
+/*
+ * dsn_template.h - the operator's bounce templates (etc/bounce/failed.txt):
+ * headers, a blank line, a body; LF or CRLF; variables in braces.
+ *
+ * Variables: {pid} {date} {me} {from} {to} {msgid} {reason} and {subject}
+ * {recipients} {queue_id}, see dsn_template_vars. An unknown variable is an
+ * error with its line; a brace that starts no name ("{ " or "{}") stays text.
+ */
+#ifndef PROTO_DSN_TEMPLATE_H
+#define PROTO_DSN_TEMPLATE_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#define DSN_TEMPLATE_BYTES_MAX 65536
+
+struct dsn_template;
+
+struct dsn_template_vars { /* all non-NULL; values from outside may hold any byte: CR and LF become blanks when put into the headers */
+	const char *pid, *date, *me, *from, *to, *msgid, *reason, *subject, *recipients, *queue_id;
+};
+
+int dsn_template_parse(struct slice text, struct dsn_template **t_r, int *line_r, struct errbuf *eb) MUST_USE; /* *line_r: where the error is, from 1 */
+const struct dsn_template *dsn_template_builtin(void); /* the same text as etc/bounce/failed.txt */
+void dsn_template_free(struct dsn_template **t);
+/* Header lines (CRLF; without those the report sets itself: MIME-Version, Content-*, and From/To/Date/Message-ID/Auto-Submitted only if the template has them), then separately the body, CRLF. */
+int dsn_template_headers(const struct dsn_template *t, const struct dsn_template_vars *v, struct buf *out) MUST_USE;
+int dsn_template_body(const struct dsn_template *t, const struct dsn_template_vars *v, struct buf *out) MUST_USE;
+bool dsn_template_has_header(const struct dsn_template *t, const char *name);
+
+#endif
