@@ -18,7 +18,7 @@ struct json {
 };
 
 void json_begin(struct json *j, struct buf *out);
-int json_end(struct json *j) MUST_USE; /* 0 or the first error */
+int json_end(struct json *j) MUST_USE; /* 0 or the first error; adds no LF */
 
 /* '{'; key NULL inside an array or at the top */
 void json_open(struct json *j, const char *key);
