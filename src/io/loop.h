@@ -1,0 +1,36 @@
+/*
+ * loop.h - the event loop of one shard: one thread, one timer, one step.
+ *
+ * Callbacks of streams, listeners, DNS and workers only mark work; the step
+ * function, called once per turn after all of them, does it. So the order of
+ * work is the same in the simulator. All functions are for the loop's own
+ * thread, but loop_wake.
+ */
+#ifndef IO_LOOP_H
+#define IO_LOOP_H
+
+#include "base/err.h"
+
+struct loop;
+
+struct loop *loop_new(void);
+void loop_free(struct loop **l);
+
+typedef void loop_step_fn(void *arg, struct now now);
+void loop_set_step(struct loop *l, loop_step_fn *fn, void *arg);
+
+void loop_run(struct loop *l); /* until loop_stop */
+void loop_stop(struct loop *l);
+struct now loop_now(struct loop *l); /* read at the start of this turn */
+
+/* The one timer: a turn (and so a step) happens at mono_ms at the latest; INT64_MAX: none. The step sets it anew each turn. */
+void loop_set_timer(struct loop *l, int64_t mono_ms);
+/* A further turn at once, without waiting: when the step left work undone. */
+void loop_again(struct loop *l);
+/* From any thread: makes a turn happen. */
+void loop_wake(struct loop *l);
+
+typedef void loop_signal_fn(void *arg, int signo);
+void loop_on_signal(struct loop *l, int signo, loop_signal_fn *fn, void *arg); /* only on the first loop of a process */
+
+#endif

@@ -1,0 +1,15 @@
+/*
+ * password.h - yescrypt hashes (libcrypt). Both calls take milliseconds: use a worker.
+ */
+#ifndef IO_PASSWORD_H
+#define IO_PASSWORD_H
+
+#include "base/err.h"
+
+#define PASSWORD_HASH_MAX 256
+
+int password_hash(const char *password, char hash[PASSWORD_HASH_MAX]) MUST_USE;
+/* True if it fits; false for a wrong password or a hash that is none. Thread-safe, constant-time comparison. */
+bool password_verify(const char *password, const char *hash);
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * stream.h - a connected byte stream: TCP or unix socket, in clear or TLS.
+ *
+ * Own non-blocking reads and writes under libevent's readiness (bufferevents
+ * cost several times the CPU). One callback says "something changed"; the
+ * owner looks at state, input and error in its next step. The callback never
+ * frees the stream. Input is read into a bounded buffer (back-pressure: no
+ * reading while it is full). Output is written straight from the caller's
+ * buffer. TLS starts on the open stream; input already received in clear is
+ * the caller's to judge (stream_input must be empty).
+ */
+#ifndef IO_STREAM_H
+#define IO_STREAM_H
+
+#include "base/buf.h"
+#include "base/netaddr.h"
+#include "io/loop.h"
+#include "io/tls.h"
+
+#define STREAM_INPUT_MAX (128 * 1024)
+
+struct stream;
+
+enum stream_state {
+	STREAM_NONE = 0,
+	STREAM_CONNECTING,
+	STREAM_HANDSHAKE, /* TLS under way */
+	STREAM_OPEN,
+	STREAM_EOF,       /* the peer ended its side; what it sent before can still be read */
+	STREAM_FAILED,    /* stream_error says why; nothing more comes */
+};
+
+typedef void stream_notify_fn(void *arg); /* state, input, room for output, or handshake changed */
+
+struct stream_connect_options {
+	struct netaddr to;
+	const struct netaddr *bind; /* source address, NULL: the system's choice */
+	const char *unix_path;      /* instead of `to`; NULL */
+	int timeout_ms;             /* of the connect itself; failure is ERR_TIMEOUT */
+};
+
+/* Never fails at once: errors come as STREAM_FAILED with the next notify. */
+struct stream *stream_connect(struct loop *l, const struct stream_connect_options *o, stream_notify_fn *fn, void *arg);
+struct stream *stream_from_fd(struct loop *l, int fd, stream_notify_fn *fn, void *arg); /* takes fd (accepted socket) */
+void stream_close(struct stream **s); /* closes at once (TLS: a close_notify is tried); frees; no callback follows */
+
+enum stream_state stream_state(const struct stream *s);
+int stream_error(const struct stream *s);              /* 0, -errno, ERR_TIMEOUT, ERR_TLS, ERR_CLOSED */
+const char *stream_error_text(const struct stream *s); /* detail for logs ("certificate verify failed"); "" if none */
+const struct netaddr *stream_peer(const struct stream *s);
+const struct netaddr *stream_local(const struct stream *s);
+
+struct buf *stream_input(struct stream *s); /* consume from it; call stream_resume after */
+void stream_resume(struct stream *s);       /* input was consumed: read on if reading had stopped */
+
+/* Writes as much of out as the socket takes, consuming it. 0, or the error (then FAILED). What is left is the caller's: try again at the next notify. */
+int stream_send(struct stream *s, struct buf *out) MUST_USE;
+
+/* Handshake on an OPEN stream; HANDSHAKE until OPEN or FAILED(ERR_TLS). server: ctx from tls_server_new; client: SNI and name to verify in host. timeout_ms bounds it. */
+void stream_start_tls(struct stream *s, struct tls_ctx *ctx, bool server, const char *host, int timeout_ms);
+const struct tls_info *stream_tls(const struct stream *s); /* NULL while in clear */
+
+#endif

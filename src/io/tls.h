@@ -1,0 +1,42 @@
+/*
+ * tls.h - TLS contexts (OpenSSL), made once and shared by reference.
+ *
+ * A context is immutable after it is made; reload makes a new one and old
+ * sessions keep theirs. Thread-safe references.
+ */
+#ifndef IO_TLS_H
+#define IO_TLS_H
+
+#include "base/err.h"
+
+struct tls_ctx;
+
+struct tls_server_options {
+	const char *certificate; /* PEM chain file */
+	const char *key;         /* PEM key file */
+	const char *min_version; /* "TLSv1.2", "TLSv1.3" ("TLSv1", "TLSv1.1" accepted for old clients) */
+	const char *ciphers;     /* TLS <= 1.2 list; "" default */
+};
+
+struct tls_client_options {
+	const char *min_version;
+	const char *ciphers;  /* "" default; opportunistic connections use SECLEVEL 0 */
+	const char *ca_file;  /* "" the system's store */
+	bool verify;          /* PKIX and name: the handshake fails otherwise */
+};
+
+int tls_server_new(const struct tls_server_options *o, struct tls_ctx **ctx_r, struct errbuf *eb) MUST_USE; /* the error names the file */
+int tls_client_new(const struct tls_client_options *o, struct tls_ctx **ctx_r, struct errbuf *eb) MUST_USE;
+struct tls_ctx *tls_ref(struct tls_ctx *ctx);
+void tls_unref(struct tls_ctx **ctx);
+
+struct tls_info { /* of an established session */
+	char version[16]; /* "TLSv1.3" */
+	char cipher[64];
+	bool verified;    /* chain and name were checked and good (also noted, without consequence, for opportunistic sessions) */
+};
+
+/* A self-signed certificate and key (P-256, 10 years) for name, written as PEM files 0600: for the sandbox, the quick start and tests. */
+int tls_make_self_signed(const char *name, const char *certificate_file, const char *key_file, struct errbuf *eb) MUST_USE;
+
+#endif
