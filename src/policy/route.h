@@ -1,0 +1,51 @@
+/*
+ * route.h - which way mail for a domain goes: MX lookup or a static route.
+ */
+#ifndef POLICY_ROUTE_H
+#define POLICY_ROUTE_H
+
+#include "base/err.h"
+#include "base/netaddr.h"
+#include "base/slice.h"
+
+enum tls_level { /* what is asked of a connection's TLS */
+	TLS_LEVEL_NONE_SET = 0,
+	TLS_LEVEL_NONE,    /* never */
+	TLS_LEVEL_MAY,     /* if offered; in clear if the handshake fails */
+	TLS_LEVEL_ENCRYPT, /* must be encrypted, no matter by whom */
+	TLS_LEVEL_VERIFY,  /* certificate must be valid for the host's name */
+};
+
+const char *tls_level_name(enum tls_level l);
+enum tls_level tls_level_parse(struct slice s); /* "none" "may" "encrypt" "verify"; TLS_LEVEL_NONE_SET if unknown */
+
+struct route_hop {
+	const char *host;      /* name or IP text; "" for a unix socket */
+	const char *unix_path; /* "" unless unix: */
+	uint16_t port;
+	bool lmtp;
+	bool tls_implicit; /* smtps:// */
+	const char *user, *password; /* "" none; percent-decoded */
+};
+
+#define ROUTE_HOPS_MAX 16
+
+struct route {
+	const char *domain; /* "corp.example", ".corp.example" or "*.corp.example" for what lies below it, "*" for all */
+	const struct route_hop *hops; /* in order; empty: MX lookup (a route that only sets tls, bind or helo) */
+	size_t hops_n;
+	enum tls_level tls; /* TLS_LEVEL_NONE_SET: the default */
+	bool has_bind;
+	struct netaddr bind;
+	const char *helo; /* "" default */
+};
+
+/* First match wins; NULL if none. domain is an A-label name in lower case. */
+const struct route *route_find(const struct route *routes, size_t n, struct slice domain);
+bool route_pattern_matches(struct slice pattern, struct slice domain);
+
+struct arena;
+/* "host", "host:port", "[v6]:port", "smtp://user:pass@host:port", "smtps://", "lmtp://host:port", "unix:/path" (LMTP). Strings into the arena. Default ports 25, 465 (smtps), 24 (lmtp). */
+int route_parse_hop(struct slice text, struct arena *arena, struct route_hop *hop, struct errbuf *eb) MUST_USE;
+
+#endif
