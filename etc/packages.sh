@@ -62,9 +62,11 @@ install_missing() {
 _apt_install() (
 	# Debian's packages start their daemons; this hook of invoke-rc.d says no.
 	_policy=/usr/sbin/policy-rc.d
+	_log=$(mktemp) || return 1
+	trap 'rm -f "$_log"' EXIT
+	trap 'exit 130' HUP INT TERM
 	if [ ! -e $_policy ]; then
-		trap 'rm -f $_policy' EXIT
-		trap 'exit 130' HUP INT TERM
+		trap 'rm -f "$_log" $_policy' EXIT
 		printf '#!/bin/sh\nexit 101\n' >$_policy && chmod 755 $_policy
 	fi
 	# Tests bring their own Postfix configuration: the machine gets none, so it never listens.
@@ -76,5 +78,8 @@ _apt_install() (
 	esac
 	# shellcheck disable=SC2086 # a list of words
 	DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true LC_ALL=C \
-		apt-get install -y -qq --no-install-recommends $1 >&2 </dev/null
+		apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends $1 \
+		>"$_log" 2>&1 </dev/null && return
+	tail -n 20 "$_log" >&2
+	return 1
 )

@@ -33,8 +33,8 @@ status=$?
 
 if [ $status -ne 0 ]; then
 	echo
-	echo "What failed (whole logs: $dir/build/tests/**.log):"
-	find . -name '*.log' ! -name test-suite.log -exec grep -H -A 8 '^not ok\|^Bail out' {} + | head -n 150
+	echo "What failed (the whole logs are below $dir/build/tests):"
+	find . -name '*.log' ! -name test-suite.log -exec grep -h -A 8 '^not ok\|^Bail out' {} + 2>/dev/null | head -n 150
 	echo
 fi
 
