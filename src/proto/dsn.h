@@ -15,30 +15,33 @@
 #include "proto/dsn_template.h"
 
 struct dsn_rcpt {
-	const char *address;   /* Final-Recipient */
-	const char *orcpt;     /* as received: "rfc822;xtext"; "" none */
-	const char *status;    /* "5.1.1", always */
-	const char *diagnostic; /* folded reply, "550 5.1.1 no such user"; "" if none was received: then no Diagnostic-Code */
-	const char *remote_mta; /* host name; "" none */
-	const char *reason;    /* for people: the reply, or what we found */
+	const char *address; /* Final-Recipient */
+	const char *orcpt;   /* as received: "rfc822;xtext"; "" none */
+	const char *status;  /* "5.1.1", always */
+	/* folded reply, "550 5.1.1 no such user"; "" if none was received: no Diagnostic-Code */
+	const char *diagnostic;
+	const char *remote_mta;  /* host name; "" none */
+	const char *reason;      /* for people: the reply, or what we found */
 	int64_t last_attempt_ms; /* wall; 0 none */
 };
 
 struct dsn_report {
 	const char *me;
-	const char *report_id;  /* queue id of the report: boundary, Message-ID */
-	const char *sender;     /* to whom it goes: the original reverse-path */
-	const char *msgid;      /* original message's id in the queue */
-	const char *queue_id;   /* original queue file */
-	const char *envid;      /* xtext as received; "" none: decoded here */
-	const char *original_message_id; /* header of the original, with brackets; "" none: References, In-Reply-To */
+	const char *report_id; /* queue id of the report: boundary, Message-ID */
+	const char *sender;    /* to whom it goes: the original reverse-path */
+	const char *msgid;     /* original message's id in the queue */
+	const char *queue_id;  /* original queue file */
+	const char *envid;     /* xtext as received; "" none: decoded here */
+	/* header of the original, with brackets, for References and In-Reply-To; "" none */
+	const char *original_message_id;
 	int64_t arrival_ms;
 	int64_t now_ms;
 	int pid;
 	const struct dsn_rcpt *rcpts;
 	size_t rcpts_n;
-	bool headers_only;      /* RET=HDRS, or the original is larger than the cap */
-	bool original_8bit;     /* the original has bytes over 127: Content-Transfer-Encoding: 8bit where it is shown */
+	bool headers_only; /* RET=HDRS, or the original is larger than the cap */
+	/* the original has bytes over 127: Content-Transfer-Encoding: 8bit where it is shown */
+	bool original_8bit;
 	struct slice original_header; /* its header block, CRLF */
 };
 
@@ -47,6 +50,7 @@ struct dsn_report {
  * `head`, and what follows it into `tail`. For headers_only the header block
  * is already in head.
  */
-int dsn_write(const struct dsn_report *r, const struct dsn_template *t, struct buf *head, struct buf *tail) MUST_USE;
+int dsn_write(const struct dsn_report *r, const struct dsn_template *t, struct buf *head,
+    struct buf *tail) MUST_USE;
 
 #endif

@@ -16,16 +16,25 @@
 
 struct dsn_template;
 
-struct dsn_template_vars { /* all non-NULL; values from outside may hold any byte: CR and LF become blanks when put into the headers */
+/* all non-NULL; values from outside may hold any byte: CR and LF become blanks in the headers */
+struct dsn_template_vars {
 	const char *pid, *date, *me, *from, *to, *msgid, *reason, *subject, *recipients, *queue_id;
 };
 
-int dsn_template_parse(struct slice text, struct dsn_template **t_r, int *line_r, struct errbuf *eb) MUST_USE; /* *line_r: where the error is, from 1 */
+/* *line_r: where the error is, from 1 */
+int dsn_template_parse(struct slice text, struct dsn_template **t_r, int *line_r,
+    struct errbuf *eb) MUST_USE;
 const struct dsn_template *dsn_template_builtin(void); /* the same text as etc/bounce/failed.txt */
 void dsn_template_free(struct dsn_template **t);
-/* Header lines (CRLF; without those the report sets itself: MIME-Version, Content-*, and From/To/Date/Message-ID/Auto-Submitted only if the template has them), then separately the body, CRLF. */
-int dsn_template_headers(const struct dsn_template *t, const struct dsn_template_vars *v, struct buf *out) MUST_USE;
-int dsn_template_body(const struct dsn_template *t, const struct dsn_template_vars *v, struct buf *out) MUST_USE;
+/*
+ * Header lines (CRLF; without those the report sets itself: MIME-Version, Content-*,
+ * Auto-Submitted, In-Reply-To, References), then separately the body, CRLF. Of From, To, Subject,
+ * Date and Message-ID the template's own win; dsn_template_has_header tells.
+ */
+int dsn_template_headers(const struct dsn_template *t, const struct dsn_template_vars *v,
+    struct buf *out) MUST_USE;
+int dsn_template_body(const struct dsn_template *t, const struct dsn_template_vars *v,
+    struct buf *out) MUST_USE;
 bool dsn_template_has_header(const struct dsn_template *t, const char *name);
 
 #endif

@@ -27,8 +27,8 @@ enum smtp_stage { /* where a reply or a failure belongs; names in events and rul
 	SMTP_STAGE_MAIL,
 	SMTP_STAGE_RCPT,
 	SMTP_STAGE_DATA,
-	SMTP_STAGE_BODY, /* connection lost while the body was being sent */
-	SMTP_STAGE_DOT,  /* after the final dot */
+	SMTP_STAGE_BODY,  /* connection lost while the body was being sent */
+	SMTP_STAGE_DOT,   /* after the final dot */
 	SMTP_STAGE_LOCAL, /* found by ourselves: policy, expiry, loop */
 };
 
@@ -37,19 +37,21 @@ const char *smtp_stage_name(enum smtp_stage s); /* "dns" "connect" ... */
 /* Needs of a message that a host did not meet; found before MAIL is sent. */
 enum smtp_need {
 	SMTP_NEED_NONE = 0,
-	SMTP_NEED_SIZE,     /* larger than the SIZE it announced: 5.3.4 */
-	SMTP_NEED_UTF8,     /* SMTPUTF8 not offered: 5.6.7 */
-	SMTP_NEED_8BIT,     /* reserved: 8-bit content is sent as it is where 8BITMIME is missing */
-	SMTP_NEED_TLS,      /* TLS required, not offered or failed: 4.7.x */
-	SMTP_NEED_AUTH,     /* credentials given, AUTH not offered or no common mechanism: 4.7.0 */
+	SMTP_NEED_SIZE, /* larger than the SIZE it announced: 5.3.4 */
+	SMTP_NEED_UTF8, /* SMTPUTF8 not offered: 5.6.7 */
+	SMTP_NEED_8BIT, /* reserved: 8-bit content is sent as it is where 8BITMIME is missing */
+	SMTP_NEED_TLS,  /* TLS required, not offered or failed: 4.7.x */
+	SMTP_NEED_AUTH, /* credentials given, AUTH not offered or no common mechanism: 4.7.0 */
 };
 
 struct smtp_result { /* of one recipient, or of the connection */
 	enum smtp_stage stage;
-	struct reply reply;  /* code 0: no reply, see err or need */
-	int err;             /* 0, ERR_CLOSED, ERR_TIMEOUT, ERR_TLS, ERR_PROTOCOL, -ECONNREFUSED ... */
+	/* 2yz only with accepted; else a refusal, or code 0: no reply, see err or need */
+	struct reply reply;
+	int err; /* 0, ERR_CLOSED, ERR_TIMEOUT, ERR_TLS, ERR_PROTOCOL, -ECONNREFUSED ... */
 	enum smtp_need need;
-	bool accepted;       /* this recipient has the message (2xx to the dot after 2xx to its RCPT; LMTP: its own 2xx) */
+	/* it has the message: 2xx to the dot after 2xx to its RCPT; LMTP: its own 2xx */
+	bool accepted;
 };
 
 void smtp_result_init(struct smtp_result *r);
@@ -63,7 +65,7 @@ enum smtp_tls_mode {
 };
 
 struct smtp_client_config { /* copied strings; borrowed until smtp_client_new returns */
-	const char *helo; /* our name */
+	const char *helo;   /* our name */
 	bool lmtp;
 	bool tls_active; /* implicit TLS: already inside */
 	enum smtp_tls_mode tls;
@@ -71,8 +73,10 @@ struct smtp_client_config { /* copied strings; borrowed until smtp_client_new re
 	const char *auth_mechanism;            /* "" or NULL: best common one */
 	bool auth_in_clear_ok;                 /* else credentials are only sent inside TLS */
 	bool pipelining;                       /* use it where offered */
+
 	struct {
-		int greeting_ms, ehlo_ms, starttls_ms, auth_ms, mail_ms, rcpt_ms, data_ms, body_ms, dot_ms, rset_ms, quit_ms; /* 0: RFC 5321 4.5.3.2 */
+		int greeting_ms, ehlo_ms, starttls_ms, auth_ms, mail_ms, rcpt_ms, data_ms, body_ms,
+		    dot_ms, rset_ms, quit_ms; /* 0: RFC 5321 4.5.3.2 */
 	} timeouts;
 };
 
@@ -96,7 +100,7 @@ struct smtp_client_msg { /* all borrowed until MSG_DONE */
 enum smtp_client_action_kind {
 	SMTP_CLIENT_NONE = 0,
 	SMTP_CLIENT_START_TLS, /* handshake; answer with smtp_client_tls_done */
-	SMTP_CLIENT_READY,     /* give it a message (smtp_client_send) or smtp_client_quit; given once per message */
+	SMTP_CLIENT_READY,     /* smtp_client_send or smtp_client_quit; given once per message */
 	SMTP_CLIENT_NEED_BODY, /* give the next piece with smtp_client_body */
 	SMTP_CLIENT_MSG_DONE,  /* smtp_client_result of each recipient is final */
 	SMTP_CLIENT_CLOSE,     /* send what is in the output if the socket takes it, then close */
@@ -119,20 +123,41 @@ struct buf *smtp_client_output(struct smtp_client *c); /* to send; the driver co
  * follows, then CLOSE).
  */
 void smtp_client_send(struct smtp_client *c, const struct smtp_client_msg *msg, struct now now);
-/* Body as stored (un-stuffed); the engine stuffs dots. last with n 0 or more ends it. Asks again with NEED_BODY when its output has drained below a window (64 KiB). */
+/*
+ * Body as stored (un-stuffed); the engine stuffs dots. last with n 0 or more
+ * ends it. Asks again with NEED_BODY when its output has drained below a window
+ * (64 KiB), so pieces of that size keep memory small. Ignored when the session
+ * has ended in the meantime.
+ */
 void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct now now);
-void smtp_client_body_failed(struct smtp_client *c); /* the body can't be read: the connection is closed without the final dot; results: stage LOCAL, err -EIO, not accepted */
+/*
+ * The body can't be read: the connection is closed without the final dot;
+ * results: stage LOCAL, err -EIO, not accepted.
+ */
+void smtp_client_body_failed(struct smtp_client *c);
 
-void smtp_client_tls_done(struct smtp_client *c, int err, struct now now); /* 0, or why it failed: result stage STARTTLS, err ERR_TLS */
-/* The stream failed or ended; err as from the stream (ERR_CLOSED for an orderly end). Undecided recipients get stage and err; MSG_DONE (if a message was under way), then CLOSE. */
+/* err 0, or why it failed: then the result is stage STARTTLS, err ERR_TLS */
+void smtp_client_tls_done(struct smtp_client *c, int err, struct now now);
+/*
+ * The stream failed or ended; err as from the stream (ERR_CLOSED for an orderly
+ * end). Undecided recipients get stage and err; MSG_DONE (if a message was
+ * under way), then CLOSE.
+ */
 void smtp_client_lost(struct smtp_client *c, int err, struct now now);
-void smtp_client_quit(struct smtp_client *c, struct now now); /* QUIT, then CLOSE without waiting for the reply for long */
-void smtp_client_tick(struct smtp_client *c, struct now now); /* a deadline passed: as lost with ERR_TIMEOUT */
-int64_t smtp_client_deadline(const struct smtp_client *c);    /* mono ms */
+/*
+ * QUIT, then CLOSE without waiting for the reply for long; with a message under
+ * way: as lost with ERR_CLOSED. A refused session quits by itself.
+ */
+void smtp_client_quit(struct smtp_client *c, struct now now);
+/* a deadline passed: as lost with ERR_TIMEOUT */
+void smtp_client_tick(struct smtp_client *c, struct now now);
+int64_t smtp_client_deadline(const struct smtp_client *c); /* mono ms; INT64_MAX: none */
 
-const struct smtp_result *smtp_client_result(const struct smtp_client *c, size_t rcpt); /* of the last message; valid until the next send */
-const struct smtp_result *smtp_client_session_result(const struct smtp_client *c); /* why the session failed; stage NONE if it did not */
-bool smtp_client_is_secured(const struct smtp_client *c);       /* TLS is on */
+/* of recipient rcpt of the last message; valid until the next send */
+const struct smtp_result *smtp_client_result(const struct smtp_client *c, size_t rcpt);
+/* why the session failed; stage NONE if it did not (an idle session that ends has not) */
+const struct smtp_result *smtp_client_session_result(const struct smtp_client *c);
+bool smtp_client_is_secured(const struct smtp_client *c); /* TLS is on */
 bool smtp_client_is_authenticated(const struct smtp_client *c);
 bool smtp_client_offers_dsn(const struct smtp_client *c);
 

@@ -1,0 +1,515 @@
+#include "proto/smtp_client.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "proto/smtp_client_priv.h"
+
+/*
+ * smtp_client.c - the session: its states, how it fails, its deadlines, and
+ * the calls of the driver. Whatever comes from the peer ends in a state change
+ * or a result; no call of the driver is ever wrong because of what the peer
+ * did in the meantime (a body arriving for a closed session is dropped).
+ */
+
+/* 1. states */
+
+#define TO(state) (1u << CLIENT_##state)
+
+static const unsigned legal[CLIENT_STATES] = {
+	[CLIENT_GREETING] = TO(EHLO) | TO(QUIT) | TO(CLOSED),
+	[CLIENT_EHLO] = TO(HELO) | TO(STARTTLS) | TO(AUTH) | TO(READY) | TO(QUIT) | TO(CLOSED),
+	[CLIENT_HELO] = TO(READY) | TO(QUIT) | TO(CLOSED),
+	[CLIENT_STARTTLS] = TO(TLS) | TO(AUTH) | TO(READY) | TO(QUIT) | TO(CLOSED),
+	[CLIENT_TLS] = TO(EHLO) | TO(CLOSED),
+	[CLIENT_AUTH] = TO(AUTH) | TO(READY) | TO(QUIT) | TO(CLOSED),
+	[CLIENT_READY] = TO(MAIL) | TO(QUIT) | TO(CLOSED),
+	[CLIENT_MAIL] = TO(RCPT) | TO(RSET) | TO(CLOSED),
+	[CLIENT_RCPT] = TO(RCPT) | TO(DATA) | TO(RSET) | TO(CLOSED),
+	[CLIENT_DATA] = TO(BODY) | TO(DOT) | TO(RSET) | TO(CLOSED),
+	[CLIENT_BODY] = TO(DOT) | TO(CLOSED),
+	[CLIENT_DOT] = TO(DOT) | TO(READY) | TO(CLOSED),
+	[CLIENT_RSET] = TO(READY) | TO(QUIT) | TO(CLOSED),
+	[CLIENT_QUIT] = TO(CLOSED),
+};
+
+static const enum smtp_stage stages[CLIENT_STATES] = {
+	[CLIENT_GREETING] = SMTP_STAGE_GREETING,
+	[CLIENT_EHLO] = SMTP_STAGE_EHLO,
+	[CLIENT_HELO] = SMTP_STAGE_EHLO,
+	[CLIENT_STARTTLS] = SMTP_STAGE_STARTTLS,
+	[CLIENT_TLS] = SMTP_STAGE_STARTTLS,
+	[CLIENT_AUTH] = SMTP_STAGE_AUTH,
+	/* a message that waits on an idle or ending session fails where it would have begun */
+	[CLIENT_READY] = SMTP_STAGE_MAIL,
+	[CLIENT_MAIL] = SMTP_STAGE_MAIL,
+	[CLIENT_RCPT] = SMTP_STAGE_RCPT,
+	[CLIENT_DATA] = SMTP_STAGE_DATA,
+	[CLIENT_BODY] = SMTP_STAGE_BODY,
+	[CLIENT_DOT] = SMTP_STAGE_DOT,
+	[CLIENT_RSET] = SMTP_STAGE_MAIL,
+	[CLIENT_QUIT] = SMTP_STAGE_MAIL,
+	[CLIENT_CLOSED] = SMTP_STAGE_MAIL,
+};
+
+enum smtp_stage client_stage(const struct smtp_client *c)
+{
+	return stages[c->state];
+}
+
+/* The only way the state changes. Entering one, or its next reply, starts its time anew. */
+void client_set_state(struct smtp_client *c, enum client_state to)
+{
+	CHECK(legal[c->state] & (1u << to));
+	c->state = to;
+	c->deadline_at = c->timeout_ms[to] ? c->now.mono_ms + c->timeout_ms[to] : INT64_MAX;
+	c->out_mark = buf_len(&c->out);
+	if (to == CLIENT_CLOSED)
+		client_forget_secrets(c);
+}
+
+static bool is_in_message(const struct smtp_client *c)
+{
+	return c->state == CLIENT_MAIL || c->state == CLIENT_RCPT || c->state == CLIENT_DATA;
+}
+
+/* Nothing is going on that an end of the connection would spoil. */
+static bool is_idle(const struct smtp_client *c)
+{
+	return c->state == CLIENT_READY || c->state == CLIENT_RSET || c->state == CLIENT_QUIT;
+}
+
+/* 2. failure */
+
+void client_fail(struct smtp_client *c, const struct smtp_result *why, bool polite)
+{
+	if (!is_idle(c))
+		smtp_result_copy(&c->session, why);
+	if (c->msg_state == MSG_WAITING || c->msg_state == MSG_ACTIVE) {
+		client_decide_rest(c, why);
+		c->msg_state = MSG_DECIDED;
+	}
+	if (c->state == CLIENT_BODY)
+		buf_clear(&c->out); /* the rest of a body that must not be completed */
+	if (polite)
+		client_put_line(c, "QUIT");
+	client_set_state(c, polite ? CLIENT_QUIT : CLIENT_CLOSED);
+}
+
+void client_fail_err(struct smtp_client *c, enum smtp_stage stage, int err)
+{
+	struct smtp_result why;
+	smtp_result_init(&why);
+	why.stage = stage;
+	why.err = err;
+	client_fail(c, &why, false);
+	smtp_result_fini(&why);
+}
+
+void client_fail_reply(struct smtp_client *c, enum smtp_stage stage, bool polite)
+{
+	struct smtp_result why;
+	smtp_result_init(&why);
+	why.stage = stage;
+	if (reply_class(&c->reply) >= 4)
+		reply_copy(&why.reply, &c->reply);
+	else
+		why.err = ERR_PROTOCOL;
+	client_fail(c, &why, polite);
+	smtp_result_fini(&why);
+}
+
+void client_fail_need(struct smtp_client *c, enum smtp_stage stage, enum smtp_need need)
+{
+	struct smtp_result why;
+	smtp_result_init(&why);
+	why.stage = stage;
+	why.need = need;
+	if (reply_class(&c->reply) >= 4)
+		reply_copy(&why.reply, &c->reply);
+	client_fail(c, &why, true);
+	smtp_result_fini(&why);
+}
+
+void client_wipe_buf(struct buf *b)
+{
+	if (b->mem)
+		mem_wipe(b->mem, b->cap);
+	buf_fini(b);
+}
+
+/* Credentials are needed once in a session. */
+void client_forget_secrets(struct smtp_client *c)
+{
+	sasl_free(&c->sasl);
+	if (c->auth_password)
+		mem_wipe(c->auth_password, strlen(c->auth_password));
+	mem_free(c->auth_password);
+	c->auth_password = NULL;
+}
+
+static void wipe_drained_output(struct smtp_client *c)
+{
+	if (!c->out_secret || buf_len(&c->out) > 0)
+		return;
+	mem_wipe(c->out.mem, c->out.cap);
+	c->out_secret = false;
+}
+
+/* 3. messages */
+
+/* What this host can't take, found before it is asked (RFC 1870 5, RFC 6531 3.6). */
+static void check_needs(const struct smtp_client *c, struct smtp_result *r)
+{
+	const struct client_caps *caps = &c->caps;
+	r->stage = SMTP_STAGE_MAIL;
+	if (!client_msg_is_clean(&c->msg)) {
+		r->stage = SMTP_STAGE_LOCAL;
+		r->err = ERR_SYNTAX;
+	} else if (c->msg.needs_utf8 && !caps->smtputf8) {
+		r->need = SMTP_NEED_UTF8;
+	} else if (caps->size && caps->size_max && c->msg.body_bytes > caps->size_max) {
+		r->need = SMTP_NEED_SIZE;
+	}
+}
+
+static void begin_message(struct smtp_client *c)
+{
+	struct smtp_result unmet;
+	smtp_result_init(&unmet);
+	check_needs(c, &unmet);
+	c->send_at = c->recv_at = 0;
+	c->mail_refused = false;
+	c->pipelined = false;
+	if (unmet.need || unmet.err) {
+		client_decide_rest(c, &unmet);
+		c->msg_state = MSG_DECIDED;
+	} else {
+		c->msg_state = MSG_ACTIVE;
+		c->pipelined = c->pipelining_wanted && c->caps.pipelining;
+		client_pump(c);
+		client_set_state(c, CLIENT_MAIL);
+	}
+	smtp_result_fini(&unmet);
+}
+
+void client_become_ready(struct smtp_client *c)
+{
+	client_set_state(c, CLIENT_READY);
+	c->ready_given = false;
+	if (c->msg_state == MSG_WAITING)
+		begin_message(c);
+}
+
+void smtp_client_send(struct smtp_client *c, const struct smtp_client_msg *msg, struct now now)
+{
+	CHECK(c->msg_state == MSG_NONE);
+	CHECK(msg->rcpts_n > 0);
+	c->now = now;
+	c->msg = *msg;
+	client_results_begin(c, msg->rcpts_n);
+	c->msg_state = MSG_WAITING;
+	c->ready_given = false;
+	if (c->state == CLIENT_READY) {
+		begin_message(c);
+	} else if (c->state == CLIENT_QUIT || c->state == CLIENT_CLOSED) {
+		struct smtp_result why;
+		smtp_result_init(&why);
+		why.stage = SMTP_STAGE_MAIL;
+		why.err = ERR_CLOSED;
+		client_decide_rest(c, c->session.stage ? &c->session : &why);
+		smtp_result_fini(&why);
+		c->msg_state = MSG_DECIDED;
+		c->close_given = false;
+	}
+}
+
+void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct now now)
+{
+	c->now = now;
+	if (c->state != CLIENT_BODY)
+		return; /* it ended while the piece was on its way */
+	c->body_asked = false;
+	int r = dot_encode(&c->dot, piece, &c->out);
+	if (!r && last)
+		r = dot_encode_end(&c->dot, &c->out);
+	if (r) {
+		client_fail_err(c, SMTP_STAGE_LOCAL, r);
+	} else if (!last) {
+		c->out_mark = buf_len(&c->out);
+		c->deadline_at = now.mono_ms + c->timeout_ms[CLIENT_BODY];
+	} else if (!reply_parser_is_idle(&c->parser)) {
+		client_fail_err(c, SMTP_STAGE_BODY, ERR_PROTOCOL); /* half a reply, to nothing */
+	} else {
+		client_set_state(c, CLIENT_DOT);
+	}
+}
+
+void smtp_client_body_failed(struct smtp_client *c)
+{
+	if (c->state == CLIENT_BODY)
+		client_fail_err(c, SMTP_STAGE_LOCAL, -EIO);
+}
+
+/* 4. the peer */
+
+/*
+ * How many replies the peer may send now. Counted when bytes come in, so what
+ * stands behind the reply to our last command, in the same read, is surplus
+ * even though handling that reply has sent another.
+ */
+static size_t replies_owed(const struct smtp_client *c)
+{
+	if (is_in_message(c))
+		return c->send_at - c->recv_at;
+	if (c->state == CLIENT_READY || c->state == CLIENT_TLS)
+		return 0;
+	if (c->state == CLIENT_DOT && c->lmtp)
+		return c->accepted_n;
+	return c->state == CLIENT_QUIT ? SIZE_MAX : 1;
+}
+
+static void on_surplus(struct smtp_client *c, struct slice in)
+{
+	bool goodbye = slice_starts(in, SLICE("421"));
+	if (c->state == CLIENT_RSET && c->msg_state == MSG_DECIDED && c->pipelined && !goodbye)
+		client_desynced(c);
+	client_fail_err(c, client_stage(c), ERR_PROTOCOL);
+}
+
+void smtp_client_feed(struct smtp_client *c, struct slice in, struct now now)
+{
+	c->now = now;
+	wipe_drained_output(c);
+	size_t owed = replies_owed(c);
+	while (in.n > 0 && c->state != CLIENT_CLOSED) {
+		if (owed == 0) {
+			on_surplus(c, in);
+			return;
+		}
+		bool complete;
+		ssize_t used = reply_parser_feed(&c->parser, in, &complete);
+		if (used < 0) {
+			client_fail_err(c, client_stage(c), (int)used);
+			return;
+		}
+		in = slice_from(in, (size_t)used);
+		if (complete) {
+			owed--;
+			client_on_reply(c);
+		}
+	}
+}
+
+void smtp_client_tls_done(struct smtp_client *c, int err, struct now now)
+{
+	c->now = now;
+	if (c->state != CLIENT_TLS)
+		return;
+	if (err) {
+		client_fail_err(c, SMTP_STAGE_STARTTLS, ERR_TLS);
+		return;
+	}
+	c->secured = true;
+	client_put_hello(c, false);
+	client_set_state(c, CLIENT_EHLO);
+}
+
+void smtp_client_lost(struct smtp_client *c, int err, struct now now)
+{
+	c->now = now;
+	if (c->state != CLIENT_CLOSED)
+		client_fail_err(c, client_stage(c), err);
+}
+
+void smtp_client_quit(struct smtp_client *c, struct now now)
+{
+	c->now = now;
+	if (c->state == CLIENT_QUIT || c->state == CLIENT_CLOSED)
+		return;
+	if (is_idle(c) && c->msg_state != MSG_WAITING) {
+		client_put_line(c, "QUIT");
+		client_set_state(c, CLIENT_QUIT);
+	} else {
+		client_fail_err(c, client_stage(c), ERR_CLOSED);
+	}
+}
+
+/*
+ * While we send a body it is not the peer's silence that counts but whether
+ * it takes what we send; nor is it late when the body is late.
+ */
+static bool output_moves(struct smtp_client *c)
+{
+	size_t left = buf_len(&c->out);
+	bool moves = left < c->out_mark;
+	c->out_mark = left;
+	if (c->state == CLIENT_BODY)
+		return moves || left == 0;
+	return c->state == CLIENT_DOT && moves && left > 0;
+}
+
+void smtp_client_tick(struct smtp_client *c, struct now now)
+{
+	c->now = now;
+	if (now.mono_ms < c->deadline_at)
+		return;
+	if (output_moves(c))
+		c->deadline_at = now.mono_ms + c->timeout_ms[CLIENT_BODY];
+	else
+		client_fail_err(c, client_stage(c), ERR_TIMEOUT);
+}
+
+int64_t smtp_client_deadline(const struct smtp_client *c)
+{
+	return c->deadline_at;
+}
+
+/* 5. the driver */
+
+static bool give_once(bool *given, bool now)
+{
+	bool give = now && !*given;
+	*given |= give;
+	return give;
+}
+
+enum smtp_client_action_kind smtp_client_next(struct smtp_client *c)
+{
+	if (is_in_message(c))
+		client_pump(c); /* the output has drained: more of a long list of recipients */
+	if (c->msg_state == MSG_DECIDED) {
+		c->msg_state = MSG_NONE;
+		return SMTP_CLIENT_MSG_DONE;
+	}
+	if (give_once(&c->start_tls_given, c->state == CLIENT_TLS))
+		return SMTP_CLIENT_START_TLS;
+	if (give_once(&c->ready_given, c->state == CLIENT_READY))
+		return SMTP_CLIENT_READY;
+	bool room = buf_len(&c->out) < CLIENT_WINDOW_BYTES;
+	if (give_once(&c->body_asked, c->state == CLIENT_BODY && room))
+		return SMTP_CLIENT_NEED_BODY;
+	if (give_once(&c->close_given, c->state == CLIENT_CLOSED))
+		return SMTP_CLIENT_CLOSE;
+	return SMTP_CLIENT_NONE;
+}
+
+struct buf *smtp_client_output(struct smtp_client *c)
+{
+	return &c->out;
+}
+
+const struct smtp_result *smtp_client_result(const struct smtp_client *c, size_t rcpt)
+{
+	CHECK(rcpt < c->rcpts_n);
+	return &c->rcpts[rcpt].result;
+}
+
+const struct smtp_result *smtp_client_session_result(const struct smtp_client *c)
+{
+	return &c->session;
+}
+
+bool smtp_client_is_secured(const struct smtp_client *c)
+{
+	return c->secured;
+}
+
+bool smtp_client_is_authenticated(const struct smtp_client *c)
+{
+	return c->authenticated;
+}
+
+bool smtp_client_offers_dsn(const struct smtp_client *c)
+{
+	return c->caps.dsn;
+}
+
+/* 6. life */
+
+static void set_timeouts(struct smtp_client *c, const struct smtp_client_config *cfg)
+{
+	enum {
+		SECOND = 1000,
+		MINUTE = 60 * SECOND
+	};
+
+	const struct {
+		enum client_state state;
+		int wanted_ms, default_ms;
+	} table[] = {
+		{ CLIENT_GREETING, cfg->timeouts.greeting_ms, 5 * MINUTE },
+		{ CLIENT_EHLO, cfg->timeouts.ehlo_ms, 5 * MINUTE },
+		{ CLIENT_HELO, cfg->timeouts.ehlo_ms, 5 * MINUTE },
+		{ CLIENT_STARTTLS, cfg->timeouts.starttls_ms, 2 * MINUTE },
+		{ CLIENT_TLS, cfg->timeouts.starttls_ms, 2 * MINUTE },
+		{ CLIENT_AUTH, cfg->timeouts.auth_ms, 2 * MINUTE },
+		{ CLIENT_MAIL, cfg->timeouts.mail_ms, 5 * MINUTE },
+		{ CLIENT_RCPT, cfg->timeouts.rcpt_ms, 5 * MINUTE },
+		{ CLIENT_DATA, cfg->timeouts.data_ms, 2 * MINUTE },
+		{ CLIENT_BODY, cfg->timeouts.body_ms, 3 * MINUTE },
+		{ CLIENT_DOT, cfg->timeouts.dot_ms, 10 * MINUTE },
+		{ CLIENT_RSET, cfg->timeouts.rset_ms, 20 * SECOND },
+		{ CLIENT_QUIT, cfg->timeouts.quit_ms, 5 * SECOND },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		c->timeout_ms[table[i].state] =
+		    table[i].wanted_ms > 0 ? table[i].wanted_ms : table[i].default_ms;
+}
+
+static char *dup_or_null(const char *s)
+{
+	return s ? mem_strdup(s) : NULL;
+}
+
+struct smtp_client *smtp_client_new(const struct smtp_client_config *cfg, struct now now)
+{
+	CHECK(cfg->helo);
+	CHECK(cfg->tls >= SMTP_TLS_NEVER && cfg->tls <= SMTP_TLS_MUST);
+	CHECK(!cfg->auth_user == !cfg->auth_password);
+	struct smtp_client *c = mem_zalloc(sizeof(*c));
+	c->helo = mem_strdup(cfg->helo);
+	c->auth_user = dup_or_null(cfg->auth_user);
+	c->auth_password = dup_or_null(cfg->auth_password);
+	c->auth_mechanism = mem_strdup(cfg->auth_mechanism ? cfg->auth_mechanism : "");
+	c->lmtp = cfg->lmtp;
+	c->pipelining_wanted = cfg->pipelining;
+	c->auth_in_clear_ok = cfg->auth_in_clear_ok;
+	c->tls = cfg->tls;
+	c->secured = cfg->tls_active;
+	set_timeouts(c, cfg);
+	buf_init(&c->caps.auth, SASL_MESSAGE_MAX);
+	smtp_result_init(&c->session);
+	buf_init(&c->out, CLIENT_OUTPUT_MAX);
+	reply_init(&c->reply);
+	reply_parser_init(&c->parser, &c->reply);
+	c->msg_state = MSG_NONE;
+	c->state = CLIENT_GREETING;
+	c->now = now;
+	c->deadline_at = now.mono_ms + c->timeout_ms[CLIENT_GREETING];
+	return c;
+}
+
+void smtp_client_free(struct smtp_client **cp)
+{
+	struct smtp_client *c = *cp;
+	*cp = NULL;
+	if (!c)
+		return;
+	client_forget_secrets(c);
+	client_results_free(c);
+	if (c->out_secret)
+		client_wipe_buf(&c->out);
+	buf_fini(&c->out);
+	buf_fini(&c->caps.auth);
+	smtp_result_fini(&c->session);
+	reply_parser_fini(&c->parser);
+	reply_fini(&c->reply);
+	mem_free(c->helo);
+	mem_free(c->auth_user);
+	mem_free(c->auth_mechanism);
+	mem_free(c);
+}

@@ -1,0 +1,145 @@
+/*
+ * smtp_client_priv.h - what the parts of the client engine share.
+ *
+ * smtp_client.c holds the session: states, failure, time, the public face;
+ * smtp_client_commands.c writes commands and moves the send cursor;
+ * smtp_client_replies.c reads replies, one handler per step, and moves the
+ * receive cursor; smtp_client_results.c keeps what became of each recipient.
+ *
+ *   GREETING -> EHLO [-> HELO] [-> STARTTLS -> TLS -> EHLO] [-> AUTH] -> READY
+ *   READY -> MAIL -> RCPT... -> DATA -> BODY -> DOT... -> READY   a message
+ *            MAIL, RCPT, DATA -> RSET -> READY                    a refused one
+ *                        DATA -> DOT -> READY   354, but nobody was accepted
+ *   READY -> QUIT -> CLOSED; a refused session too; every state -> CLOSED
+ *
+ * The state names the reply we wait for. A message of n recipients has the
+ * steps 0 MAIL, 1..n RCPT, n+1 DATA; send_at is the first not yet in the
+ * output, recv_at the first not yet answered. Invariants:
+ *   recv_at <= send_at <= n + 2; without PIPELINING send_at - recv_at <= 1
+ *   in MAIL, RCPT and DATA, recv_at < send_at and is a step of that name
+ *   msg is only looked at while msg_state is MSG_ACTIVE or MSG_WAITING
+ *   a decided recipient's result never changes, save by client_desynced
+ */
+#ifndef PROTO_SMTP_CLIENT_PRIV_H
+#define PROTO_SMTP_CLIENT_PRIV_H
+
+#include "proto/dot.h"
+#include "proto/sasl.h"
+#include "proto/smtp_client.h"
+
+#define CLIENT_WINDOW_BYTES   65536             /* more output than this asks for nothing new */
+#define CLIENT_OUTPUT_MAX     ((size_t)1 << 30) /* only our own driver fills it; never reached */
+#define CLIENT_CHALLENGES_MAX 8                 /* 334 replies to one AUTH */
+
+enum client_state {
+	CLIENT_NONE = 0,
+	CLIENT_GREETING,
+	CLIENT_EHLO,
+	CLIENT_HELO,
+	CLIENT_STARTTLS,
+	CLIENT_TLS, /* the driver does the handshake */
+	CLIENT_AUTH,
+	CLIENT_READY,
+	CLIENT_MAIL,
+	CLIENT_RCPT,
+	CLIENT_DATA,
+	CLIENT_BODY,
+	CLIENT_DOT, /* LMTP: once per accepted recipient */
+	CLIENT_RSET,
+	CLIENT_QUIT,
+	CLIENT_CLOSED,
+	CLIENT_STATES
+};
+
+enum client_msg_state {
+	MSG_NONE = 1, /* none was given yet, or the driver has seen MSG_DONE */
+	MSG_WAITING,  /* given before the session is ready */
+	MSG_ACTIVE,
+	MSG_DECIDED, /* MSG_DONE is to be given */
+};
+
+struct client_caps { /* of the last EHLO; nothing before it counts (RFC 3207 4.2) */
+	bool pipelining, mime8bit, smtputf8, starttls, dsn, size;
+	uint64_t size_max; /* 0: no limit announced */
+	struct buf auth;   /* mechanisms, blank-separated */
+};
+
+struct client_rcpt_state {
+	struct smtp_result result;
+	bool accepted; /* 2xx to its RCPT */
+	bool decided;
+};
+
+struct smtp_client {
+	/* config; strings are ours */
+	char *helo, *auth_user, *auth_password, *auth_mechanism;
+	bool lmtp, pipelining_wanted, auth_in_clear_ok;
+	enum smtp_tls_mode tls;
+	int timeout_ms[CLIENT_STATES];
+
+	/* session */
+	enum client_state state;
+	struct now now; /* of the last call that brought one */
+	int64_t deadline_at;
+	struct client_caps caps;
+	bool secured, authenticated;
+	bool start_tls_given, ready_given, body_asked, close_given;
+	struct sasl *sasl;
+	int challenges;
+	bool sasl_done;
+	struct smtp_result session;
+
+	/* the wire */
+	struct buf out;
+	bool out_secret; /* out has held credentials: wiped when drained */
+	size_t out_mark; /* what was in out when progress was last looked at */
+	struct reply reply;
+	struct reply_parser parser;
+
+	/* the message */
+	enum client_msg_state msg_state;
+	struct smtp_client_msg msg;
+	struct client_rcpt_state *rcpts; /* of the last message: results outlive it */
+	size_t rcpts_n;
+	size_t accepted_n; /* undecided and accepted at RCPT */
+	size_t dot_at;     /* LMTP: no accepted recipient before it lacks its reply */
+	size_t send_at, recv_at;
+	bool pipelined;
+	bool mail_refused;
+	struct dot_encoder dot;
+};
+
+/* smtp_client.c */
+void client_set_state(struct smtp_client *c, enum client_state to);
+enum smtp_stage client_stage(const struct smtp_client *c);
+void client_become_ready(struct smtp_client *c); /* begins a message that waits */
+/* The session is over because of this; undecided recipients share it. polite: QUIT first. */
+void client_fail(struct smtp_client *c, const struct smtp_result *why, bool polite);
+void client_fail_err(struct smtp_client *c, enum smtp_stage stage, int err);
+/* By the last reply; an unexpected 2yz or 3yz is no refusal, so it becomes ERR_PROTOCOL. */
+void client_fail_reply(struct smtp_client *c, enum smtp_stage stage, bool polite);
+/* With the last reply if it is a refusal. */
+void client_fail_need(struct smtp_client *c, enum smtp_stage stage, enum smtp_need need);
+void client_wipe_buf(struct buf *b);
+void client_forget_secrets(struct smtp_client *c);
+
+/* smtp_client_commands.c: append to the output */
+void client_put_hello(struct smtp_client *c, bool helo);
+void client_put_line(struct smtp_client *c, const char *line);
+void client_put_auth(struct smtp_client *c, const char *mechanism, const struct buf *initial);
+void client_put_auth_answer(struct smtp_client *c, const struct buf *answer);
+void client_pump(struct smtp_client *c);                   /* sends what steps may be sent now */
+bool client_msg_is_clean(const struct smtp_client_msg *m); /* no text of it could add a line */
+
+/* smtp_client_replies.c */
+void client_on_reply(struct smtp_client *c);
+
+/* smtp_client_results.c */
+void client_results_begin(struct smtp_client *c, size_t n);
+void client_results_free(struct smtp_client *c);
+/* The session's reply decides recipient i at a stage. */
+void client_decide(struct smtp_client *c, size_t i, enum smtp_stage stage);
+void client_decide_rest(struct smtp_client *c, const struct smtp_result *as);
+void client_desynced(struct smtp_client *c);
+
+#endif
