@@ -32,7 +32,8 @@ enum conf_listen_tls {
 struct conf_listen {
 	struct netaddr address;
 	enum conf_listen_tls tls;
-	bool auth_required; /* auth = "required": trusted networks must log in too. Default "optional" */
+	bool auth_required; /* auth = "required": trusted networks must log in too. Default
+			       "optional" */
 };
 
 struct conf_tls_policy {
@@ -54,9 +55,12 @@ struct conf {
 	const char *user, *group;
 	struct conf_listen *listen;
 	size_t listen_n;
+
 	struct {
-		const char *certificate, *key, *min_version, *ciphers; /* certificate "": no server TLS */
+		const char *certificate, *key, *min_version,
+		    *ciphers; /* certificate "": no server TLS */
 	} tls;
+
 	struct {
 		struct netaddr_net *trusted_networks;
 		size_t trusted_networks_n;
@@ -70,22 +74,27 @@ struct conf {
 		uint64_t rate_count; /* 0 none */
 		int64_t rate_period_s;
 	} submission;
+
 	struct {
 		bool disabled, enable_tls, always_split, local_mx_ok;
 		unsigned concurrency_max;
 		struct retry_policy retry; /* temp_fail_intervals, max_temp_failures, lifetime */
-		const char *received_header; /* comment in our Received; "disabled": no Received is added */
+		const char *
+		    received_header; /* comment in our Received; "disabled": no Received is added */
 		int connect_timeout_s;
 		enum mx_prefer inet_prefer;
 		uint16_t port;
 		int64_t shutdown_timeout_s;
-		uint64_t spool_min_free_bytes; /* either this */
+		uint64_t spool_min_free_bytes;   /* either this */
 		unsigned spool_min_free_percent; /* or this is set */
 		const char *tls_ciphers, *tls_min_version, *tls_ca_file;
+
 		struct {
-			int greeting_s, ehlo_s, starttls_s, auth_s, mail_s, rcpt_s, data_s, body_s, dot_s, rset_s, quit_s;
+			int greeting_s, ehlo_s, starttls_s, auth_s, mail_s, rcpt_s, data_s, body_s,
+			    dot_s, rset_s, quit_s;
 		} timeouts; /* 0: the engine's default */
 	} outbound;
+
 	struct {
 		const char *servers; /* "a:53,b:53" or "" */
 		int timeout_ms, tries;
@@ -96,31 +105,38 @@ struct conf {
 	size_t traffic_n;
 	struct conf_tls_policy *tls_policy;
 	size_t tls_policy_n;
+
 	struct {
-		const char *directory;           /* where failed.txt is looked for */
-		const char *text;                /* a file that is used instead; "" none */
-		struct dsn_template *failed;     /* parsed, or NULL: the built-in one */
+		const char *directory;       /* where failed.txt is looked for */
+		const char *text;            /* a file that is used instead; "" none */
+		struct dsn_template *failed; /* parsed, or NULL: the built-in one */
 	} bounce;
+
 	struct {
 		enum log_level level;
 		enum log_format format;
 		bool timestamps;
 		const char *to; /* "stderr" or a file */
 	} log;
-	const char *events_file; /* "" none */
+
+	const char *events_file;    /* "" none */
 	const char *control_socket; /* "" none */
 };
 
-/* Loads and checks. On mistakes *conf_r is NULL, each goes to `errors` as one line (also warnings, prefixed "warning: "), and ERR_SYNTAX (or -errno of the file) is returned. */
+/* Loads and checks. On mistakes *conf_r is NULL, each goes to `errors` as one line (also warnings,
+ * prefixed "warning: "), and ERR_SYNTAX (or -errno of the file) is returned. */
 int conf_load(const char *file, struct conf **conf_r, FILE *errors) MUST_USE;
 struct conf *conf_ref(struct conf *c);
 void conf_unref(struct conf **c);
 
-/* Settings that a running daemon can't change (listen, spool, user, group, shards, control): names of those that differ, comma-separated, into buf; "" if none. */
+/* Settings that a running daemon can't change (listen, spool, user, group, shards, control): names
+ * of those that differ, comma-separated, into buf; "" if none. */
 void conf_diff_static(const struct conf *a, const struct conf *b, char *buf, size_t n);
 
-const struct conf_traffic *conf_find_traffic(const struct conf *c, struct slice domain); /* most specific first in file order; never NULL */
-enum tls_level conf_find_tls_level(const struct conf *c, const struct route *route, struct slice domain); /* route, then tls_policy, then outbound.enable_tls */
+const struct conf_traffic *conf_find_traffic(const struct conf *c,
+    struct slice domain); /* most specific first in file order; never NULL */
+enum tls_level conf_find_tls_level(const struct conf *c, const struct route *route,
+    struct slice domain); /* route, then tls_policy, then outbound.enable_tls */
 
 /* The effective configuration, every key with its value, as a config file: for -t -v and tests. */
 void conf_dump(const struct conf *c, FILE *to);

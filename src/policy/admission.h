@@ -20,20 +20,26 @@ enum admission_sender_check {
  * login without '@' stands for login@me. Local parts compare byte for byte,
  * domains without case.
  */
-bool admission_sender_ok(enum admission_sender_check check, struct slice login, struct slice sender, const char *me);
+bool admission_sender_ok(enum admission_sender_check check, struct slice login, struct slice sender,
+    const char *me);
 
-/* Recipients per login and period: token buckets that start full. Bounded: idle full buckets are dropped first. */
+/* Recipients per login and period: token buckets that start full. Bounded: idle full buckets are
+ * dropped first. */
 struct admission_rates;
-struct admission_rates *admission_rates_new(uint64_t count, int64_t period_s, uint64_t seed); /* count 0: no limit */
+struct admission_rates *admission_rates_new(uint64_t count, int64_t period_s,
+    uint64_t seed); /* count 0: no limit */
 void admission_rates_free(struct admission_rates **r);
-void admission_rates_set(struct admission_rates *r, uint64_t count, int64_t period_s); /* after a reload */
-bool admission_rates_take(struct admission_rates *r, struct slice login, unsigned n, int64_t mono_ms); /* false: over the limit (450 4.7.1) */
+void admission_rates_set(struct admission_rates *r, uint64_t count,
+    int64_t period_s); /* after a reload */
+bool admission_rates_take(struct admission_rates *r, struct slice login, unsigned n,
+    int64_t mono_ms); /* false: over the limit (450 4.7.1) */
 
 /* Connections per client address, counted. */
 struct admission_conns;
 struct admission_conns *admission_conns_new(uint64_t seed);
 void admission_conns_free(struct admission_conns **c);
-bool admission_conns_add(struct admission_conns *c, struct slice ip, unsigned max); /* false: at the limit, not counted */
+bool admission_conns_add(struct admission_conns *c, struct slice ip,
+    unsigned max); /* false: at the limit, not counted */
 void admission_conns_remove(struct admission_conns *c, struct slice ip);
 
 #endif

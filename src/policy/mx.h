@@ -10,7 +10,7 @@
 #include "base/netaddr.h"
 #include "base/prng.h"
 
-#define MX_HOSTS_MAX 20     /* hosts looked at; the most preferred are kept */
+#define MX_HOSTS_MAX      20 /* hosts looked at; the most preferred are kept */
 #define MX_HOST_ADDRS_MAX 16
 #define MX_CANDIDATES_MAX 10 /* addresses of an attempt, design section 6 */
 
@@ -41,13 +41,19 @@ struct mx_options {
 	enum mx_prefer prefer;
 };
 
-/* True if the records are a null MX: exactly one, with the root as host (any preference). A root host among others is dropped by mx_sort. */
+/* True if the records are a null MX: exactly one, with the root as host (any preference). A root
+ * host among others is dropped by mx_sort. */
 bool mx_is_null(const struct mx_host *hosts, size_t n);
-/* By preference, at random within one; bad entries (root, IP text) and duplicates dropped; returns the new count, at most MX_HOSTS_MAX. */
+/* By preference, at random within one; bad entries (root, IP text) and duplicates dropped; returns
+ * the new count, at most MX_HOSTS_MAX. */
 size_t mx_sort(struct mx_host *hosts, size_t n, struct prng *rng);
-/* Removes hosts that are ourselves (by name or address) and all of equal or worse preference (RFC 5321 5.1); returns the new count. *was_self says whether one was found. */
+/* Removes hosts that are ourselves (by name or address) and all of equal or worse preference (RFC
+ * 5321 5.1); returns the new count. *was_self says whether one was found. */
 size_t mx_remove_self(struct mx_host *hosts, size_t n, const struct mx_options *o, bool *was_self);
-/* The ordered addresses to dial; never undialable ones; loopback and own ones only with local_ok. Keeps room so that one host or family can't use up all places. *loop: an address was left out because it was loopback or our own. */
-size_t mx_candidates(const struct mx_host *hosts, size_t n, const struct mx_options *o, struct mx_candidate out[MX_CANDIDATES_MAX], bool *loop);
+/* The ordered addresses to dial; never undialable ones; loopback and own ones only with local_ok.
+ * Keeps room so that one host or family can't use up all places. *loop: an address was left out
+ * because it was loopback or our own. */
+size_t mx_candidates(const struct mx_host *hosts, size_t n, const struct mx_options *o,
+    struct mx_candidate out[MX_CANDIDATES_MAX], bool *loop);
 
 #endif

@@ -17,22 +17,25 @@ enum tls_level { /* what is asked of a connection's TLS */
 };
 
 const char *tls_level_name(enum tls_level l);
-enum tls_level tls_level_parse(struct slice s); /* "none" "may" "encrypt" "verify"; TLS_LEVEL_NONE_SET if unknown */
+enum tls_level tls_level_parse(
+    struct slice s); /* "none" "may" "encrypt" "verify"; TLS_LEVEL_NONE_SET if unknown */
 
 struct route_hop {
 	const char *host;      /* name or IP text; "" for a unix socket */
 	const char *unix_path; /* "" unless unix: */
 	uint16_t port;
 	bool lmtp;
-	bool tls_implicit; /* smtps:// */
+	bool tls_implicit;           /* smtps:// */
 	const char *user, *password; /* "" none; percent-decoded */
 };
 
 #define ROUTE_HOPS_MAX 16
 
 struct route {
-	const char *domain; /* "corp.example", ".corp.example" or "*.corp.example" for what lies below it, "*" for all */
-	const struct route_hop *hops; /* in order; empty: MX lookup (a route that only sets tls, bind or helo) */
+	const char *domain; /* "corp.example", ".corp.example" or "*.corp.example" for what lies
+			       below it, "*" for all */
+	const struct route_hop
+	    *hops; /* in order; empty: MX lookup (a route that only sets tls, bind or helo) */
 	size_t hops_n;
 	enum tls_level tls; /* TLS_LEVEL_NONE_SET: the default */
 	bool has_bind;
@@ -45,7 +48,9 @@ const struct route *route_find(const struct route *routes, size_t n, struct slic
 bool route_pattern_matches(struct slice pattern, struct slice domain);
 
 struct arena;
-/* "host", "host:port", "[v6]:port", "smtp://user:pass@host:port", "smtps://", "lmtp://host:port", "unix:/path" (LMTP). Strings into the arena. Default ports 25, 465 (smtps), 24 (lmtp). */
-int route_parse_hop(struct slice text, struct arena *arena, struct route_hop *hop, struct errbuf *eb) MUST_USE;
+/* "host", "host:port", "[v6]:port", "smtp://user:pass@host:port", "smtps://", "lmtp://host:port",
+ * "unix:/path" (LMTP). Strings into the arena. Default ports 25, 465 (smtps), 24 (lmtp). */
+int route_parse_hop(struct slice text, struct arena *arena, struct route_hop *hop,
+    struct errbuf *eb) MUST_USE;
 
 #endif

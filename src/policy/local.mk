@@ -1,0 +1,9 @@
+libpolicy_a_SOURCES = \
+	src/policy/admission.c \
+	src/policy/admission.h \
+	src/policy/mx.c \
+	src/policy/mx.h \
+	src/policy/route.c \
+	src/policy/route.h \
+	src/policy/verdict.c \
+	src/policy/verdict.h
