@@ -1,0 +1,99 @@
+/*
+ * mta.h - the root object of a shard: one thread, one loop, all that lives on it.
+ *
+ * Everything in src/core gets a `struct mta *`; nothing is global, so several
+ * can run in one process. Callbacks of src/io only mark work (mta_mark);
+ * mta_step, once per turn of the loop, does it: expired deadlines, marked
+ * work, due mail, commits. Bounded work per turn, in a fixed order.
+ */
+#ifndef CORE_MTA_H
+#define CORE_MTA_H
+
+#include "base/list.h"
+#include "base/netaddr.h"
+#include "base/prng.h"
+#include "conf/conf.h"
+#include "io/dns.h"
+#include "io/loop.h"
+#include "io/tls.h"
+#include "io/worker.h"
+#include "queue/queue.h"
+
+#define MTA_LOCAL_ADDRESSES_MAX 64
+
+struct mta;
+struct accounting;
+struct auth;
+struct committer;
+struct control;
+struct dispatch;
+struct reception;
+
+/* A thing that is stepped when something happened to it; embedded in sessions, deliveries, control connections. */
+struct mta_work {
+	struct mta *mta;
+	struct list_node ready;      /* in mta->ready while marked */
+	struct wheel_timer deadline; /* mono ms; expiry marks the work */
+	void (*step)(struct mta_work *work, struct now now); /* may free the object that holds work */
+};
+
+enum mta_phase {
+	MTA_PHASE_NONE = 0,
+	MTA_PHASE_RUNNING,
+	MTA_PHASE_DRAINING, /* no new mail, no new attempts; what is in flight may finish */
+	MTA_PHASE_STOPPED,
+};
+
+struct mta {
+	struct conf *conf; /* the current snapshot; sessions hold their own reference */
+	const char *conf_file;
+	struct loop *loop;
+	struct prng rng;
+	struct wheel deadlines; /* mono ms */
+	struct list_node ready; /* marked mta_work.ready */
+	struct now now;         /* of this turn */
+	int64_t started_ms;     /* wall */
+	enum mta_phase phase;
+	int64_t drain_until_ms; /* mono */
+
+	struct queue *queue;
+	bool scan_done;
+	int64_t sync_check_ms; /* mono: when folders are looked at next */
+	struct worker_pool *disk_pool; /* commits, loads */
+	struct worker_pool *cpu_pool;  /* password checks */
+	struct dns *dns;
+	struct tls_ctx *tls_server;        /* NULL: none configured */
+	struct tls_ctx *tls_client_may;    /* opportunistic: nothing verified */
+	struct tls_ctx *tls_client_verify; /* chain and name must be good */
+	struct netaddr local[MTA_LOCAL_ADDRESSES_MAX];
+	size_t local_n;
+
+	struct accounting *accounting;
+	struct auth *auth;
+	struct committer *committer;
+	struct control *control;
+	struct dispatch *dispatch;
+	struct reception *reception;
+};
+
+/* The pieces, from a checked config; binds listeners. On failure eb says why and nothing is left open. */
+int mta_new(struct conf *conf, struct mta **m_r, struct errbuf *eb) MUST_USE;
+void mta_run(struct mta *m); /* until drained */
+void mta_free(struct mta **m);
+
+/* TERM: see drain in the man page. Calling it again ends the wait. */
+void mta_drain(struct mta *m);
+/* HUP: everything deferred becomes due now. Returns how many items. */
+size_t mta_flush(struct mta *m);
+/* USR1: reads the config again. On mistakes the old one stays and they are logged; returns false. */
+bool mta_reload(struct mta *m);
+void mta_log_status(struct mta *m); /* USR2 */
+/* TLS contexts of a config, into the three pointers; on failure nothing is changed. */
+int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ctx **may, struct tls_ctx **verify, struct errbuf *eb) MUST_USE;
+
+void mta_work_init(struct mta_work *w, struct mta *m, void (*step)(struct mta_work *, struct now));
+void mta_work_fini(struct mta_work *w); /* unlinks it */
+void mta_mark(struct mta_work *w);      /* to be stepped in this turn or the next */
+void mta_deadline(struct mta_work *w, int64_t mono_ms); /* INT64_MAX: none */
+
+#endif

@@ -1,0 +1,142 @@
+#include "core/reception.h"
+
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/reception_session.h"
+
+struct rx_listener {
+	struct reception *reception;
+	struct listener *listener;
+	struct conf_listen conf;
+};
+
+static bool ip_is_trusted(const struct conf *conf, const struct netaddr *peer)
+{
+	for (size_t i = 0; i < conf->submission.trusted_networks_n; i++)
+		if (netaddr_in_net(peer, &conf->submission.trusted_networks[i]))
+			return true;
+	return false;
+}
+
+/* Why a new client can't be served; NULL if it can. */
+static const char *refuse_client(struct reception *r, const char *ip)
+{
+	const struct conf *conf = r->mta->conf;
+
+	if (r->mta->phase != MTA_PHASE_RUNNING)
+		return "Service shutting down, try again later";
+	if (r->sessions_n >= conf->submission.max_connections)
+		return "Too many connections, try again later";
+	if (!admission_conns_add(r->conns, slice_str(ip), conf->submission.max_connections_per_ip))
+		return "Too many connections from your address, try again later";
+	return NULL;
+}
+
+static void on_accept(void *arg, int fd, const struct netaddr *peer)
+{
+	struct rx_listener *l = arg;
+	struct reception *r = l->reception;
+	char ip[NETADDR_TEXT_MAX];
+
+	netaddr_format_ip(peer, ip);
+	if (r->sessions_n >= r->mta->conf->submission.max_connections + RECEPTION_REFUSALS_MAX) {
+		close(fd); /* even saying no has its limit */
+		return;
+	}
+	const char *refusal = refuse_client(r, ip);
+	struct session_options o = {
+		.listen = &l->conf,
+		.peer_ip = ip,
+		.trusted = ip_is_trusted(r->mta->conf, peer) && !l->conf.auth_required,
+		.refusal = refusal,
+	};
+	session_start(r, fd, &o);
+}
+
+static int bind_one(struct reception *r, struct rx_listener *l, const struct conf_listen *c, struct errbuf *eb)
+{
+	l->reception = r;
+	l->conf = *c;
+	return listen_tcp(&c->address, &l->listener, eb);
+}
+
+int reception_new(struct mta *m, struct reception **r_r, struct errbuf *eb)
+{
+	struct reception *r = mem_zalloc(sizeof(*r));
+
+	r->mta = m;
+	list_init(&r->sessions);
+	r->conns = admission_conns_new(prng_next(&m->rng));
+	r->rates = admission_rates_new(m->conf->submission.rate_count, m->conf->submission.rate_period_s,
+	    prng_next(&m->rng));
+	r->listeners_n = m->conf->listen_n;
+	r->listeners = mem_zalloc((r->listeners_n + 1) * sizeof(*r->listeners));
+	for (size_t i = 0; i < r->listeners_n; i++) {
+		int err = bind_one(r, &r->listeners[i], &m->conf->listen[i], eb);
+		if (err < 0) {
+			reception_free(&r);
+			return err;
+		}
+	}
+	*r_r = r;
+	return 0;
+}
+
+void reception_start(struct reception *r)
+{
+	char text[NETADDR_TEXT_MAX];
+
+	for (size_t i = 0; i < r->listeners_n; i++) {
+		struct rx_listener *l = &r->listeners[i];
+		listen_start(l->listener, r->mta->loop, on_accept, l);
+		log_notice("smtpd", "listening on %s", netaddr_format(listen_address(l->listener), text));
+	}
+}
+
+static void close_listeners(struct reception *r)
+{
+	for (size_t i = 0; i < r->listeners_n; i++)
+		listen_free(&r->listeners[i].listener);
+}
+
+void reception_drain(struct reception *r)
+{
+	close_listeners(r);
+	list_foreach(it, &r->sessions)
+		session_shutdown(list_entry(it, struct session, node));
+}
+
+void reception_abort(struct reception *r)
+{
+	list_foreach_safe(it, &r->sessions)
+		session_end(list_entry(it, struct session, node));
+}
+
+void reception_free(struct reception **rp)
+{
+	struct reception *r = *rp;
+
+	if (!r)
+		return;
+	reception_abort(r);
+	close_listeners(r);
+	mem_free(r->listeners);
+	admission_conns_free(&r->conns);
+	admission_rates_free(&r->rates);
+	mem_free(r);
+	*rp = NULL;
+}
+
+size_t reception_sessions(const struct reception *r)
+{
+	return r->sessions_n;
+}
+
+void reception_reload(struct reception *r)
+{
+	const struct conf *conf = r->mta->conf;
+	admission_rates_set(r->rates, conf->submission.rate_count, conf->submission.rate_period_s);
+}

@@ -1,0 +1,374 @@
+#include "core/settlement.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/accounting.h"
+#include "core/bounce.h"
+#include "core/committer.h"
+#include "core/dispatch.h"
+
+#define SETTLEMENT_RETRY_MS 5000      /* a disk that refused an outcome is asked again after this */
+#define SETTLEMENT_NO_REPORT_MS 60000 /* recipients whose report could not be stored are tried again after this */
+#define SETTLEMENT_TEXT_MAX 4000      /* of a reply kept with the recipient */
+
+struct settled { /* one recipient's outcome with all that is told of it */
+	struct event event;
+	bool report; /* its failure goes into the report */
+	struct attempt_host host;
+};
+
+struct settlement {
+	struct mta_work work; /* its deadline retries a failed settle */
+	struct queue_item *item;
+	struct arena arena;
+	struct queue_outcome *outcomes;
+	struct settled *settled;
+	size_t n;
+	bool events_written;
+};
+
+static void settle(struct settlement *s, struct now now);
+
+static void on_retry(struct mta_work *w, struct now now)
+{
+	settle(container_of(w, struct settlement, work), now);
+}
+
+static struct settlement *settlement_new(struct mta *m, struct queue_item *item, size_t n)
+{
+	struct settlement *s = mem_zalloc(sizeof(*s));
+
+	mta_work_init(&s->work, m, on_retry);
+	arena_init(&s->arena);
+	s->item = item;
+	s->outcomes = arena_zalloc(&s->arena, (n + 1) * sizeof(*s->outcomes));
+	s->settled = arena_zalloc(&s->arena, (n + 1) * sizeof(*s->settled));
+	return s;
+}
+
+static void settlement_free(struct settlement *s)
+{
+	mta_work_fini(&s->work);
+	arena_fini(&s->arena);
+	mem_free(s);
+}
+
+/* --- what the outcome is ------------------------------------------------------ */
+
+/* The reply's text on one line, or our own words. */
+static const char *status_text(struct settlement *s, const struct attempt_rcpt *a)
+{
+	struct buf folded;
+	const char *text;
+
+	buf_init(&folded, REPLY_TEXT_MAX * 4);
+	if (a->result.reply.code && !a->verdict.text && reply_fold(&a->result.reply, &folded) == 0)
+		text = arena_strndup(&s->arena, buf_ptr(&folded), MIN(buf_len(&folded), SETTLEMENT_TEXT_MAX));
+	else if (a->text && a->text[0])
+		text = arena_strdup(&s->arena, a->text);
+	else if (a->verdict.text)
+		text = a->verdict.text;
+	else
+		text = "";
+	buf_fini(&folded);
+	return text;
+}
+
+static void set_status(struct settlement *s, struct envelope_status *st, const struct attempt_rcpt *a)
+{
+	st->code = (uint16_t)a->verdict.code;
+	memcpy(st->enhanced, a->verdict.enhanced, sizeof(st->enhanced));
+	st->text = status_text(s, a);
+	st->host = a->host ? arena_strdup(&s->arena, a->host->host) : "";
+	st->ip = a->host ? arena_strdup(&s->arena, a->host->ip) : "";
+}
+
+static void describe_event(struct settled *d, const struct attempt_rcpt *a, const struct queue_outcome *o, const struct envelope *env)
+{
+	struct event *e = &d->event;
+
+	e->envelope = env;
+	e->recipient = env->rcpts[o->rcpt].address;
+	e->status = &o->status;
+	e->stage = a->stage;
+	e->attempt = env->rcpts[o->rcpt].attempts + 1U;
+	if (!a->host)
+		return;
+	d->host = *a->host;
+	e->port = d->host.port;
+	e->mode = d->host.mode;
+	e->connected = d->host.connected;
+	e->authenticated = d->host.authenticated;
+	e->tls = d->host.has_tls ? &d->host.tls : NULL;
+}
+
+/* Gives up on a recipient: too many attempts or too old. What was last heard stays as the diagnostic. */
+static void give_up(struct settlement *s, struct queue_outcome *o, enum verdict_finding finding)
+{
+	struct verdict v;
+
+	verdict_of_finding(finding, &v);
+	const char *last = o->status.text;
+	o->fate = FATE_EXPIRED;
+	o->status.code = (uint16_t)v.code;
+	memcpy(o->status.enhanced, v.enhanced, sizeof(o->status.enhanced));
+	o->status.text = last[0] ? arena_printf(&s->arena, "%s; last: %s", v.text, last) : v.text;
+}
+
+static void defer(struct settlement *s, struct queue_outcome *o, const struct envelope_rcpt *rcpt, struct now now)
+{
+	struct mta *m = s->work.mta;
+	const struct retry_policy *policy = &m->conf->outbound.retry;
+	int64_t arrival_ms = s->item->mail->envelope->arrival_ms;
+	int64_t due_ms;
+
+	o->fate = FATE_PENDING;
+	if (s->item->flushed && rcpt->due_ms > now.wall_ms) {
+		o->attempts = rcpt->attempts; /* a flush costs no interval: back to the time it had */
+		o->due_ms = rcpt->due_ms;
+		return;
+	}
+	o->attempts = (uint16_t)MIN(rcpt->attempts + 1, UINT16_MAX);
+	if (retry_next(policy, o->attempts, arrival_ms, now.wall_ms, &m->rng, &due_ms))
+		o->due_ms = MIN(due_ms, retry_expires_at(policy, arrival_ms));
+	else
+		give_up(s, o, now.wall_ms >= retry_expires_at(policy, arrival_ms) ? VERDICT_FINDING_EXPIRED : VERDICT_FINDING_TOO_MANY_ATTEMPTS);
+}
+
+static enum event_kind kind_of(enum fate fate)
+{
+	switch (fate) {
+	case FATE_PENDING:
+		return EVENT_DEFERRED;
+	case FATE_DELIVERED:
+		return EVENT_DELIVERED;
+	case FATE_BOUNCED:
+		return EVENT_BOUNCED;
+	case FATE_EXPIRED:
+		return EVENT_EXPIRED;
+	case FATE_DELETED:
+		return EVENT_DELETED;
+	case FATE_NONE:
+		break;
+	}
+	UNREACHABLE();
+}
+
+static struct queue_outcome *add_outcome(struct settlement *s, const struct attempt_rcpt *a, struct now now)
+{
+	const struct envelope *env = s->item->mail->envelope;
+	struct queue_outcome *o = &s->outcomes[s->n];
+	struct settled *d = &s->settled[s->n++];
+
+	CHECK(a->index < env->rcpts_n);
+	o->rcpt = a->index;
+	o->attempts = (uint16_t)MIN(env->rcpts[a->index].attempts + 1, UINT16_MAX);
+	o->last_ms = a->host ? now.wall_ms : env->rcpts[a->index].last_ms;
+	set_status(s, &o->status, a);
+	describe_event(d, a, o, env);
+	return o;
+}
+
+static void judge(struct settlement *s, const struct attempt_rcpt *a, struct now now)
+{
+	struct queue_outcome *o = add_outcome(s, a, now);
+	const struct envelope_rcpt *rcpt = &s->item->mail->envelope->rcpts[a->index];
+
+	switch (a->verdict.kind) {
+	case VERDICT_DELIVERED:
+		o->fate = FATE_DELIVERED;
+		break;
+	case VERDICT_BOUNCE:
+		o->fate = FATE_BOUNCED;
+		break;
+	case VERDICT_DEFER:
+		defer(s, o, rcpt, now);
+		break;
+	case VERDICT_NONE:
+		UNREACHABLE();
+	}
+	o->last_ms = now.wall_ms;
+}
+
+/* --- telling of it -------------------------------------------------------------- */
+
+static void log_outcome(const struct settled *d, const struct queue_outcome *o)
+{
+	const struct event *e = &d->event;
+	const char *fate = o->fate == FATE_PENDING ? "deferred" : fate_name(o->fate);
+
+	log_write(o->fate == FATE_DELIVERED ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE, "delivery",
+	    "%s: %s to=<%s> host=%s[%s] code=%u enhanced=%u.%u.%u tls=%s attempt=%u response=%s",
+	    e->envelope->queue_id, fate, e->recipient, o->status.host, o->status.ip, o->status.code,
+	    o->status.enhanced[0], o->status.enhanced[1], o->status.enhanced[2],
+	    e->tls ? e->tls->version : "no", e->attempt, o->status.text);
+}
+
+static void write_events(struct settlement *s, struct now now)
+{
+	if (s->events_written)
+		return;
+	s->events_written = true;
+	for (size_t i = 0; i < s->n; i++) {
+		struct settled *d = &s->settled[i];
+		const struct queue_outcome *o = &s->outcomes[i];
+		d->event.kind = kind_of(o->fate);
+		d->event.next_attempt_ms = o->fate == FATE_PENDING ? o->due_ms : 0;
+		accounting_add(s->work.mta->accounting, &d->event, now);
+		log_outcome(d, o);
+	}
+}
+
+/* --- recording it --------------------------------------------------------------- */
+
+static void on_settled(void *arg, struct queue_done *done)
+{
+	struct settlement *s = arg;
+
+	if (done->result < 0)
+		log_error("queue", "%s: outcome not recorded: %s", done->id, err_text(done->result));
+	if (done->result < 0 && done->item && done->item->state == QUEUE_ITEM_ACTIVE) {
+		s->item = done->item;
+		mta_deadline(&s->work, s->work.mta->now.mono_ms + SETTLEMENT_RETRY_MS);
+		return;
+	}
+	settlement_free(s);
+}
+
+static void settle(struct settlement *s, struct now now)
+{
+	write_events(s, now);
+	struct queue_op *op = queue_op_settle(s->item, s->outcomes, s->n, now);
+	s->item = NULL;
+	committer_add(s->work.mta->committer, op, on_settled, s);
+}
+
+/* The report can't be stored: its recipients stay pending, nothing is lost and nothing is told. */
+static void keep_unreported(struct settlement *s, struct now now)
+{
+	const struct envelope *env = s->item->mail->envelope;
+
+	for (size_t i = 0; i < s->n; i++) {
+		if (!s->settled[i].report)
+			continue;
+		s->outcomes[i].fate = FATE_PENDING;
+		s->outcomes[i].attempts = env->rcpts[s->outcomes[i].rcpt].attempts;
+		s->outcomes[i].due_ms = now.wall_ms + SETTLEMENT_NO_REPORT_MS;
+	}
+}
+
+static void on_report(void *arg, struct queue_done *done)
+{
+	struct settlement *s = arg;
+	struct mta *m = s->work.mta;
+
+	if (done->result == 0) {
+		dispatch_add_new(m->dispatch, &done->items);
+	} else {
+		log_error("bounce", "%s: report not stored: %s", done->id, err_text(done->result));
+		keep_unreported(s, m->now);
+	}
+	settle(s, m->now);
+}
+
+static char *status_code(struct arena *a, const struct envelope_status *st)
+{
+	return arena_printf(a, "%u.%u.%u", st->enhanced[0], st->enhanced[1], st->enhanced[2]);
+}
+
+static void fill_report_rcpt(struct settlement *s, size_t i, struct dsn_rcpt *r)
+{
+	const struct queue_outcome *o = &s->outcomes[i];
+	const struct envelope_rcpt *rcpt = &s->item->mail->envelope->rcpts[o->rcpt];
+	bool replied = o->status.host[0] && o->status.text[0] >= '2' && o->status.text[0] <= '5';
+
+	*r = (struct dsn_rcpt){
+		.address = rcpt->address,
+		.orcpt = rcpt->orcpt,
+		.status = status_code(&s->arena, &o->status),
+		.diagnostic = replied ? o->status.text : "",
+		.remote_mta = o->status.host,
+		.reason = o->status.text,
+		.last_attempt_ms = o->last_ms,
+	};
+}
+
+/* Begins the report if one is due; false if there is none to wait for. */
+static bool report(struct settlement *s, struct now now)
+{
+	const struct queue_mail *mail = s->item->mail;
+	struct dsn_rcpt *rcpts = arena_zalloc(&s->arena, (s->n + 1) * sizeof(*rcpts));
+	size_t n = 0;
+	int err;
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct queue_outcome *o = &s->outcomes[i];
+		if (o->fate != FATE_BOUNCED && o->fate != FATE_EXPIRED)
+			continue;
+		if (!bounce_is_due(mail->envelope, &mail->envelope->rcpts[o->rcpt]))
+			continue;
+		s->settled[i].report = true;
+		fill_report_rcpt(s, i, &rcpts[n++]);
+	}
+	if (n == 0)
+		return false;
+	struct queue_op *op = bounce_make(s->work.mta, mail, rcpts, n, now, &err);
+	if (op) {
+		committer_add(s->work.mta->committer, op, on_report, s);
+		return true;
+	}
+	if (err < 0) {
+		log_error("bounce", "%s: report not made: %s", mail->envelope->queue_id, err_text(err));
+		keep_unreported(s, now);
+	}
+	return false;
+}
+
+void settlement_start(struct mta *m, struct queue_item *item, const struct attempt_rcpt *rcpts, size_t n, struct now now)
+{
+	struct settlement *s = settlement_new(m, item, n);
+
+	CHECK(item->mail != NULL);
+	for (size_t i = 0; i < n; i++)
+		judge(s, &rcpts[i], now);
+	if (!report(s, now))
+		settle(s, now);
+}
+
+/* All pending recipients get the same finding of our own. */
+static void settle_all(struct mta *m, struct queue_item *item, enum verdict_finding finding, enum fate fate, struct now now)
+{
+	const struct envelope *env = item->mail->envelope;
+	struct settlement *s = settlement_new(m, item, env->rcpts_n);
+
+	for (size_t i = 0; i < env->rcpts_n; i++) {
+		if (fate_is_final(env->rcpts[i].fate))
+			continue;
+		struct attempt_rcpt a = { .index = i, .stage = SMTP_STAGE_LOCAL, .text = env->rcpts[i].status.text };
+		verdict_of_finding(finding, &a.verdict);
+		struct queue_outcome *o = add_outcome(s, &a, now);
+		give_up(s, o, finding);
+		o->fate = fate;
+		o->attempts = env->rcpts[i].attempts;
+		s->settled[s->n - 1].event.attempt = env->rcpts[i].attempts;
+	}
+	if (fate == FATE_DELETED || !report(s, now))
+		settle(s, now);
+}
+
+bool settlement_expire(struct mta *m, struct queue_item *item, struct now now)
+{
+	if (now.wall_ms < retry_expires_at(&m->conf->outbound.retry, item->mail->envelope->arrival_ms))
+		return false;
+	settle_all(m, item, VERDICT_FINDING_EXPIRED, FATE_EXPIRED, now);
+	return true;
+}
+
+void settlement_delete(struct mta *m, struct queue_item *item, struct now now)
+{
+	settle_all(m, item, VERDICT_FINDING_DELETED, FATE_DELETED, now);
+}

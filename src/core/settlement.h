@@ -1,0 +1,48 @@
+/*
+ * settlement.h - from the results of an attempt to the fate of recipients:
+ * outcomes in the queue, event lines, log lines, the report to the sender.
+ *
+ * Order, and what a crash in between leaves:
+ *   1. the report (if recipients failed for good) is committed
+ *        crash: they fail again and the sender gets a second report, never none
+ *   2. the event lines are written
+ *        crash: written again after the restart; never missing
+ *   3. the outcomes are recorded, or the file goes away
+ * A disk that refuses 1 keeps the recipients pending; one that refuses 3 is
+ * asked again until it takes it.
+ */
+#ifndef CORE_SETTLEMENT_H
+#define CORE_SETTLEMENT_H
+
+#include "core/mta.h"
+#include "policy/verdict.h"
+
+struct attempt_host { /* with whom we talked */
+	char host[256];
+	char ip[NETADDR_TEXT_MAX];
+	uint16_t port;
+	const char *mode; /* "smtp" "lmtp" */
+	bool connected;
+	bool has_tls;
+	struct tls_info tls;
+	bool authenticated;
+};
+
+struct attempt_rcpt { /* what an attempt found out about one recipient */
+	size_t index; /* in the item's envelope */
+	bool decided; /* no further host is to be tried */
+	struct verdict verdict;
+	enum smtp_stage stage;
+	struct smtp_result result;  /* the reply, if there was one */
+	const char *text;           /* our words for a finding; "" none */
+	const struct attempt_host *host; /* NULL: nobody was asked */
+};
+
+/* Takes the ACTIVE item; results are only read during the call. */
+void settlement_start(struct mta *m, struct queue_item *item, const struct attempt_rcpt *rcpts, size_t n, struct now now);
+/* If the item's lifetime is over: expires all its pending recipients (takes the item) and returns true. */
+bool settlement_expire(struct mta *m, struct queue_item *item, struct now now);
+/* The operator's delete: all pending recipients, no report. Takes the ACTIVE item, whose mail is loaded. */
+void settlement_delete(struct mta *m, struct queue_item *item, struct now now);
+
+#endif
