@@ -2,7 +2,12 @@
 # add one, add its name to fuzz_programs and give its _SOURCES. Without
 # --enable-fuzz each is a test that replays its corpus; with it, `make fuzz`
 # lets libFuzzer look for new inputs, FUZZ_SECONDS for each harness.
-fuzz_programs =
+fuzz_programs = \
+	tests/fuzz/fuzz_envelope \
+	tests/fuzz/fuzz_path \
+	tests/fuzz/fuzz_reply \
+	tests/fuzz/fuzz_retry \
+	tests/fuzz/fuzz_text
 
 fuzz_common = tests/fuzz/fuzz.h
 if !FUZZ
@@ -12,6 +17,17 @@ endif
 check_PROGRAMS += $(fuzz_programs)
 
 fuzz_libs = libpolicy.a libproto.a libqueue.a $(base_libs) $(GSASL_LIBS) $(IDN2_LIBS) $(FUZZ_LDFLAGS)
+
+tests_fuzz_fuzz_envelope_SOURCES = tests/fuzz/fuzz_envelope.c $(fuzz_common)
+tests_fuzz_fuzz_envelope_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_path_SOURCES = tests/fuzz/fuzz_path.c $(fuzz_common)
+tests_fuzz_fuzz_path_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_reply_SOURCES = tests/fuzz/fuzz_reply.c $(fuzz_common)
+tests_fuzz_fuzz_reply_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_retry_SOURCES = tests/fuzz/fuzz_retry.c $(fuzz_common)
+tests_fuzz_fuzz_retry_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_text_SOURCES = tests/fuzz/fuzz_text.c $(fuzz_common)
+tests_fuzz_fuzz_text_LDADD = $(fuzz_libs)
 
 EXTRA_DIST += tests/fuzz/corpus
 

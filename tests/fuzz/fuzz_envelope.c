@@ -1,0 +1,26 @@
+/*
+ * The stored envelope: whatever the disk brings is refused, or it is the one
+ * stored form of an envelope, so that encoding gives the same bytes again.
+ */
+#include "fuzz/fuzz.h"
+
+#include "base/check.h"
+#include "queue/envelope.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	struct slice in = slice_of((const char *)data, n);
+	struct envelope *e = NULL;
+	struct buf out;
+
+	if (envelope_decode(in, &e) < 0)
+		return 0;
+	CHECK(e->rcpts_n <= ENVELOPE_RCPTS_MAX);
+	CHECK(envelope_pending(e) == e->rcpts_n);
+	buf_init(&out, n);
+	CHECK(envelope_encode(e, &out) == 0);
+	CHECK(slice_eq(buf_slice(&out), in));
+	buf_fini(&out);
+	envelope_free(&e);
+	return 0;
+}
