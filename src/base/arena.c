@@ -104,15 +104,13 @@ struct slice arena_slice(struct arena *a, struct slice s)
 
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
+	char *text = NULL;
 	va_list ap;
 	va_start(ap, fmt);
-	int n = vsnprintf(NULL, 0, fmt, ap);
+	int n = vasprintf(&text, fmt, ap);
 	va_end(ap);
 	CHECK(n >= 0);
-	char *text = arena_alloc(a, (size_t)n + 1);
-	va_start(ap, fmt);
-	int again = vsnprintf(text, (size_t)n + 1, fmt, ap);
-	va_end(ap);
-	CHECK(again == n);
-	return text;
+	char *copy = arena_strndup(a, text, (size_t)n);
+	mem_free(text);
+	return copy;
 }

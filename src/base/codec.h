@@ -23,7 +23,8 @@ int codec_xtext_decode(struct buf *out, struct slice in) MUST_USE;
  * where there is one.
  */
 uint32_t codec_crc32c(uint32_t crc, const void *p, size_t n);
-uint32_t codec_crc32c_portable(uint32_t crc, const void *p, size_t n); /* the same, by table only; public for its test */
+/* The same by tables, for CPUs without it; public for its test. */
+uint32_t codec_crc32c_portable(uint32_t crc, const void *p, size_t n);
 
 void codec_put_u16(unsigned char *p, uint16_t v); /* little-endian, as everything we store */
 void codec_put_u32(unsigned char *p, uint32_t v);

@@ -50,7 +50,7 @@ bool log_is_on(enum log_level level);
 /* Control characters in the text are shown as \xNN: a record is one line. */
 void log_write(enum log_level level, const char *component, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* The last records, oldest first, to a descriptor: for check_failed. Gives up quietly if the log itself is locked. */
+/* The last records, oldest first, to a descriptor: for check_failed; none if the log is locked. */
 void log_dump_recent(int fd);
 
 #define log_debug(component, ...)                                                                  \
