@@ -14,7 +14,7 @@
 #include "io/loop.h"
 
 #define DNS_RECORDS_MAX 100
-#define DNS_NAME_MAX 256
+#define DNS_NAME_MAX    256
 
 enum dns_type {
 	DNS_TYPE_NONE = 0,
@@ -27,22 +27,23 @@ enum dns_type {
 
 enum dns_outcome {
 	DNS_NONE = 0,
-	DNS_OK,       /* at least one record */
-	DNS_NODATA,   /* the name exists, no record of the type (or a CNAME to such) */
+	DNS_OK,     /* at least one record */
+	DNS_NODATA, /* the name exists, no record of the type (or a CNAME to such) */
 	DNS_NXDOMAIN,
-	DNS_FAILED,   /* temporary: text says what */
+	DNS_FAILED, /* temporary: text says what */
 };
 
 struct dns_record {
-	uint16_t preference;      /* MX */
-	char name[DNS_NAME_MAX];  /* MX host: lower case, no trailing dot; "" for the root (null MX) */
-	struct netaddr address;   /* A, AAAA */
+	uint16_t preference;     /* MX */
+	char name[DNS_NAME_MAX]; /* MX host: lower case, no final dot; "": the root (null MX) */
+	struct netaddr address;  /* A, AAAA */
 };
 
 struct dns_answer { /* valid during the callback only */
 	enum dns_outcome outcome;
 	bool authentic; /* AD bit */
-	uint32_t ttl_s; /* least of the records; for NODATA and NXDOMAIN the SOA's minimum, 0 if unknown */
+	/* Least of the records; for NODATA and NXDOMAIN the SOA's (RFC 2308 5), 0 if unknown. */
+	uint32_t ttl_s;
 	const struct dns_record *records;
 	size_t records_n;
 	char text[128]; /* for people: "SERVFAIL", "timeout" ... */
@@ -57,12 +58,17 @@ struct dns_options {
 	int tries;
 };
 
-int dns_new(struct loop *l, const struct dns_options *o, struct dns **d_r, struct errbuf *eb) MUST_USE;
+int dns_new(struct loop *l, const struct dns_options *o, struct dns **d_r,
+    struct errbuf *eb) MUST_USE;
 void dns_free(struct dns **d); /* outstanding queries are dropped without a callback */
 
 typedef void dns_answer_fn(void *arg, const struct dns_answer *a);
-/* The callback always comes from a later turn of the loop, never from inside this call. A name that is no domain gives DNS_NXDOMAIN. */
-struct dns_query *dns_lookup(struct dns *d, const char *name, enum dns_type type, dns_answer_fn *fn, void *arg);
+/*
+ * Asks for A, AAAA or MX. The callback always comes from the loop, never from inside this call.
+ * A name that is no domain gives DNS_NXDOMAIN.
+ */
+struct dns_query *dns_lookup(struct dns *d, const char *name, enum dns_type type, dns_answer_fn *fn,
+    void *arg);
 void dns_cancel(struct dns_query **q); /* before its callback only; NULL is fine */
 
 #endif

@@ -13,7 +13,7 @@
 
 struct loop;
 
-struct loop *loop_new(void);
+struct loop *loop_new(void); /* also makes the process ignore SIGPIPE */
 void loop_free(struct loop **l);
 
 typedef void loop_step_fn(void *arg, struct now now);
@@ -23,7 +23,10 @@ void loop_run(struct loop *l); /* until loop_stop */
 void loop_stop(struct loop *l);
 struct now loop_now(struct loop *l); /* read at the start of this turn */
 
-/* The one timer: a turn (and so a step) happens at mono_ms at the latest; INT64_MAX: none. The step sets it anew each turn. */
+/*
+ * The one timer: a turn (and so a step) happens at mono_ms at the latest, give or take the 4 ms of
+ * the coarse clock; INT64_MAX: none. Once it has fired it must be set anew.
+ */
 void loop_set_timer(struct loop *l, int64_t mono_ms);
 /* A further turn at once, without waiting: when the step left work undone. */
 void loop_again(struct loop *l);
@@ -31,6 +34,7 @@ void loop_again(struct loop *l);
 void loop_wake(struct loop *l);
 
 typedef void loop_signal_fn(void *arg, int signo);
-void loop_on_signal(struct loop *l, int signo, loop_signal_fn *fn, void *arg); /* only on the first loop of a process */
+/* Only on the first loop of a process; the other threads block all signals. */
+void loop_on_signal(struct loop *l, int signo, loop_signal_fn *fn, void *arg);
 
 #endif

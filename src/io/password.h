@@ -8,8 +8,12 @@
 
 #define PASSWORD_HASH_MAX 256
 
+/* Makes a hash with a new salt. ERR_RANGE: the password is empty or too long (512 bytes). */
 int password_hash(const char *password, char hash[PASSWORD_HASH_MAX]) MUST_USE;
-/* True if it fits; false for a wrong password or a hash that is none. Thread-safe, constant-time comparison. */
+/*
+ * True if it fits; false for a wrong password or a hash that is none. Takes every "$...$" method
+ * libcrypt knows. Thread-safe, constant-time comparison.
+ */
 bool password_verify(const char *password, const char *hash);
 
 #endif

@@ -26,11 +26,16 @@ enum stream_state {
 	STREAM_CONNECTING,
 	STREAM_HANDSHAKE, /* TLS under way */
 	STREAM_OPEN,
-	STREAM_EOF,       /* the peer ended its side; what it sent before can still be read */
-	STREAM_FAILED,    /* stream_error says why; nothing more comes */
+	STREAM_EOF,    /* the peer ended its side; what it sent before can still be read */
+	STREAM_FAILED, /* stream_error says why; what came before can still be read, nothing more
+			  comes */
 };
 
-typedef void stream_notify_fn(void *arg); /* state, input, room for output, or handshake changed */
+/*
+ * State, input, room for output, or handshake changed. From the loop only, never from inside a
+ * call of the owner's.
+ */
+typedef void stream_notify_fn(void *arg);
 
 struct stream_connect_options {
 	struct netaddr to;
@@ -40,24 +45,37 @@ struct stream_connect_options {
 };
 
 /* Never fails at once: errors come as STREAM_FAILED with the next notify. */
-struct stream *stream_connect(struct loop *l, const struct stream_connect_options *o, stream_notify_fn *fn, void *arg);
-struct stream *stream_from_fd(struct loop *l, int fd, stream_notify_fn *fn, void *arg); /* takes fd (accepted socket) */
-void stream_close(struct stream **s); /* closes at once (TLS: a close_notify is tried); frees; no callback follows */
+struct stream *stream_connect(struct loop *l, const struct stream_connect_options *o,
+    stream_notify_fn *fn, void *arg);
+/* Takes fd: an accepted socket, non-blocking. */
+struct stream *stream_from_fd(struct loop *l, int fd, stream_notify_fn *fn, void *arg);
+/* Closes at once (TLS: a close_notify is tried); frees; no callback follows. Not from notify. */
+void stream_close(struct stream **s);
 
 enum stream_state stream_state(const struct stream *s);
-int stream_error(const struct stream *s);              /* 0, -errno, ERR_TIMEOUT, ERR_TLS, ERR_CLOSED */
-const char *stream_error_text(const struct stream *s); /* detail for logs ("certificate verify failed"); "" if none */
+int stream_error(const struct stream *s); /* 0, -errno, ERR_TIMEOUT, ERR_TLS, ERR_CLOSED */
+/* Detail for logs ("certificate verify failed: certificate has expired"); "" if none. */
+const char *stream_error_text(const struct stream *s);
 const struct netaddr *stream_peer(const struct stream *s);
-const struct netaddr *stream_local(const struct stream *s);
+const struct netaddr *stream_local(const struct stream *s); /* once it is OPEN */
 
 struct buf *stream_input(struct stream *s); /* consume from it; call stream_resume after */
 void stream_resume(struct stream *s);       /* input was consumed: read on if reading had stopped */
 
-/* Writes as much of out as the socket takes, consuming it. 0, or the error (then FAILED). What is left is the caller's: try again at the next notify. */
+/*
+ * Writes as much of out as the socket takes, consuming it. 0, or the error (then FAILED, without a
+ * notify). What is left is the caller's: keep it, add to it, and send it again at the next notify.
+ * While CONNECTING or in a HANDSHAKE nothing is taken.
+ */
 int stream_send(struct stream *s, struct buf *out) MUST_USE;
 
-/* Handshake on an OPEN stream; HANDSHAKE until OPEN or FAILED(ERR_TLS). server: ctx from tls_server_new; client: SNI and name to verify in host. timeout_ms bounds it. */
-void stream_start_tls(struct stream *s, struct tls_ctx *ctx, bool server, const char *host, int timeout_ms);
+/*
+ * Handshake on an OPEN stream with empty input; HANDSHAKE until OPEN or FAILED(ERR_TLS), whatever
+ * ended it: refusal, hang-up, or timeout_ms. server: ctx from tls_server_new; client: SNI and the
+ * name to verify in host (a name or an IP address). ctx must live until this returns.
+ */
+void stream_start_tls(struct stream *s, struct tls_ctx *ctx, bool server, const char *host,
+    int timeout_ms);
 const struct tls_info *stream_tls(const struct stream *s); /* NULL while in clear */
 
 #endif

@@ -13,30 +13,39 @@ struct tls_ctx;
 
 struct tls_server_options {
 	const char *certificate; /* PEM chain file */
-	const char *key;         /* PEM key file */
-	const char *min_version; /* "TLSv1.2", "TLSv1.3" ("TLSv1", "TLSv1.1" accepted for old clients) */
+	const char *key;         /* PEM key file, without passphrase */
+	const char *min_version; /* "TLSv1.2", "TLSv1.3"; for old clients "TLSv1", "TLSv1.1" */
 	const char *ciphers;     /* TLS <= 1.2 list; "" default */
 };
 
 struct tls_client_options {
 	const char *min_version;
-	const char *ciphers;  /* "" default; opportunistic connections use SECLEVEL 0 */
-	const char *ca_file;  /* "" the system's store */
-	bool verify;          /* PKIX and name: the handshake fails otherwise */
+	const char *ciphers; /* "" default; opportunistic connections use SECLEVEL 0 */
+	const char *ca_file; /* "" the system's store */
+	bool verify;         /* PKIX and name: the handshake fails otherwise */
 };
 
-int tls_server_new(const struct tls_server_options *o, struct tls_ctx **ctx_r, struct errbuf *eb) MUST_USE; /* the error names the file */
-int tls_client_new(const struct tls_client_options *o, struct tls_ctx **ctx_r, struct errbuf *eb) MUST_USE;
-struct tls_ctx *tls_ref(struct tls_ctx *ctx);
+/* The error names the file. */
+int tls_server_new(const struct tls_server_options *o, struct tls_ctx **ctx_r,
+    struct errbuf *eb) MUST_USE;
+int tls_client_new(const struct tls_client_options *o, struct tls_ctx **ctx_r,
+    struct errbuf *eb) MUST_USE;
+struct tls_ctx *tls_ref(struct tls_ctx *ctx); /* NULL is fine, here and below */
 void tls_unref(struct tls_ctx **ctx);
 
-struct tls_info { /* of an established session */
+struct tls_info {         /* of an established session */
 	char version[16]; /* "TLSv1.3" */
 	char cipher[64];
-	bool verified;    /* chain and name were checked and good (also noted, without consequence, for opportunistic sessions) */
+	/* Chain and name were checked and good: noted, without consequence, also for opportunistic
+	 * sessions. False on the server's side. */
+	bool verified;
 };
 
-/* A self-signed certificate and key (P-256, 10 years) for name, written as PEM files 0600: for the sandbox, the quick start and tests. */
-int tls_make_self_signed(const char *name, const char *certificate_file, const char *key_file, struct errbuf *eb) MUST_USE;
+/*
+ * A self-signed certificate and key (P-256, 10 years) for name, written as PEM files 0600: for the
+ * sandbox, the quick start and tests.
+ */
+int tls_make_self_signed(const char *name, const char *certificate_file, const char *key_file,
+    struct errbuf *eb) MUST_USE;
 
 #endif

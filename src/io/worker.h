@@ -19,9 +19,11 @@ struct worker_job { /* embed; the caller's storage until done returns */
 	void (*done)(struct worker_job *job); /* loop thread */
 };
 
+/* All of these on the loop's thread. The name shows in ps and top (15 bytes). */
 struct worker_pool *worker_pool_new(struct loop *l, unsigned threads, const char *name);
 void worker_submit(struct worker_pool *p, struct worker_job *job);
 size_t worker_pending(const struct worker_pool *p); /* submitted and not yet done */
-void worker_pool_free(struct worker_pool **p); /* runs what was submitted, joins, calls the done functions */
+/* Runs what was submitted, joins, calls the done functions. */
+void worker_pool_free(struct worker_pool **p);
 
 #endif

@@ -1,0 +1,622 @@
+#include "io/stream.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "io/loop_backend.h"
+#include "io/tls_session.h"
+
+enum {
+	READ_BYTES = 4096,       /* the buffer is made ready for this; more comes by the scratch */
+	RECORD_BYTES = 16384,    /* TLS: the most one record takes */
+	INPUT_KEPT_BYTES = 8192, /* a bigger buffer is given back once its stream is quiet */
+	QUIET_READS = 8,
+	DISCARDS_MAX = 8,
+};
+
+struct stream {
+	struct loop *loop;
+	stream_notify_fn *fn;
+	void *arg;
+	enum stream_state state;
+	int fd; /* -1 if there never was one */
+	int error;
+	char *error_text; /* NULL: none */
+	struct netaddr peer;
+	struct netaddr local;
+
+	struct event readable; /* persistent, while reading is not paused */
+	struct event writable; /* armed only after a write fell short */
+	struct event timer;    /* connect and handshake */
+	bool read_paused;      /* the input is full */
+	bool write_blocked;    /* `writable` is armed: trying earlier would be in vain */
+
+	/* What a call of the owner left to be done outside of it. */
+	struct loop_call later;
+	bool later_connected;
+	bool later_read;
+	int later_error;
+
+	struct tls_session *tls;
+	bool tls_up;
+	struct buf input;
+	unsigned quiet_reads; /* small ones in a row */
+};
+
+/*
+ * CONNECTING -> OPEN -> [HANDSHAKE -> OPEN] -> EOF, and from each of them FAILED, which is final.
+ */
+static void set_state(struct stream *s, enum stream_state state)
+{
+	DCHECK(s->state != STREAM_FAILED || state == STREAM_FAILED);
+	s->state = state;
+}
+
+static void notify(struct stream *s)
+{
+	s->fn(s->arg);
+}
+
+static void arm(struct event *ev)
+{
+	/* Fails only without memory or for a descriptor the poll can't watch: not for sockets. */
+	int r = event_add(ev, NULL);
+	CHECK(r == 0);
+}
+
+static void arm_timer(struct stream *s, int timeout_ms)
+{
+	struct timeval tv = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
+	int r = event_add(&s->timer, &tv);
+	CHECK(r == 0);
+}
+
+static void wait_for_room(struct stream *s)
+{
+	s->write_blocked = true;
+	arm(&s->writable);
+}
+
+static void disarm_all(struct stream *s)
+{
+	event_del(&s->readable);
+	event_del(&s->writable);
+	event_del(&s->timer);
+	s->write_blocked = false;
+}
+
+static void fail(struct stream *s, int error, const char *text)
+{
+	set_state(s, STREAM_FAILED);
+	s->error = error;
+	mem_free(s->error_text);
+	s->error_text = mem_strdup(text);
+	disarm_all(s);
+}
+
+/* For errors that come to light inside a call of the owner: he hears of them from the loop. */
+static void notify_later(struct stream *s)
+{
+	loop_defer(s->loop, &s->later);
+}
+
+static void end_of_input(struct stream *s)
+{
+	set_state(s, STREAM_EOF);
+	event_del(&s->readable); /* it would report the end again and again */
+}
+
+static void pause_reading(struct stream *s)
+{
+	s->read_paused = true;
+	event_del(&s->readable);
+}
+
+static size_t input_room(const struct stream *s)
+{
+	return STREAM_INPUT_MAX - buf_len(&s->input);
+}
+
+/*
+ * One read into the input's own room and, beyond that, the loop's scratch: so one call takes what
+ * is there, and an idle connection keeps a small buffer. Returns what readv does; *asked is how
+ * much would have fitted.
+ */
+static ssize_t read_once(struct stream *s, size_t *asked)
+{
+	size_t room = input_room(s);
+	size_t spare = s->input.mem ? s->input.cap - s->input.tail : 0;
+	size_t direct;
+	struct iovec iov[2];
+	iov[0].iov_base =
+	    buf_reserve(&s->input, MIN(MAX(spare, READ_BYTES + 1) - 1, room), &direct);
+	iov[0].iov_len = direct;
+	iov[1].iov_base = loop_scratch(s->loop);
+	iov[1].iov_len = MIN(room - direct, LOOP_SCRATCH_BYTES);
+	*asked = direct + iov[1].iov_len;
+	ssize_t n = readv(s->fd, iov, 2);
+	if (n <= 0)
+		return n;
+	buf_commit(&s->input, MIN((size_t)n, direct));
+	if ((size_t)n > direct) {
+		int r = buf_add(&s->input, iov[1].iov_base, (size_t)n - direct);
+		CHECK(r == 0);
+	}
+	s->quiet_reads = n <= READ_BYTES ? s->quiet_reads + 1 : 0;
+	return n;
+}
+
+/* True if the owner has something to look at. */
+static bool read_clear(struct stream *s)
+{
+	bool changed = false;
+	for (;;) {
+		size_t asked;
+		if (input_room(s) == 0) {
+			pause_reading(s);
+			return changed;
+		}
+		ssize_t n = read_once(s, &asked);
+		if (n == 0) {
+			end_of_input(s);
+			return true;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return changed;
+		if (n < 0) {
+			fail(s, -errno, err_text(-errno));
+			return true;
+		}
+		changed = true;
+		/* Less than asked for: the socket is empty, no need to ask again. */
+		if ((size_t)n < asked)
+			return true;
+	}
+}
+
+/* The session reads ahead: only TLS_WANT_READ says that the poll is worth asking again. */
+static bool read_tls(struct stream *s)
+{
+	struct errbuf eb;
+	bool changed = false;
+	for (;;) {
+		size_t room;
+		size_t done;
+		if (input_room(s) == 0) {
+			pause_reading(s);
+			return changed;
+		}
+		size_t wanted = MAX((size_t)READ_BYTES, tls_session_pending(s->tls));
+		char *p = buf_reserve(&s->input, wanted, &room);
+		int r = tls_session_read(s->tls, p, room, &done, &eb);
+		if (r == TLS_WANT_READ)
+			return changed;
+		if (r == TLS_WANT_WRITE) {
+			wait_for_room(s);
+			return changed;
+		}
+		if (r == ERR_CLOSED) {
+			end_of_input(s);
+			return true;
+		}
+		if (r < 0) {
+			fail(s, r, eb.text);
+			return true;
+		}
+		buf_commit(&s->input, done);
+		s->quiet_reads = done < READ_BYTES ? s->quiet_reads + 1 : 0;
+		changed = true;
+	}
+}
+
+static bool read_some(struct stream *s)
+{
+	return s->tls_up ? read_tls(s) : read_clear(s);
+}
+
+/* True if the state changed. */
+static bool advance_handshake(struct stream *s)
+{
+	struct errbuf eb;
+	int r = tls_session_handshake(s->tls, &eb);
+	if (r == TLS_WANT_READ)
+		return false;
+	if (r == TLS_WANT_WRITE) {
+		wait_for_room(s);
+		return false;
+	}
+	if (r < 0) {
+		/* However it ended: TLS could not be had here. */
+		fail(s, ERR_TLS, eb.text);
+		return true;
+	}
+	event_del(&s->timer);
+	s->tls_up = true;
+	set_state(s, STREAM_OPEN);
+	/* What came right behind the handshake has been read ahead: the poll won't tell. */
+	(void)read_some(s);
+	return true;
+}
+
+static void note_local(struct stream *s)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = sizeof(ss);
+	if (getsockname(s->fd, (struct sockaddr *)&ss, &len) == 0)
+		netaddr_from_sockaddr(&s->local, (struct sockaddr *)&ss);
+}
+
+static void become_open(struct stream *s)
+{
+	event_del(&s->timer);
+	note_local(s);
+	set_state(s, STREAM_OPEN);
+	arm(&s->readable);
+}
+
+static void finish_connect(struct stream *s)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (error)
+		fail(s, -error, err_text(-error));
+	else
+		become_open(s);
+}
+
+static void on_readable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+	struct stream *s = arg;
+	bool changed = s->state == STREAM_HANDSHAKE ? advance_handshake(s) : read_some(s);
+	if (changed)
+		notify(s);
+}
+
+static void on_writable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+	struct stream *s = arg;
+	bool changed = true;
+	s->write_blocked = false;
+	if (s->state == STREAM_CONNECTING)
+		finish_connect(s);
+	else if (s->state == STREAM_HANDSHAKE)
+		changed = advance_handshake(s);
+	if (changed)
+		notify(s);
+}
+
+static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+	struct stream *s = arg;
+	if (s->state == STREAM_CONNECTING)
+		fail(s, ERR_TIMEOUT, "connect timed out");
+	else
+		fail(s, ERR_TLS, "TLS handshake timed out");
+	notify(s);
+}
+
+static void on_later(struct loop_call *c)
+{
+	struct stream *s = container_of(c, struct stream, later);
+	bool changed = true;
+	if (s->later_error) {
+		fail(s, s->later_error, err_text(s->later_error));
+		s->later_error = 0;
+	} else if (s->later_connected) {
+		become_open(s);
+	} else if (s->later_read && s->state == STREAM_OPEN) {
+		changed = read_some(s);
+	}
+	s->later_connected = false;
+	s->later_read = false;
+	if (changed)
+		notify(s);
+}
+
+static struct stream *new_stream(struct loop *l, int fd, stream_notify_fn *fn, void *arg)
+{
+	struct event_base *base = loop_backend(l);
+	struct stream *s = mem_zalloc(sizeof(*s));
+	s->loop = l;
+	s->fn = fn;
+	s->arg = arg;
+	s->fd = fd;
+	buf_init(&s->input, STREAM_INPUT_MAX);
+	loop_call_init(&s->later, on_later);
+	event_assign(&s->readable, base, fd, EV_READ | EV_PERSIST, on_readable, s);
+	event_assign(&s->writable, base, fd, EV_WRITE, on_writable, s);
+	evtimer_assign(&s->timer, base, on_timer, s);
+	return s;
+}
+
+/* Commands and replies are small and each waits for the other: Nagle would add a round trip. */
+static void set_nodelay(int fd)
+{
+	const int on = 1;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+static int bind_source(int fd, const struct netaddr *source)
+{
+	const int on = 1;
+	struct sockaddr_storage ss;
+	socklen_t len = netaddr_to_sockaddr(source, &ss);
+	/* The port is chosen at connect, so each destination has all ports to itself. */
+	if (source->port == 0)
+		(void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+	return bind(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
+}
+
+static int unix_address(const char *path, struct sockaddr_storage *ss, socklen_t *len)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	size_t n = strlen(path);
+	if (n >= sizeof(un.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(un.sun_path, path, n);
+	memcpy(ss, &un, sizeof(un));
+	*len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1);
+	return 0;
+}
+
+/* The descriptor, or an error; the address to connect to in *ss. */
+static int open_socket(const struct stream_connect_options *o, struct sockaddr_storage *ss,
+    socklen_t *len)
+{
+	int r = 0;
+	if (o->unix_path)
+		r = unix_address(o->unix_path, ss, len);
+	else
+		*len = netaddr_to_sockaddr(&o->to, ss);
+	if (r < 0)
+		return r;
+	int fd = socket(ss->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (!o->unix_path) {
+		set_nodelay(fd);
+		if (o->bind)
+			r = bind_source(fd, o->bind);
+	}
+	if (r == 0)
+		return fd;
+	close(fd);
+	return r;
+}
+
+struct stream *stream_connect(struct loop *l, const struct stream_connect_options *o,
+    stream_notify_fn *fn, void *arg)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = 0;
+	int fd = open_socket(o, &ss, &len);
+	struct stream *s = new_stream(l, MAX(fd, -1), fn, arg);
+	set_state(s, STREAM_CONNECTING);
+	s->peer = o->to;
+	if (o->unix_path)
+		s->peer = (struct netaddr){ .family = NETADDR_UNIX };
+	if (fd < 0) {
+		s->later_error = fd;
+		notify_later(s);
+		return s;
+	}
+	if (connect(fd, (struct sockaddr *)&ss, len) == 0) {
+		s->later_connected = true;
+		notify_later(s);
+	} else if (errno == EINPROGRESS || errno == EINTR) {
+		wait_for_room(s);
+		arm_timer(s, o->timeout_ms);
+	} else {
+		s->later_error = -errno;
+		notify_later(s);
+	}
+	return s;
+}
+
+struct stream *stream_from_fd(struct loop *l, int fd, stream_notify_fn *fn, void *arg)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = sizeof(ss);
+	struct stream *s = new_stream(l, fd, fn, arg);
+	if (getpeername(fd, (struct sockaddr *)&ss, &len) == 0)
+		netaddr_from_sockaddr(&s->peer, (struct sockaddr *)&ss);
+	if (s->peer.family != NETADDR_UNIX)
+		set_nodelay(fd);
+	become_open(s);
+	return s;
+}
+
+/*
+ * Closing a socket with unread input makes the kernel send a reset, which may overtake our last
+ * reply. What the peer sent and nobody will read is thrown away first, within reason.
+ */
+static void discard_unread(struct stream *s)
+{
+	ssize_t n = 1;
+	for (int i = 0; i < DISCARDS_MAX && n > 0; i++)
+		n = recv(s->fd, loop_scratch(s->loop), LOOP_SCRATCH_BYTES, MSG_DONTWAIT);
+}
+
+static void close_fd(struct stream *s)
+{
+	if (s->fd < 0)
+		return;
+	if (s->tls_up && s->state != STREAM_FAILED && !s->write_blocked)
+		tls_session_goodbye(s->tls);
+	if (s->state == STREAM_OPEN && (s->read_paused || buf_len(&s->input) > 0))
+		discard_unread(s);
+	close(s->fd);
+}
+
+void stream_close(struct stream **sp)
+{
+	struct stream *s = *sp;
+	if (!s)
+		return;
+	*sp = NULL;
+	/* Events go before the descriptor: its number may be somebody else's at once. */
+	bool blocked = s->write_blocked;
+	disarm_all(s);
+	s->write_blocked = blocked;
+	loop_call_cancel(&s->later);
+	close_fd(s);
+	tls_session_free(&s->tls);
+	buf_fini(&s->input);
+	mem_free(s->error_text);
+	mem_free(s);
+}
+
+enum stream_state stream_state(const struct stream *s)
+{
+	return s->state;
+}
+
+int stream_error(const struct stream *s)
+{
+	return s->error;
+}
+
+const char *stream_error_text(const struct stream *s)
+{
+	return s->error_text ? s->error_text : "";
+}
+
+const struct netaddr *stream_peer(const struct stream *s)
+{
+	return &s->peer;
+}
+
+const struct netaddr *stream_local(const struct stream *s)
+{
+	return &s->local;
+}
+
+struct buf *stream_input(struct stream *s)
+{
+	return &s->input;
+}
+
+void stream_resume(struct stream *s)
+{
+	if (buf_len(&s->input) == 0 && s->quiet_reads >= QUIET_READS &&
+	    s->input.cap > INPUT_KEPT_BYTES)
+		buf_fini(&s->input);
+	if (!s->read_paused || s->state != STREAM_OPEN || input_room(s) == 0)
+		return;
+	s->read_paused = false;
+	arm(&s->readable);
+	if (s->tls_up && tls_session_has_pending(s->tls)) {
+		s->later_read = true;
+		loop_defer(s->loop, &s->later);
+	}
+}
+
+static int send_clear(struct stream *s, struct buf *out)
+{
+	while (buf_len(out) > 0) {
+		size_t len = buf_len(out);
+		ssize_t n = send(s->fd, buf_ptr(out), len, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != EAGAIN)
+			return -errno;
+		if (n > 0)
+			buf_consume(out, (size_t)n);
+		/* Less than asked for: the socket is full, no need to ask again. */
+		if (n < 0 || (size_t)n < len) {
+			wait_for_room(s);
+			return 0;
+		}
+	}
+	return 0;
+}
+
+static int send_tls(struct stream *s, struct buf *out, struct errbuf *eb)
+{
+	while (buf_len(out) > 0) {
+		size_t done;
+		size_t len = MIN(buf_len(out), (size_t)RECORD_BYTES);
+		int r = tls_session_write(s->tls, buf_ptr(out), len, &done, eb);
+		if (r < 0)
+			return r;
+		/* Without renegotiation an established session never waits for input here. */
+		if (r != TLS_WANT_NOTHING) {
+			wait_for_room(s);
+			return 0;
+		}
+		buf_consume(out, done);
+	}
+	return 0;
+}
+
+int stream_send(struct stream *s, struct buf *out)
+{
+	struct errbuf eb;
+	int r;
+	if (s->state == STREAM_FAILED)
+		return s->error;
+	if ((s->state != STREAM_OPEN && s->state != STREAM_EOF) || s->write_blocked)
+		return 0;
+	if (s->tls_up) {
+		r = send_tls(s, out, &eb);
+	} else {
+		r = send_clear(s, out);
+		errbuf_set(&eb, r, "%s", err_text(r));
+	}
+	if (r == 0)
+		return 0;
+	/* A peer that hangs up often said why before: keep that, it is the better error. */
+	if (s->state == STREAM_OPEN)
+		(void)read_some(s);
+	fail(s, r, eb.text);
+	return r;
+}
+
+void stream_start_tls(struct stream *s, struct tls_ctx *ctx, bool server, const char *host,
+    int timeout_ms)
+{
+	struct errbuf eb;
+	if (s->state == STREAM_FAILED)
+		return;
+	CHECK(s->state == STREAM_OPEN || s->state == STREAM_EOF);
+	CHECK(!s->tls);
+	/* Bytes received in clear must never be taken for bytes of the session. */
+	CHECK(buf_len(&s->input) == 0);
+	int r = ERR_CLOSED;
+	errbuf_set(&eb, r, "%s", err_text(r));
+	if (s->state == STREAM_OPEN)
+		r = tls_session_new(ctx, s->fd, server, host, &s->tls, &eb);
+	if (r < 0) {
+		fail(s, ERR_TLS, eb.text);
+		notify_later(s);
+		return;
+	}
+	set_state(s, STREAM_HANDSHAKE);
+	arm_timer(s, timeout_ms);
+	if (s->read_paused)
+		arm(&s->readable);
+	s->read_paused = false;
+	/* The client speaks first; the server's turn comes with the poll. */
+	if (!server && advance_handshake(s))
+		notify_later(s);
+}
+
+const struct tls_info *stream_tls(const struct stream *s)
+{
+	return s->tls_up ? tls_session_info(s->tls) : NULL;
+}

@@ -1,0 +1,26 @@
+/*
+ * tls_private.h - between tls.c, tls_session.c and tls_verify.c.
+ *
+ * Private to src/io. The handles are OpenSSL's, typed void because headers of
+ * this layer name no third-party type: an SSL_CTX, an SSL.
+ */
+#ifndef IO_TLS_PRIVATE_H
+#define IO_TLS_PRIVATE_H
+
+#include "base/err.h"
+#include "io/tls.h"
+
+void *tls_ctx_handle(const struct tls_ctx *ctx);  /* SSL_CTX, borrowed */
+bool tls_ctx_verifies(const struct tls_ctx *ctx); /* a client context that insists */
+
+/* The reason of the first queued OpenSSL error, or `fallback`; empties the queue. */
+const char *tls_error_text(const char *fallback);
+
+/* Prepares a client's SSL to name the host (SNI) and check its certificate for it. */
+int tls_verify_prepare(void *ssl, const char *host, bool insist, struct errbuf *eb) MUST_USE;
+/* After the handshake: whether chain and name were good. */
+bool tls_verify_is_good(void *ssl);
+/* Why the peer's certificate was refused; NULL if it was not. */
+const char *tls_verify_complaint(void *ssl);
+
+#endif

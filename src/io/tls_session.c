@@ -1,0 +1,143 @@
+#include "io/tls_session.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "io/tls_private.h"
+
+struct tls_session {
+	SSL *ssl;
+	bool server;
+	struct tls_info info;
+};
+
+int tls_session_new(struct tls_ctx *ctx, int fd, bool server, const char *host,
+    struct tls_session **s_r, struct errbuf *eb)
+{
+	int r = 0;
+	ERR_clear_error();
+	SSL *ssl = SSL_new(tls_ctx_handle(ctx));
+	if (!ssl || !SSL_set_fd(ssl, fd))
+		r = errbuf_set(eb, ERR_TLS, "%s", tls_error_text("no session"));
+	if (r == 0 && !server)
+		r = tls_verify_prepare(ssl, host, tls_ctx_verifies(ctx), eb);
+	if (r < 0) {
+		SSL_free(ssl);
+		return r;
+	}
+	if (server)
+		SSL_set_accept_state(ssl);
+	else
+		SSL_set_connect_state(ssl);
+	struct tls_session *s = mem_zalloc(sizeof(*s));
+	s->ssl = ssl;
+	s->server = server;
+	*s_r = s;
+	return 0;
+}
+
+void tls_session_free(struct tls_session **sp)
+{
+	struct tls_session *s = *sp;
+	if (!s)
+		return;
+	*sp = NULL;
+	SSL_free(s->ssl);
+	mem_free(s);
+}
+
+void tls_session_goodbye(struct tls_session *s)
+{
+	ERR_clear_error();
+	(void)SSL_shutdown(s->ssl);
+	ERR_clear_error();
+}
+
+/*
+ * What a call that did not succeed means. saved_errno was taken right after it; the error queue
+ * was empty before it, so what is there now is its own.
+ */
+static int judge(struct tls_session *s, int ret, int saved_errno, struct errbuf *eb)
+{
+	switch (SSL_get_error(s->ssl, ret)) {
+	case SSL_ERROR_WANT_READ:
+		return TLS_WANT_READ;
+	case SSL_ERROR_WANT_WRITE:
+		return TLS_WANT_WRITE;
+	case SSL_ERROR_ZERO_RETURN:
+		return errbuf_set(eb, ERR_CLOSED, "%s", err_text(ERR_CLOSED));
+	case SSL_ERROR_SYSCALL:
+		if (ERR_peek_error() == 0 && saved_errno == 0)
+			return errbuf_set(eb, ERR_CLOSED, "%s", err_text(ERR_CLOSED));
+		if (ERR_peek_error() == 0)
+			return errbuf_set(eb, -saved_errno, "%s", err_text(-saved_errno));
+		return errbuf_set(eb, ERR_TLS, "%s", tls_error_text("TLS failure"));
+	default:
+		return errbuf_set(eb, ERR_TLS, "%s", tls_error_text("TLS failure"));
+	}
+}
+
+static void fill_info(struct tls_session *s)
+{
+	snprintf(s->info.version, sizeof(s->info.version), "%s", SSL_get_version(s->ssl));
+	snprintf(s->info.cipher, sizeof(s->info.cipher), "%s", SSL_get_cipher_name(s->ssl));
+	s->info.verified = !s->server && tls_verify_is_good(s->ssl);
+}
+
+int tls_session_handshake(struct tls_session *s, struct errbuf *eb)
+{
+	ERR_clear_error();
+	errno = 0;
+	int ret = SSL_do_handshake(s->ssl);
+	int saved_errno = errno;
+	if (ret == 1) {
+		fill_info(s);
+		return TLS_WANT_NOTHING;
+	}
+	int r = judge(s, ret, saved_errno, eb);
+	const char *complaint = r < 0 ? tls_verify_complaint(s->ssl) : NULL;
+	if (complaint && SSL_get_verify_mode(s->ssl) != SSL_VERIFY_NONE)
+		errbuf_set(eb, r, "certificate verify failed: %s", complaint);
+	return r;
+}
+
+int tls_session_read(struct tls_session *s, void *p, size_t n, size_t *done, struct errbuf *eb)
+{
+	*done = 0;
+	ERR_clear_error();
+	errno = 0;
+	int ret = SSL_read_ex(s->ssl, p, n, done);
+	int saved_errno = errno;
+	return ret == 1 ? TLS_WANT_NOTHING : judge(s, ret, saved_errno, eb);
+}
+
+int tls_session_write(struct tls_session *s, const void *p, size_t n, size_t *done,
+    struct errbuf *eb)
+{
+	*done = 0;
+	DCHECK(n > 0);
+	ERR_clear_error();
+	errno = 0;
+	int ret = SSL_write_ex(s->ssl, p, n, done);
+	int saved_errno = errno;
+	return ret == 1 ? TLS_WANT_NOTHING : judge(s, ret, saved_errno, eb);
+}
+
+size_t tls_session_pending(const struct tls_session *s)
+{
+	return (size_t)SSL_pending(s->ssl);
+}
+
+bool tls_session_has_pending(const struct tls_session *s)
+{
+	return SSL_has_pending(s->ssl) == 1;
+}
+
+const struct tls_info *tls_session_info(const struct tls_session *s)
+{
+	return &s->info;
+}
