@@ -91,8 +91,8 @@ void client_fail(struct smtp_client *c, const struct smtp_result *why, bool poli
 		client_decide_rest(c, why);
 		c->msg_state = MSG_DECIDED;
 	}
-	if (c->state == CLIENT_BODY)
-		buf_clear(&c->out); /* the rest of a body that must not be completed */
+	if (c->state == CLIENT_BODY || c->state == CLIENT_DOT)
+		buf_clear(&c->out); /* the rest of a message that must not be completed now */
 	if (polite)
 		client_put_line(c, "QUIT");
 	client_set_state(c, polite ? CLIENT_QUIT : CLIENT_CLOSED);
@@ -256,25 +256,46 @@ void smtp_client_body_failed(struct smtp_client *c)
 /* 4. the peer */
 
 /*
+ * A command whose end still lies in the output can't have been answered. With
+ * PIPELINING earlier ones can, and to a body a refusal may come early.
+ */
+static bool is_unsent(const struct smtp_client *c)
+{
+	if (c->state == CLIENT_BODY || c->state == CLIENT_DOT || c->state == CLIENT_QUIT)
+		return false;
+	return buf_len(&c->out) > 0 && !(is_in_message(c) && c->pipelined);
+}
+
+/*
  * How many replies the peer may send now. Counted when bytes come in, so what
  * stands behind the reply to our last command, in the same read, is surplus
  * even though handling that reply has sent another.
  */
 static size_t replies_owed(const struct smtp_client *c)
 {
+	if (c->state == CLIENT_READY || c->state == CLIENT_TLS || is_unsent(c))
+		return 0;
 	if (is_in_message(c))
 		return c->send_at - c->recv_at;
-	if (c->state == CLIENT_READY || c->state == CLIENT_TLS)
-		return 0;
 	if (c->state == CLIENT_DOT && c->lmtp)
 		return c->accepted_n;
 	return c->state == CLIENT_QUIT ? SIZE_MAX : 1;
 }
 
+/*
+ * Replies and commands no longer match: nothing from here on can be trusted.
+ * Only a 421 is let through, since a server may say it at any time, unless it
+ * stands where TLS was to begin.
+ */
 static void on_surplus(struct smtp_client *c, struct slice in)
 {
-	bool goodbye = slice_starts(in, SLICE("421"));
-	if (c->state == CLIENT_RSET && c->msg_state == MSG_DECIDED && c->pipelined && !goodbye)
+	bool complete = false;
+	if (c->state != CLIENT_TLS && slice_starts(in, SLICE("421")) &&
+	    reply_parser_feed(&c->parser, in, &complete) > 0 && complete) {
+		client_fail_reply(c, client_stage(c), false);
+		return;
+	}
+	if (c->state == CLIENT_RSET && c->msg_state == MSG_DECIDED && c->pipelined)
 		client_desynced(c);
 	client_fail_err(c, client_stage(c), ERR_PROTOCOL);
 }

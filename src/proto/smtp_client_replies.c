@@ -293,6 +293,10 @@ static void on_early(struct smtp_client *c)
 
 static void on_dot(struct smtp_client *c)
 {
+	if (buf_len(&c->out) > 0) {
+		on_early(c); /* it can't have seen the dot */
+		return;
+	}
 	if (c->msg_state == MSG_ACTIVE) {
 		for (; c->accepted_n > 0; c->dot_at++) {
 			if (c->rcpts[c->dot_at].decided)
