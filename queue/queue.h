@@ -73,7 +73,7 @@ struct queue_item {
 	struct queue_domain *domain;
 	struct queue_mail *mail; /* NULL while only on disk */
 	void *owner;             /* the caller's while ACTIVE */
-	int64_t due_ms;          /* wall clock, as in the name */
+	int64_t due_ms;          /* wall clock; earliest of its pending recipients, bounded at start by retry_clamp_due */
 	int64_t arrival_ms;      /* from the id; wall clock */
 	uint64_t id[2];
 	uint16_t part;     /* queue id = message id "-" part */
@@ -82,7 +82,14 @@ struct queue_item {
 	uint8_t subdir;
 	bool flushed; /* due now by a flush: a failure goes back to due_ms without consuming an interval */
 	bool want_hold; /* asked to be held while it was active or busy; done at the next settle */
+	/* The queue's own: the file's name on disk, which may lag behind the rest. */
+	bool name_held;
+	bool clamped; /* due_ms was bounded at start; the file still says otherwise */
+	uint16_t name_attempts;
+	int64_t name_due_ms;
 };
+
+_Static_assert(sizeof(struct queue_item) <= 136, "a parked item stays small");
 
 /* Envelope and body of an item, in memory or readable. Freed with the item's unload. */
 struct queue_mail {
@@ -132,7 +139,7 @@ struct queue_outcome { /* for one recipient of the item, by index in its envelop
 struct queue_op *queue_op_load(struct queue_item *item); /* ACTIVE, mail NULL */
 /* Records outcomes (and, for those not named, nothing). All final: the file goes away; else the tail is written, synced, the file renamed and the item parked. n may be 0: park again as it is. */
 struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes, size_t n, struct now now);
-struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now now); /* PARKED -> HELD or back (released: due at once) */
+struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now now); /* PARKED -> HELD or back (released: due at once, as by a flush). ACTIVE or BUSY: NULL; sets item->want_hold for the next settle */
 
 /* On a worker: does all of them with as few syncs as possible; sets each one's result. Safe beside other queue_run calls. */
 void queue_run(struct queue *q, struct queue_op *const *ops, size_t n);

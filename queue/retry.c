@@ -139,8 +139,8 @@ static int parse_element(const struct element *el, uint32_t *interval_s, size_t 
 
 static int add_intervals(struct retry_policy *p, const struct element *el, struct errbuf *eb)
 {
-	uint32_t interval_s;
-	size_t count;
+	uint32_t interval_s = 0;
+	size_t count = 0;
 	int err = parse_element(el, &interval_s, &count, eb);
 	if (err < 0)
 		return err;

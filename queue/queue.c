@@ -1,0 +1,469 @@
+/*
+ * queue.c - the queue as its owner sees it: opening, the start-up scan, items
+ * and their states, the schedule, looking things up.
+ */
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "queue/queue_int.h"
+
+#define MEMORY_MAX_DEFAULT (UINT64_C(64) << 20)
+
+_Static_assert(QUEUE_ID_MAX >= QID_TEXT_MAX, "ids fit what callers have for them");
+
+/* --- life ----------------------------------------------------------------------- */
+
+int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now, struct errbuf *eb)
+{
+	const struct qio *io = opt->qio != NULL ? opt->qio : qio_posix();
+	struct queue *q = mem_zalloc(sizeof(*q));
+	*q_r = NULL;
+	int err = spool_open(&q->spool, opt->directory, io, eb);
+	if (err < 0) {
+		mem_free(q);
+		return err;
+	}
+	q->pool = body_pool_new(opt->memory_max_bytes > 0 ? opt->memory_max_bytes : MEMORY_MAX_DEFAULT);
+	index_init(&q->index, opt->seed);
+	map_init(&q->domains, opt->seed);
+	map_init(&q->flush_domains, opt->seed);
+	map_init(&q->flush_ids, opt->seed);
+	wheel_init(&q->wheel, now.mono_ms);
+	list_init(&q->due);
+	quota_init(&q->quota, io, q->spool.root, opt->space_min_bytes, opt->space_min_percent);
+	qid_source_init(&q->ids, q->spool.epoch, opt->seed);
+	q->always_split = opt->always_split;
+	q->has_retry = opt->retry != NULL;
+	if (q->has_retry)
+		q->retry = *opt->retry;
+	q->last = q->opened = now;
+	*q_r = q;
+	return 0;
+}
+
+void queue_close(struct queue **q_p)
+{
+	struct queue *q = *q_p;
+	struct queue_item *item;
+	size_t cursor = 0;
+	*q_p = NULL;
+	if (q == NULL)
+		return;
+	CHECK(q->ops == 0);
+	CHECK(q->msgs == 0);
+	int err = spool_sync_dirty(&q->spool);
+	if (err < 0)
+		log_error("queue", "some renames and removals could not be synced at the end: %s", err_text(err));
+	while ((item = index_next(&q->index, &cursor)) != NULL) {
+		if (item->mail != NULL)
+			queue_free_mail(queue_mail_of(item));
+		mem_free(item);
+	}
+	for (size_t at = 0;;) {
+		struct slice key;
+		void *domain;
+		if (!map_next(&q->domains, &at, &key, &domain))
+			break;
+		mem_free(domain);
+	}
+	map_fini(&q->domains);
+	map_fini(&q->flush_domains);
+	map_fini(&q->flush_ids);
+	index_fini(&q->index);
+	body_pool_unref(&q->pool);
+	spool_close(&q->spool);
+	mem_free(q);
+}
+
+/* The latest time seen. Wall and monotonic time are taken together: their difference turns one into the other. */
+void queue_touch(struct queue *q, struct now now)
+{
+	q->last = now;
+}
+
+int queue_admit(struct queue *q, uint64_t size, struct now now)
+{
+	queue_touch(q, now);
+	return quota_admit(&q->quota, size, q->waiting_bytes, now.mono_ms);
+}
+
+/* --- items ---------------------------------------------------------------------- */
+
+struct queue *queue_of_item(const struct queue_item *item)
+{
+	return ((struct domain *)item->domain)->q;
+}
+
+struct mail *queue_mail_of(const struct queue_item *item)
+{
+	return (struct mail *)item->mail;
+}
+
+void queue_set_state(struct queue *q, struct queue_item *item, enum queue_item_state state)
+{
+	if (item->state != QUEUE_ITEM_NONE) {
+		CHECK(q->by_state[item->state] > 0);
+		q->by_state[item->state]--;
+	}
+	item->state = (uint8_t)state;
+	q->by_state[state]++;
+}
+
+static void leave_domain(struct queue *q, struct queue_domain *pub)
+{
+	CHECK(pub->items > 0);
+	if (--pub->items > 0)
+		return;
+	(void)map_remove(&q->domains, slice_str(pub->name));
+	mem_free((struct domain *)pub);
+}
+
+/* The name stands behind the struct, so that a domain is one allocation. */
+static struct domain *new_domain(struct queue *q, struct slice name)
+{
+	struct domain *d = mem_zalloc(sizeof(*d) + name.n + 1);
+	char *copy = (char *)(d + 1);
+	memcpy(copy, name.p, name.n);
+	d->pub.name = copy;
+	d->q = q;
+	(void)map_put(&q->domains, name, d);
+	return d;
+}
+
+void queue_set_domain(struct queue *q, struct queue_item *item, struct slice name)
+{
+	struct queue_domain *old = item->domain;
+	struct domain *d = map_find(&q->domains, name);
+	if (d == NULL)
+		d = new_domain(q, name);
+	d->pub.items++;
+	item->domain = &d->pub;
+	if (old != NULL)
+		leave_domain(q, old);
+}
+
+struct queue_item *queue_new_item(struct queue *q, const struct spool_name *name, unsigned subdir)
+{
+	struct queue_item *item = mem_zalloc(sizeof(*item));
+	CHECK(subdir < SPOOL_DIRS);
+	wheel_timer_init(&item->timer);
+	list_init(&item->link);
+	item->id[0] = name->id.arrival_ms;
+	item->id[1] = name->id.serial;
+	item->part = (uint16_t)name->part;
+	item->arrival_ms = (int64_t)name->id.arrival_ms;
+	item->due_ms = item->name_due_ms = name->due_ms;
+	item->attempts = item->name_attempts = (uint16_t)name->attempts;
+	item->name_held = item->want_hold = name->held;
+	item->subdir = (uint8_t)subdir;
+	queue_set_domain(q, item, name->domain);
+	index_add(&q->index, item);
+	q->part_max = MAX(q->part_max, name->part);
+	return item;
+}
+
+void queue_free_mail(struct mail *m)
+{
+	envelope_free(&m->pub.envelope);
+	queue_body_unref(&m->pub.body);
+	mem_free(m);
+}
+
+void queue_drop_mail(struct queue_item *item)
+{
+	struct mail *m = queue_mail_of(item);
+	if (m == NULL || m->unsaved)
+		return;
+	queue_free_mail(m);
+	item->mail = NULL;
+}
+
+void queue_drop_item(struct queue *q, struct queue_item *item)
+{
+	CHECK(q->by_state[item->state] > 0);
+	q->by_state[item->state]--;
+	wheel_cancel(&q->wheel, &item->timer);
+	index_remove(&q->index, item);
+	leave_domain(q, item->domain);
+	if (item->mail != NULL)
+		queue_free_mail(queue_mail_of(item));
+	mem_free(item);
+}
+
+void queue_item_name(const struct queue_item *item, struct spool_name *name)
+{
+	*name = (struct spool_name){
+		.due_ms = item->name_due_ms,
+		.attempts = item->name_attempts,
+		.held = item->name_held,
+		.id = { item->id[0], item->id[1] },
+		.part = item->part,
+		.domain = slice_str(item->domain->name),
+	};
+}
+
+/* --- scan ----------------------------------------------------------------------- */
+
+static bool is_flushed_already(const struct queue *q, const struct spool_name *name)
+{
+	char id[QID_TEXT_MAX];
+	if (name->held)
+		return false;
+	if (q->flush_all || map_find(&q->flush_domains, name->domain) != NULL)
+		return true;
+	if (map_count(&q->flush_ids) == 0)
+		return false;
+	return map_find(&q->flush_ids, slice_str(qid_format(name->id, id))) != NULL ||
+	    map_find(&q->flush_ids, slice_str(qid_format_part(name->id, name->part, id))) != NULL;
+}
+
+/*
+ * One queue id, two names: no crash of ours leaves that (rename is atomic), so
+ * someone copied files about. The later state is kept, the other goes away
+ * for a person to look at.
+ */
+static void on_duplicate(struct queue *q, unsigned dir, const struct spool_name *name, struct queue_item *item)
+{
+	char text[SPOOL_NAME_MAX];
+	struct spool_name have;
+	queue_item_name(item, &have);
+	bool resting = item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD;
+	bool newer = name->attempts > have.attempts ||
+	    (name->attempts == have.attempts && name->due_ms > have.due_ms);
+	bool take_new = resting && newer && item->mail == NULL;
+	unsigned out_dir = take_new ? item->subdir : dir;
+	spool_name_format(take_new ? &have : name, text);
+	if (spool_quarantine(&q->spool, out_dir, text, "another file has the same queue id") < 0 || !take_new)
+		return;
+	item->subdir = (uint8_t)dir;
+	item->name_due_ms = item->due_ms = name->due_ms;
+	item->name_attempts = item->attempts = (uint16_t)name->attempts;
+	item->name_held = item->want_hold = name->held;
+	queue_set_domain(q, item, name->domain);
+	wheel_cancel(&q->wheel, &item->timer);
+	queue_set_state(q, item, name->held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
+	if (!name->held)
+		queue_set_timer(q, item, item->due_ms);
+}
+
+static void on_scanned(void *arg, unsigned dir, const struct spool_name *name)
+{
+	struct queue *q = arg;
+	if (qid_epoch(name->id) == q->spool.epoch)
+		return; /* of this start: known, or just gone */
+	struct queue_item *item = index_find(&q->index, name->id, name->part);
+	if (item != NULL) {
+		on_duplicate(q, dir, name, item);
+		return;
+	}
+	item = queue_new_item(q, name, dir);
+	if (q->has_retry)
+		item->due_ms = retry_clamp_due(&q->retry, name->attempts, name->due_ms, q->opened.wall_ms);
+	item->clamped = item->due_ms != name->due_ms;
+	item->flushed = is_flushed_already(q, name) && item->due_ms > q->last.wall_ms;
+	queue_set_state(q, item, name->held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
+	if (!name->held)
+		queue_set_timer(q, item, item->flushed ? q->last.wall_ms : item->due_ms);
+}
+
+int queue_scan_step(struct queue *q, struct now now)
+{
+	queue_touch(q, now);
+	if (queue_scan_is_done(q))
+		return 0;
+	int err = spool_scan(&q->spool, q->scan_dir, on_scanned, q);
+	if (err < 0)
+		return err;
+	q->scan_dir++;
+	if (!queue_scan_is_done(q))
+		return 1;
+	map_fini(&q->flush_domains);
+	map_fini(&q->flush_ids);
+	return 0;
+}
+
+bool queue_scan_is_done(const struct queue *q)
+{
+	return q->scan_dir == SPOOL_DIRS;
+}
+
+/* --- schedule -------------------------------------------------------------------- */
+
+/* Wall time is what is stored, but a clock that is set must not move what is waiting: delays run on monotonic time. */
+void queue_set_timer(struct queue *q, struct queue_item *item, int64_t due_ms)
+{
+	int64_t delay_ms = due_ms > q->last.wall_ms ? due_ms - MAX(q->last.wall_ms, (int64_t)0) : 0;
+	int64_t at_ms;
+	if (__builtin_add_overflow(q->last.mono_ms, delay_ms, &at_ms))
+		at_ms = INT64_MAX;
+	wheel_set(&q->wheel, &item->timer, at_ms);
+}
+
+struct queue_item *queue_take_due(struct queue *q, struct now now)
+{
+	queue_touch(q, now);
+	wheel_run(&q->wheel, now.mono_ms, &q->due);
+	if (list_is_empty(&q->due))
+		return NULL;
+	struct queue_item *item = list_first(&q->due, struct queue_item, timer.node);
+	CHECK(item->state == QUEUE_ITEM_PARKED);
+	list_remove(&item->timer.node);
+	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
+	return item;
+}
+
+int64_t queue_next_due_at(const struct queue *q)
+{
+	if (!list_is_empty(&q->due))
+		return q->last.wall_ms;
+	int64_t mono_ms = wheel_next_at(&q->wheel);
+	int64_t wall_ms;
+	if (mono_ms == INT64_MAX || __builtin_add_overflow(mono_ms, q->last.wall_ms - q->last.mono_ms, &wall_ms))
+		return INT64_MAX;
+	return wall_ms;
+}
+
+void queue_park(struct queue *q, struct queue_item *item, int64_t due_ms)
+{
+	CHECK(item->state == QUEUE_ITEM_ACTIVE);
+	queue_drop_mail(item);
+	if (item->want_hold) { /* its name will say so at the next settle */
+		queue_set_state(q, item, QUEUE_ITEM_HELD);
+		return;
+	}
+	if (due_ms == 0)
+		item->flushed = false;
+	queue_set_state(q, item, QUEUE_ITEM_PARKED);
+	queue_set_timer(q, item, due_ms == 0 ? item->due_ms : due_ms);
+}
+
+void queue_unload(struct queue *q, struct queue_item *item)
+{
+	CHECK(item->state == QUEUE_ITEM_ACTIVE);
+	CHECK(queue_of_item(item) == q);
+	queue_drop_mail(item);
+}
+
+/* In memory only: due_ms stays what it is, and a failure goes back to it. False if the item is not waiting. */
+static bool flush_item(struct queue *q, struct queue_item *item)
+{
+	if (item->state != QUEUE_ITEM_PARKED)
+		return false;
+	if (wheel_timer_is_set(&item->timer)) {
+		item->flushed = item->due_ms > q->last.wall_ms;
+		wheel_set(&q->wheel, &item->timer, q->last.mono_ms);
+	}
+	return true;
+}
+
+size_t queue_flush(struct queue *q, struct now now)
+{
+	struct queue_item *item;
+	size_t cursor = 0, n = 0;
+	queue_touch(q, now);
+	while ((item = index_next(&q->index, &cursor)) != NULL)
+		n += flush_item(q, item);
+	q->flush_all = !queue_scan_is_done(q);
+	return n;
+}
+
+size_t queue_flush_domain(struct queue *q, struct slice domain, struct now now)
+{
+	char label[SPOOL_DOMAIN_MAX + 1];
+	struct queue_item *item;
+	size_t cursor = 0, n = 0;
+	queue_touch(q, now);
+	struct slice hashed = slice_str(spool_label(domain, label));
+	while ((item = index_next(&q->index, &cursor)) != NULL) {
+		struct slice name = slice_str(item->domain->name);
+		if (slice_eq(name, domain) || slice_eq(name, hashed))
+			n += flush_item(q, item);
+	}
+	if (!queue_scan_is_done(q))
+		(void)map_put(&q->flush_domains, hashed, q);
+	return n;
+}
+
+/* Calls for each item of a message id, or the one of a queue id; a search over parts, since they are not chained. */
+static struct queue_item *next_of_id(const struct queue *q, struct qid id, unsigned part, unsigned *at)
+{
+	if (part > 0)
+		return (*at)++ == 0 ? index_find(&q->index, id, part) : NULL;
+	while (*at < q->part_max) {
+		struct queue_item *item = index_find(&q->index, id, ++*at);
+		if (item != NULL)
+			return item;
+	}
+	return NULL;
+}
+
+size_t queue_flush_id(struct queue *q, struct slice text, struct now now)
+{
+	struct queue_item *item;
+	struct qid id;
+	unsigned part, at = 0;
+	size_t n = 0;
+	queue_touch(q, now);
+	if (qid_parse(text, &id, &part) < 0)
+		return 0;
+	while ((item = next_of_id(q, id, part, &at)) != NULL)
+		n += flush_item(q, item);
+	if (!queue_scan_is_done(q))
+		(void)map_put(&q->flush_ids, text, q);
+	return n;
+}
+
+/* --- looking --------------------------------------------------------------------- */
+
+struct queue_item *queue_next_item(const struct queue *q, size_t *cursor)
+{
+	return index_next(&q->index, cursor);
+}
+
+size_t queue_find(const struct queue *q, struct slice text, struct queue_item **items, size_t max)
+{
+	struct queue_item *item;
+	struct qid id;
+	unsigned part, at = 0;
+	size_t n = 0;
+	if (qid_parse(text, &id, &part) < 0)
+		return 0;
+	while ((item = next_of_id(q, id, part, &at)) != NULL) {
+		if (n < max)
+			items[n] = item;
+		n++;
+	}
+	return n;
+}
+
+char *queue_item_id(const struct queue_item *item, char buf[QUEUE_ID_MAX])
+{
+	struct qid id = { item->id[0], item->id[1] };
+	return qid_format_part(id, item->part, buf);
+}
+
+char *queue_item_message_id(const struct queue_item *item, char buf[QUEUE_ID_MAX])
+{
+	struct qid id = { item->id[0], item->id[1] };
+	return qid_format(id, buf);
+}
+
+void queue_stats(const struct queue *q, struct queue_stats *s)
+{
+	*s = (struct queue_stats){
+		.items = q->index.count,
+		.parked = q->by_state[QUEUE_ITEM_PARKED],
+		.held = q->by_state[QUEUE_ITEM_HELD],
+		.active = q->by_state[QUEUE_ITEM_ACTIVE],
+		.busy = q->by_state[QUEUE_ITEM_BUSY],
+		.corrupt = atomic_load_explicit(&q->spool.quarantined, memory_order_relaxed),
+		.memory_bytes = body_pool_bytes(q->pool),
+		.commits = q->commits,
+		.settles = q->settles,
+		.loads = q->loads,
+		.syncs = atomic_load_explicit(&q->spool.syncs, memory_order_relaxed),
+		.scan_done = queue_scan_is_done(q),
+	};
+}

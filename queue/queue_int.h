@@ -1,0 +1,141 @@
+/*
+ * queue_int.h - what the files of the queue share: the queue, a message being
+ * received, an operation between the loop and a worker. Private to queue/.
+ *
+ * Who may touch what: everything in struct queue belongs to the loop thread,
+ * but spool and pool (safe from any). An operation, with its message or item,
+ * belongs to whoever runs it from queue_run's start to its return. Of an item
+ * that is BUSY the worker reads id, part, subdir, domain and the name_ fields
+ * and uses mail; the loop touches want_hold only.
+ */
+#ifndef QUEUE_QUEUE_INT_H
+#define QUEUE_QUEUE_INT_H
+
+#include "base/map.h"
+#include "queue/body.h"
+#include "queue/index.h"
+#include "queue/qfile.h"
+#include "queue/quota.h"
+#include "queue/queue.h"
+#include "queue/spool.h"
+
+#define QUEUE_BODY_MEMORY_MAX (256 * 1024) /* a message larger than this goes to tmp/ while it arrives */
+
+struct queue {
+	struct spool spool;
+	struct body_pool *pool;
+	struct index index;
+	struct map domains; /* name -> struct domain */
+	struct wheel wheel; /* PARKED items; monotonic ms, so that a clock that is set moves no retry */
+	struct list_node due; /* their timers, once fired */
+	struct quota quota;
+	struct qid_source ids;
+	struct retry_policy retry;
+	bool has_retry;
+	bool always_split;
+	struct now last; /* the latest `now` seen */
+	struct now opened;
+
+	size_t by_state[QUEUE_ITEM_BUSY + 1];
+	size_t msgs; /* begun, neither committed nor aborted */
+	size_t ops;  /* prepared, not finished */
+	uint64_t waiting_bytes; /* received, not on disk */
+	uint64_t commits, settles, loads;
+	unsigned part_max; /* highest part seen: bounds a search by message id */
+
+	unsigned scan_dir; /* next sub-directory; SPOOL_DIRS: done */
+	bool flush_all;    /* asked for while the scan runs, for what it will still find */
+	struct map flush_domains, flush_ids;
+
+	bool sync_running;
+	bool dirty_known;
+	int64_t dirty_at; /* mono ms; when dirt was first seen */
+};
+
+struct domain {
+	struct queue_domain pub; /* first: what items point to */
+	struct queue *q;
+};
+
+struct mail {
+	struct queue_mail pub; /* first: what items point to */
+	struct tail tail;
+	bool unsaved;  /* outcomes the disk has refused so far: must not be dropped */
+	bool snapshot; /* the next settle writes all recipients */
+};
+
+struct queue_msg {
+	struct queue *q;
+	struct envelope *envelope;
+	struct qid id;
+	struct buf mem;   /* the body, or the part of it that is not in the file yet */
+	uint64_t bytes;
+	uint32_t crc;
+	int err;          /* the first; sticks */
+	int fd;           /* in tmp/, named as the message; -1: all in memory */
+	uint64_t spilled; /* bytes in it, from QFILE_RESERVE_BYTES on */
+};
+
+enum part_place { /* where a part's file is; see spool.h */
+	PART_NONE = 0,
+	PART_IN_TMP,
+	PART_PUBLISHED,
+};
+
+struct part { /* one queue file of a message being committed */
+	struct envelope *envelope;
+	struct tail tail;
+	enum part_place place;
+	unsigned number;
+	char tmp_name[QID_TEXT_MAX];
+};
+
+struct queue_op {
+	enum queue_op_kind kind;
+	int result;
+	void *arg;
+	struct queue *q;
+	struct queue_item *item; /* LOAD SETTLE HOLD */
+
+	struct queue_msg *msg; /* COMMIT */
+	struct part *parts;
+	size_t parts_n;
+	unsigned subdir;
+
+	struct mail *mail; /* LOAD: what was read */
+	bool gone;         /* the file is not there any more */
+
+	uint32_t *rcpts;   /* SETTLE: to be recorded */
+	size_t rcpts_n;
+	bool remove;       /* all final */
+	struct tail tail;  /* after it */
+
+	bool held;         /* SETTLE, HOLD: the name to be */
+	int64_t due_ms;
+	uint16_t attempts;
+	bool renamed;
+	enum queue_item_state before; /* HOLD: to go back to */
+};
+
+/* queue.c */
+void queue_touch(struct queue *q, struct now now);
+struct queue *queue_of_item(const struct queue_item *item);
+struct queue_item *queue_new_item(struct queue *q, const struct spool_name *name, unsigned subdir); /* in the index, no state yet */
+void queue_drop_item(struct queue *q, struct queue_item *item);
+void queue_set_state(struct queue *q, struct queue_item *item, enum queue_item_state state);
+void queue_set_domain(struct queue *q, struct queue_item *item, struct slice name);
+void queue_set_timer(struct queue *q, struct queue_item *item, int64_t due_ms);
+void queue_item_name(const struct queue_item *item, struct spool_name *name); /* as the file is called now */
+struct mail *queue_mail_of(const struct queue_item *item);
+void queue_free_mail(struct mail *m);
+void queue_drop_mail(struct queue_item *item); /* unless it holds what the disk does not */
+
+/* batch.c */
+void batch_part_name(const struct queue_op *op, const struct part *p, struct spool_name *name);
+
+/* queue_msg.c */
+void queue_split(struct queue_op *op, const char *const *domains);
+int queue_spill_rest(struct queue_msg *m) MUST_USE; /* on a worker */
+void queue_free_msg(struct queue_msg *m); /* memory and descriptor; not the file */
+
+#endif

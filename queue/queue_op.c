@@ -1,0 +1,367 @@
+/*
+ * queue_op.c - operations: prepared on the loop, finished on the loop. What
+ * happens in between is batch.c.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "queue/queue_int.h"
+
+static struct queue_op *new_op(struct queue *q, enum queue_op_kind kind, struct queue_item *item)
+{
+	struct queue_op *op = mem_zalloc(sizeof(*op));
+	op->kind = kind;
+	op->q = q;
+	op->item = item;
+	q->ops++;
+	if (item != NULL) {
+		op->before = (enum queue_item_state)item->state;
+		queue_set_state(q, item, QUEUE_ITEM_BUSY);
+	}
+	return op;
+}
+
+void queue_op_set_arg(struct queue_op *op, void *arg)
+{
+	op->arg = arg;
+}
+
+void *queue_op_arg(const struct queue_op *op)
+{
+	return op->arg;
+}
+
+enum queue_op_kind queue_op_kind_of(const struct queue_op *op)
+{
+	return op->kind;
+}
+
+/* --- prepare -------------------------------------------------------------------- */
+
+struct queue_op *queue_op_commit(struct queue_msg **m, const char *const *domains, struct now now)
+{
+	struct queue *q = (*m)->q;
+	queue_touch(q, now);
+	struct queue_op *op = new_op(q, QUEUE_OP_COMMIT, NULL);
+	op->msg = *m;
+	*m = NULL;
+	queue_split(op, domains);
+	return op;
+}
+
+struct queue_op *queue_op_load(struct queue_item *item)
+{
+	CHECK(item->state == QUEUE_ITEM_ACTIVE);
+	CHECK(item->mail == NULL);
+	return new_op(queue_of_item(item), QUEUE_OP_LOAD, item);
+}
+
+/* Reply texts come from peers: whatever they hold, a stored text is one line. */
+static const char *one_line(struct envelope *e, const char *text)
+{
+	struct slice s = slice_str(text);
+	s.n = MIN(s.n, (size_t)ENVELOPE_TEXT_MAX);
+	if (s.n == 0)
+		return "";
+	char *copy = arena_strndup(&e->arena, s.p, s.n);
+	for (char *p = copy; *p != '\0'; p++) {
+		if (*p == '\r' || *p == '\n')
+			*p = ' ';
+	}
+	return copy;
+}
+
+/* A fate once final stays: a settle that failed may be tried again with the same outcomes. */
+static void apply_outcome(struct envelope *e, const struct queue_outcome *o)
+{
+	CHECK(o->rcpt < e->rcpts_n);
+	CHECK(o->fate != FATE_NONE);
+	struct envelope_rcpt *r = &e->rcpts[o->rcpt];
+	if (fate_is_final(r->fate))
+		return;
+	r->fate = o->fate;
+	r->attempts = o->attempts;
+	r->due_ms = o->due_ms;
+	r->last_ms = o->last_ms;
+	r->status = o->status;
+	r->status.text = one_line(e, o->status.text);
+	r->status.host = one_line(e, o->status.host);
+	r->status.ip = one_line(e, o->status.ip);
+}
+
+static bool is_untouched(const struct envelope *e, const struct envelope_rcpt *r)
+{
+	return r->fate == FATE_PENDING && r->attempts == 0 && r->last_ms == 0 && r->due_ms == e->arrival_ms;
+}
+
+/* Which recipients the record will name: those of this settle, or all there is to say. */
+static void choose_rcpts(struct queue_op *op, const struct mail *mail, const struct queue_outcome *outcomes,
+    size_t n)
+{
+	const struct envelope *e = mail->pub.envelope;
+	op->rcpts = mem_alloc((mail->snapshot ? e->rcpts_n : n) * sizeof(*op->rcpts) + 1);
+	if (!mail->snapshot) {
+		for (size_t i = 0; i < n; i++)
+			op->rcpts[op->rcpts_n++] = (uint32_t)outcomes[i].rcpt;
+		return;
+	}
+	for (size_t i = 0; i < e->rcpts_n; i++) {
+		if (!is_untouched(e, &e->rcpts[i]))
+			op->rcpts[op->rcpts_n++] = (uint32_t)i;
+	}
+}
+
+struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes, size_t n,
+    struct now now)
+{
+	struct queue *q = queue_of_item(item);
+	struct mail *mail = queue_mail_of(item);
+	CHECK(item->state == QUEUE_ITEM_ACTIVE);
+	CHECK(n == 0 || mail != NULL);
+	queue_touch(q, now);
+	struct queue_op *op = new_op(q, QUEUE_OP_SETTLE, item);
+	op->held = item->want_hold;
+	op->due_ms = item->name_due_ms;
+	op->attempts = item->name_attempts;
+	if (mail == NULL)
+		return op;
+	struct envelope *e = mail->pub.envelope;
+	for (size_t i = 0; i < n; i++)
+		apply_outcome(e, &outcomes[i]);
+	op->remove = envelope_pending(e) == 0;
+	if (op->remove)
+		return op;
+	op->due_ms = MAX(envelope_due_ms(e), (int64_t)0);
+	op->attempts = (uint16_t)envelope_attempts(e);
+	op->tail = mail->tail;
+	choose_rcpts(op, mail, outcomes, n);
+	return op;
+}
+
+struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now now)
+{
+	struct queue *q = queue_of_item(item);
+	queue_touch(q, now);
+	if (item->state == QUEUE_ITEM_ACTIVE || item->state == QUEUE_ITEM_BUSY) {
+		item->want_hold = hold;
+		return NULL;
+	}
+	wheel_cancel(&q->wheel, &item->timer);
+	struct queue_op *op = new_op(q, QUEUE_OP_HOLD, item);
+	item->want_hold = op->held = hold;
+	op->due_ms = item->name_due_ms;
+	op->attempts = item->name_attempts;
+	return op;
+}
+
+struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_ms)
+{
+	queue_touch(q, now);
+	if (q->sync_running)
+		return NULL;
+	if (!spool_is_dirty(&q->spool)) {
+		q->dirty_known = false;
+		return NULL;
+	}
+	if (!q->dirty_known) {
+		q->dirty_known = true;
+		q->dirty_at = now.mono_ms;
+	}
+	if (now.mono_ms - q->dirty_at < min_age_ms)
+		return NULL;
+	q->dirty_known = false;
+	q->sync_running = true;
+	return new_op(q, QUEUE_OP_SYNC, NULL);
+}
+
+/* --- finish --------------------------------------------------------------------- */
+
+/* To rest: HELD, or PARKED until due_ms. */
+static void rest(struct queue *q, struct queue_item *item, bool held, int64_t due_ms)
+{
+	item->want_hold = false;
+	queue_set_state(q, item, held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
+	if (!held)
+		queue_set_timer(q, item, due_ms);
+}
+
+/* The body stays in memory for the first attempt, when it came that way and the budget allows; else NULL. */
+static struct queue_body *keep_body(struct queue *q, struct queue_msg *m)
+{
+	if (m->spilled > 0)
+		return NULL;
+	size_t bytes = buf_len(&m->mem);
+	char *mem = mem_realloc(buf_take(&m->mem), bytes + 1); /* without the buffer's slack */
+	struct queue_body *body = body_new_memory(q->pool, mem, bytes);
+	if (body == NULL)
+		mem_free(mem);
+	return body;
+}
+
+static struct queue_item *item_of_part(struct queue *q, const struct queue_op *op, struct part *p,
+    struct queue_body *body)
+{
+	struct spool_name name;
+	batch_part_name(op, p, &name);
+	struct queue_item *item = queue_new_item(q, &name, op->subdir);
+	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
+	if (body == NULL)
+		return item;
+	struct mail *mail = mem_zalloc(sizeof(*mail));
+	mail->pub.envelope = p->envelope;
+	mail->pub.body = queue_body_ref(body);
+	mail->tail = p->tail;
+	item->mail = &mail->pub;
+	p->envelope = NULL;
+	return item;
+}
+
+static void finish_commit(struct queue *q, struct queue_op *op, struct queue_done *done)
+{
+	struct queue_msg *m = op->msg;
+	CHECK(q->msgs > 0);
+	q->msgs--;
+	q->waiting_bytes -= buf_len(&m->mem);
+	qid_format(m->id, done->id);
+	if (op->result == 0) {
+		struct queue_body *body = keep_body(q, m);
+		for (size_t i = 0; i < op->parts_n; i++)
+			list_push(&done->items, &item_of_part(q, op, &op->parts[i], body)->link);
+		queue_body_unref(&body);
+		q->commits++;
+	}
+	for (size_t i = 0; i < op->parts_n; i++)
+		envelope_free(&op->parts[i].envelope);
+	queue_free_msg(m);
+}
+
+/* Due times stored before this start are bounded from its opening on, as the name's was. */
+static void clamp_rcpts(struct queue *q, struct mail *mail)
+{
+	struct envelope *e = mail->pub.envelope;
+	for (size_t i = 0; i < e->rcpts_n; i++) {
+		struct envelope_rcpt *r = &e->rcpts[i];
+		if (r->fate == FATE_PENDING)
+			r->due_ms = retry_clamp_due(&q->retry, r->attempts, r->due_ms, q->opened.wall_ms);
+	}
+	mail->snapshot = true;
+}
+
+static void finish_load(struct queue *q, struct queue_op *op, struct queue_done *done)
+{
+	struct queue_item *item = op->item;
+	q->loads++;
+	if (op->gone) {
+		queue_drop_item(q, item);
+		done->item = NULL;
+		return;
+	}
+	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
+	if (op->result < 0)
+		return;
+	const struct envelope *e = op->mail->pub.envelope;
+	item->mail = &op->mail->pub;
+	op->mail = NULL;
+	if (item->clamped && q->has_retry)
+		clamp_rcpts(q, queue_mail_of(item));
+	/* The tail is the truth: where a rename was lost, the name is behind. */
+	item->due_ms = MAX(envelope_due_ms(e), (int64_t)0);
+	item->attempts = (uint16_t)envelope_attempts(e);
+	if (item->domain->name[0] == '~')
+		queue_set_domain(q, item, slice_str(e->domain));
+}
+
+static void finish_settle(struct queue *q, struct queue_op *op, struct queue_done *done)
+{
+	struct queue_item *item = op->item;
+	struct mail *mail = queue_mail_of(item);
+	q->settles++;
+	if (op->remove && op->result == 0) {
+		queue_drop_item(q, item);
+		done->item = NULL;
+		return;
+	}
+	if (op->remove) {
+		mail->unsaved = mail->snapshot = true;
+		queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
+		return;
+	}
+	if (op->renamed) {
+		item->name_due_ms = op->due_ms;
+		item->name_attempts = op->attempts;
+		item->name_held = op->held;
+	}
+	if (mail != NULL) {
+		item->due_ms = op->due_ms;
+		item->attempts = op->attempts;
+		if (op->result == 0) {
+			item->clamped = item->clamped && !mail->snapshot;
+			mail->tail = op->tail;
+		}
+		if (op->result < 0)
+			mail->snapshot = true;
+		mail->unsaved = op->result < 0;
+	}
+	item->flushed = false;
+	queue_drop_mail(item);
+	/* The last wish counts. One made while the settle was running is not in the name until the next. */
+	rest(q, item, item->want_hold, item->due_ms);
+}
+
+static void finish_hold(struct queue *q, struct queue_op *op)
+{
+	struct queue_item *item = op->item;
+	bool held = op->result == 0 ? item->want_hold : op->before == QUEUE_ITEM_HELD;
+	if (op->renamed)
+		item->name_held = op->held;
+	bool released = op->result == 0 && op->before == QUEUE_ITEM_HELD && !held;
+	if (released)
+		item->flushed = item->due_ms > q->last.wall_ms;
+	rest(q, item, held, released ? q->last.wall_ms : item->due_ms);
+}
+
+static void describe(const struct queue_op *op, struct queue_done *done)
+{
+	*done = (struct queue_done){ .kind = op->kind, .result = op->result, .arg = op->arg, .item = op->item };
+	list_init(&done->items);
+	if (op->item != NULL)
+		queue_item_id(op->item, done->id);
+}
+
+void queue_finish(struct queue *q, struct queue_op **op_p, struct now now, struct queue_done *done)
+{
+	struct queue_op *op = *op_p;
+	*op_p = NULL;
+	CHECK(op->q == q);
+	CHECK(q->ops > 0);
+	queue_touch(q, now);
+	describe(op, done);
+	switch (op->kind) {
+	case QUEUE_OP_COMMIT:
+		finish_commit(q, op, done);
+		break;
+	case QUEUE_OP_LOAD:
+		finish_load(q, op, done);
+		break;
+	case QUEUE_OP_SETTLE:
+		finish_settle(q, op, done);
+		break;
+	case QUEUE_OP_HOLD:
+		finish_hold(q, op);
+		break;
+	case QUEUE_OP_SYNC:
+		q->sync_running = false;
+		break;
+	case QUEUE_OP_NONE:
+		UNREACHABLE();
+	}
+	q->ops--;
+	if (op->mail != NULL)
+		queue_free_mail(op->mail);
+	mem_free(op->parts);
+	mem_free(op->rcpts);
+	mem_free(op);
+}

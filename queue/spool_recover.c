@@ -1,0 +1,173 @@
+/*
+ * spool_recover.c - what start-up does with the legal states a crash leaves
+ * (see spool.h). Each step may be cut short and done again.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "queue/spool.h"
+
+enum { EPOCH_TEXT_MAX = 24 };
+
+#define NAMES_BYTES_MAX (UINT64_C(1) << 32) /* of one sub-directory: some 40 million files */
+
+/* --- names of a directory ------------------------------------------------------ */
+
+struct names {
+	struct buf text; /* each with its NUL */
+	size_t others; /* neither file nor unknown */
+	size_t foreign;
+	char example[SPOOL_NAME_MAX]; /* one of the ignored */
+	int err;
+};
+
+static void ignore(struct names *n, const char *name, size_t *count)
+{
+	if ((*count)++ == 0 && n->example[0] == '\0')
+		snprintf(n->example, sizeof(n->example), "%s", name);
+}
+
+static void on_name(void *arg, const char *name, bool is_other)
+{
+	struct names *n = arg;
+	if (is_other) {
+		ignore(n, name, &n->others);
+		return;
+	}
+	int err = buf_add(&n->text, name, strlen(name) + 1);
+	n->err = n->err < 0 ? n->err : err;
+}
+
+/* All names are read before any is acted on: what readdir shows of a directory that changes meanwhile is not defined. */
+static int read_names(struct spool *s, int fd, struct names *n)
+{
+	*n = (struct names){ 0 };
+	buf_init(&n->text, NAMES_BYTES_MAX);
+	int err = s->io->list(s->io->arg, fd, on_name, n);
+	err = err < 0 ? err : n->err;
+	if (err < 0)
+		buf_fini(&n->text);
+	return err;
+}
+
+static const char *next_name(struct names *n)
+{
+	if (buf_len(&n->text) == 0)
+		return NULL;
+	const char *name = buf_ptr(&n->text);
+	return name;
+}
+
+static void drop_name(struct names *n, const char *name)
+{
+	buf_consume(&n->text, strlen(name) + 1);
+}
+
+/* --- tmp ---------------------------------------------------------------------- */
+
+int spool_empty_tmp(struct spool *s)
+{
+	struct names names;
+	const char *name;
+	int first = read_names(s, s->tmp, &names);
+	if (first < 0)
+		return first;
+	while ((name = next_name(&names)) != NULL) {
+		int err = s->io->unlink(s->io->arg, s->tmp, name);
+		if (err < 0 && err != -ENOENT && first == 0)
+			first = err;
+		drop_name(&names, name);
+	}
+	if (names.others > 0)
+		log_warn("queue", "tmp/ has %zu entries that are no files (such as \"%s\"): left alone",
+		    names.others, names.example);
+	buf_fini(&names.text);
+	return first;
+}
+
+/* --- epoch ---------------------------------------------------------------------- */
+
+static int read_epoch(struct spool *s, uint64_t *epoch)
+{
+	char text[EPOCH_TEXT_MAX];
+	int fd = s->io->open(s->io->arg, s->state, "epoch", QIO_OPEN_READ);
+	if (fd == -ENOENT) {
+		*epoch = 0;
+		return 0;
+	}
+	if (fd < 0)
+		return fd;
+	ssize_t n = s->io->pread(s->io->arg, fd, text, sizeof(text), 0);
+	(void)s->io->close(s->io->arg, fd);
+	if (n < 0)
+		return (int)n;
+	if (!slice_to_u64(slice_trim(slice_of(text, (size_t)n)), epoch)) {
+		/* Ids carry the time as well, so beginning anew is safe unless the clock went back too. */
+		log_error("queue", "state/epoch is damaged: counting starts again");
+		*epoch = 0;
+	}
+	return 0;
+}
+
+static int write_epoch(struct spool *s, uint64_t epoch)
+{
+	char text[EPOCH_TEXT_MAX];
+	int len = snprintf(text, sizeof(text), "%" PRIu64 "\n", epoch);
+	int err = s->io->unlink(s->io->arg, s->state, "epoch.new");
+	if (err < 0 && err != -ENOENT)
+		return err;
+	int fd = s->io->open(s->io->arg, s->state, "epoch.new", QIO_OPEN_CREATE);
+	if (fd < 0)
+		return fd;
+	struct iovec iov = { text, (size_t)len };
+	err = s->io->pwritev(s->io->arg, fd, &iov, 1, 0);
+	if (err == 0)
+		err = s->io->sync(s->io->arg, fd);
+	int closed = s->io->close(s->io->arg, fd);
+	if (err == 0)
+		err = closed;
+	if (err == 0)
+		err = s->io->replace(s->io->arg, s->state, "epoch.new", "epoch");
+	return err < 0 ? err : s->io->sync_directory(s->io->arg, s->state);
+}
+
+int spool_next_epoch(struct spool *s, uint32_t *epoch)
+{
+	uint64_t last;
+	int err = read_epoch(s, &last);
+	if (err < 0)
+		return err;
+	err = write_epoch(s, last + 1);
+	*epoch = (uint32_t)((last + 1) % ((uint64_t)QID_EPOCH_MAX + 1));
+	return err;
+}
+
+/* --- queue files ----------------------------------------------------------------- */
+
+int spool_scan(struct spool *s, unsigned dir, spool_scan_fn *fn, void *arg)
+{
+	struct names names;
+	struct spool_name parsed;
+	const char *name;
+	CHECK(dir < SPOOL_DIRS);
+	int err = read_names(s, s->dirs[dir], &names);
+	if (err < 0)
+		return err;
+	while ((name = next_name(&names)) != NULL) {
+		if (spool_name_parse(slice_str(name), &parsed) == 0)
+			fn(arg, dir, &parsed);
+		else
+			ignore(&names, name, &names.foreign);
+		drop_name(&names, name);
+	}
+	if (names.others + names.foreign > 0)
+		log_warn("queue", "queue/%02x has %zu entries that are not ours (such as \"%s\"): ignored", dir,
+		    names.others + names.foreign, names.example);
+	buf_fini(&names.text);
+	return 0;
+}

@@ -1,0 +1,161 @@
+/*
+ * tail.c - outcome records to bytes and back.
+ *
+ * Payload: entries of
+ *     u32 recipient, u8 fate, u8[3] enhanced code, u16 code, u16 attempts,
+ *     i64 due ms, i64 last ms, then text, host and ip, each u16 length + bytes.
+ * A record is closed when its payload passes PAYLOAD_FULL; one entry is always
+ * shorter than the rest up to TAIL_PAYLOAD_MAX.
+ */
+#include "queue/tail.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "base/codec.h"
+
+enum { MAGIC = 0x31545250 /* "PRT1" */, ENTRY_FIXED_BYTES = 28, STRINGS = 3, CRC_AT = 12 };
+
+#define PAYLOAD_FULL (32 * 1024)
+
+_Static_assert(PAYLOAD_FULL + ENTRY_FIXED_BYTES + STRINGS * (2 + ENVELOPE_TEXT_MAX) <= TAIL_PAYLOAD_MAX,
+    "one more entry always fits");
+
+static uint32_t record_crc(uint32_t seed, const unsigned char *head, struct slice payload)
+{
+	return codec_crc32c(codec_crc32c(seed, head, CRC_AT), payload.p, payload.n);
+}
+
+/* --- encode ------------------------------------------------------------------- */
+
+static int put_text(struct buf *out, const char *text)
+{
+	unsigned char n[2];
+	struct slice s = slice_str(text);
+	s.n = MIN(s.n, (size_t)ENVELOPE_TEXT_MAX);
+	codec_put_u16(n, (uint16_t)s.n);
+	int err = buf_add(out, n, sizeof(n));
+	return err < 0 ? err : buf_add_slice(out, s);
+}
+
+static int put_entry(struct buf *out, uint32_t index, const struct envelope_rcpt *r)
+{
+	unsigned char p[ENTRY_FIXED_BYTES];
+	codec_put_u32(p, index);
+	p[4] = (unsigned char)r->fate;
+	memcpy(p + 5, r->status.enhanced, 3);
+	codec_put_u16(p + 8, r->status.code);
+	codec_put_u16(p + 10, r->attempts);
+	codec_put_u64(p + 12, (uint64_t)r->due_ms);
+	codec_put_u64(p + 20, (uint64_t)r->last_ms);
+	int err = buf_add(out, p, sizeof(p));
+	if (err == 0)
+		err = put_text(out, r->status.text);
+	if (err == 0)
+		err = put_text(out, r->status.host);
+	return err < 0 ? err : put_text(out, r->status.ip);
+}
+
+static int put_record(struct buf *out, struct slice payload, struct tail *t)
+{
+	unsigned char head[TAIL_HEAD_BYTES];
+	CHECK(payload.n <= TAIL_PAYLOAD_MAX);
+	codec_put_u32(head, MAGIC);
+	codec_put_u32(head + 4, (uint32_t)payload.n);
+	codec_put_u32(head + 8, t->records + 1);
+	codec_put_u32(head + CRC_AT, record_crc(t->seed, head, payload));
+	t->records++;
+	t->end += sizeof(head) + payload.n;
+	int err = buf_add(out, head, sizeof(head));
+	return err < 0 ? err : buf_add_slice(out, payload);
+}
+
+int tail_encode(const struct envelope *e, const uint32_t *rcpts, size_t n, struct tail *t, struct buf *out)
+{
+	struct buf payload;
+	int err = 0;
+	buf_init(&payload, TAIL_PAYLOAD_MAX);
+	for (size_t i = 0; err == 0 && i < n; i++) {
+		CHECK(rcpts[i] < e->rcpts_n);
+		err = put_entry(&payload, rcpts[i], &e->rcpts[rcpts[i]]);
+		if (err == 0 && (buf_len(&payload) >= PAYLOAD_FULL || i + 1 == n)) {
+			err = put_record(out, buf_slice(&payload), t);
+			buf_clear(&payload);
+		}
+	}
+	buf_fini(&payload);
+	return err;
+}
+
+/* --- decode ------------------------------------------------------------------- */
+
+ssize_t tail_decode_head(const unsigned char head[TAIL_HEAD_BYTES], const struct tail *t)
+{
+	uint32_t n = codec_get_u32(head + 4);
+	if (codec_get_u32(head) != MAGIC || n == 0 || n > TAIL_PAYLOAD_MAX ||
+	    codec_get_u32(head + 8) != t->records + 1)
+		return ERR_CORRUPT;
+	return (ssize_t)n;
+}
+
+static int take_text(struct slice *in, struct slice *text)
+{
+	if (in->n < 2)
+		return ERR_CORRUPT;
+	size_t n = codec_get_u16((const unsigned char *)in->p);
+	if (n > ENVELOPE_TEXT_MAX || n > in->n - 2)
+		return ERR_CORRUPT;
+	*text = slice_of(in->p + 2, n);
+	*in = slice_from(*in, 2 + n);
+	for (size_t i = 0; i < n; i++) {
+		if (text->p[i] == '\0')
+			return ERR_CORRUPT;
+	}
+	return 0;
+}
+
+/* Reads one entry; applies it when e is not NULL, so that a record is checked whole before any of it counts. */
+static int take_entry(struct slice *in, size_t rcpts_n, struct envelope *e)
+{
+	const unsigned char *p = (const unsigned char *)in->p;
+	struct slice text, host, ip;
+	if (in->n < ENTRY_FIXED_BYTES)
+		return ERR_CORRUPT;
+	uint32_t index = codec_get_u32(p);
+	*in = slice_from(*in, ENTRY_FIXED_BYTES);
+	if (index >= rcpts_n || p[4] < FATE_PENDING || p[4] > FATE_DELETED || take_text(in, &text) < 0 ||
+	    take_text(in, &host) < 0 || take_text(in, &ip) < 0)
+		return ERR_CORRUPT;
+	if (e == NULL)
+		return 0;
+	struct envelope_rcpt *r = &e->rcpts[index];
+	r->fate = (enum fate)p[4];
+	memcpy(r->status.enhanced, p + 5, 3);
+	r->status.code = codec_get_u16(p + 8);
+	r->attempts = codec_get_u16(p + 10);
+	r->due_ms = (int64_t)codec_get_u64(p + 12);
+	r->last_ms = (int64_t)codec_get_u64(p + 20);
+	r->status.text = envelope_str(e, text);
+	r->status.host = envelope_str(e, host);
+	r->status.ip = envelope_str(e, ip);
+	return 0;
+}
+
+int tail_decode(const unsigned char head[TAIL_HEAD_BYTES], struct slice payload, struct tail *t,
+    struct envelope *e)
+{
+	ssize_t n = tail_decode_head(head, t);
+	if (n < 0 || (size_t)n != payload.n || codec_get_u32(head + CRC_AT) != record_crc(t->seed, head, payload))
+		return ERR_CORRUPT;
+	for (struct slice in = payload; in.n > 0;) {
+		if (take_entry(&in, e->rcpts_n, NULL) < 0)
+			return ERR_CORRUPT;
+	}
+	for (struct slice in = payload; in.n > 0;) {
+		int err = take_entry(&in, e->rcpts_n, e);
+		CHECK(err == 0);
+	}
+	t->records++;
+	t->end += TAIL_HEAD_BYTES + payload.n;
+	return 0;
+}

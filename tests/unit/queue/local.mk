@@ -1,0 +1,6 @@
+tests_unit_unit_queue_SOURCES = \
+	tests/unit/queue/fixture.c \
+	tests/unit/queue/fixture.h \
+	tests/unit/queue/main.c \
+	tests/unit/queue/test_queue.c \
+	$(unit_lib_sources)
