@@ -18,26 +18,29 @@
 
 struct dot_decoder {
 	int state;         /* enum in dot.c: what the last bytes on the wire were */
-	bool last_cr;      /* the last byte put out was a CR whose LF is still owed */
-	bool done;
+	bool done;         /* the end of data was reached */
 	bool bare_newline; /* a bare CR or LF was seen */
 	bool nul;          /* a NUL was seen (it is dropped from the output) */
-	bool has_8bit;
+	bool has_8bit;     /* a byte over 127 was seen */
 	uint64_t bytes;    /* put out so far */
 };
 
 void dot_decoder_init(struct dot_decoder *d);
-/* Consumes from in until the end of data or the end of in; appends to out (which must have room for 2 * in.n + 2). Returns the bytes consumed; d->done says whether the end was reached. */
+/*
+ * Consumes from in until the end of data or the end of in; appends to out, which must have room
+ * for 2 * in.n + 2 more bytes. Returns the bytes consumed; d->done says whether the end was
+ * reached. Nothing is consumed after that.
+ */
 size_t dot_decode(struct dot_decoder *d, struct slice in, struct buf *out);
 
 struct dot_encoder {
-	bool at_line_start;
-	bool any;     /* something was sent */
-	bool last_lf; /* it ended with LF */
+	bool at_line_start; /* nothing was sent yet, or it ended with LF */
 };
 
 void dot_encoder_init(struct dot_encoder *e);
-int dot_encode(struct dot_encoder *e, struct slice in, struct buf *out) MUST_USE; /* ERR_TOO_BIG when out is full: in is consumed wholly or not at all */
-int dot_encode_end(struct dot_encoder *e, struct buf *out) MUST_USE; /* CRLF if the body lacks it, then ".\r\n" */
+/* ERR_TOO_BIG when out is full: in is consumed wholly or not at all. */
+int dot_encode(struct dot_encoder *e, struct slice in, struct buf *out) MUST_USE;
+/* CRLF if the body lacks it, then ".\r\n"; ERR_TOO_BIG when out is full. */
+int dot_encode_end(struct dot_encoder *e, struct buf *out) MUST_USE;
 
 #endif
