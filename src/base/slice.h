@@ -32,7 +32,7 @@ struct slice slice_trim(struct slice s);
 struct slice slice_from(struct slice s, size_t at);
 ptrdiff_t slice_find(struct slice s, char c);  /* index of the first c, or -1 */
 ptrdiff_t slice_rfind(struct slice s, char c); /* index of the last c, or -1 */
-/* next part; false when rest is used up */
+/* The next part; false when rest is used up (its p is NULL). "a," has two parts, "" one. */
 bool slice_split(struct slice *rest, char sep, struct slice *part);
 bool slice_to_u64(struct slice s, uint64_t *v); /* decimal digits only, whole slice, no overflow */
 void slice_lower(char *p, size_t n);            /* ASCII, in place */
