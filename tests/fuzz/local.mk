@@ -3,10 +3,13 @@
 # --enable-fuzz each is a test that replays its corpus; with it, `make fuzz`
 # lets libFuzzer look for new inputs, FUZZ_SECONDS for each harness.
 fuzz_programs = \
+	tests/fuzz/fuzz_dot \
 	tests/fuzz/fuzz_envelope \
 	tests/fuzz/fuzz_path \
 	tests/fuzz/fuzz_reply \
 	tests/fuzz/fuzz_retry \
+	tests/fuzz/fuzz_smtp_client \
+	tests/fuzz/fuzz_smtp_server \
 	tests/fuzz/fuzz_text
 
 fuzz_common = tests/fuzz/fuzz.h
@@ -18,6 +21,8 @@ check_PROGRAMS += $(fuzz_programs)
 
 fuzz_libs = libpolicy.a libproto.a libqueue.a $(base_libs) $(GSASL_LIBS) $(IDN2_LIBS) $(FUZZ_LDFLAGS)
 
+tests_fuzz_fuzz_dot_SOURCES = tests/fuzz/fuzz_dot.c $(fuzz_common)
+tests_fuzz_fuzz_dot_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_envelope_SOURCES = tests/fuzz/fuzz_envelope.c $(fuzz_common)
 tests_fuzz_fuzz_envelope_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_path_SOURCES = tests/fuzz/fuzz_path.c $(fuzz_common)
@@ -26,6 +31,10 @@ tests_fuzz_fuzz_reply_SOURCES = tests/fuzz/fuzz_reply.c $(fuzz_common)
 tests_fuzz_fuzz_reply_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_retry_SOURCES = tests/fuzz/fuzz_retry.c $(fuzz_common)
 tests_fuzz_fuzz_retry_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_smtp_client_SOURCES = tests/fuzz/fuzz_smtp_client.c $(fuzz_common)
+tests_fuzz_fuzz_smtp_client_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_smtp_server_SOURCES = tests/fuzz/fuzz_smtp_server.c $(fuzz_common)
+tests_fuzz_fuzz_smtp_server_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_text_SOURCES = tests/fuzz/fuzz_text.c $(fuzz_common)
 tests_fuzz_fuzz_text_LDADD = $(fuzz_libs)
 

@@ -1,0 +1,164 @@
+/*
+ * The client engine against a server that says anything: every recipient ends
+ * with a result that fits what was said, every session ends, and no bare line
+ * end goes out.
+ *
+ * The first byte picks the configuration; half of the inputs are fed whole,
+ * half byte by byte.
+ */
+#include "fuzz/fuzz.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "proto/smtp_client.h"
+
+#define RCPTS     3
+#define BODY      "Subject: x\r\n\r\n.\r\n..dots\r\n"
+#define STEPS_MAX 100000
+
+enum option {
+	OPTION_LMTP = 1,
+	OPTION_PIPELINING = 2,
+	OPTION_BYTES = 4,
+	OPTION_TLS_MAY = 8,
+	OPTION_TLS_MUST = 16,
+	OPTION_AUTH = 32,
+	OPTION_UTF8 = 64,
+	OPTION_INSIDE_TLS = 128,
+};
+
+struct driver {
+	struct smtp_client *c;
+	struct now now;
+	bool message_done;
+	bool ended;
+	char last; /* byte sent */
+};
+
+static void drain(struct driver *d)
+{
+	struct buf *out = smtp_client_output(d->c);
+	struct slice s = buf_slice(out);
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '\n')
+			CHECK(d->last == '\r');
+		if (d->last == '\r')
+			CHECK(s.p[i] == '\n');
+		d->last = s.p[i];
+	}
+	buf_clear(out);
+}
+
+static void check_results(const struct smtp_client *c)
+{
+	for (size_t i = 0; i < RCPTS; i++) {
+		const struct smtp_result *r = smtp_client_result(c, i);
+		CHECK(r->stage != SMTP_STAGE_NONE);
+		if (r->accepted)
+			CHECK(reply_class(&r->reply) == 2);
+		else
+			CHECK(reply_class(&r->reply) != 2);
+		/* Something says why. */
+		if (r->reply.code == 0)
+			CHECK(r->err != 0 || r->need != SMTP_NEED_NONE);
+	}
+}
+
+/* False when the engine wants more input. */
+static bool act(struct driver *d)
+{
+	enum smtp_client_action_kind kind = smtp_client_next(d->c);
+
+	drain(d);
+	switch (kind) {
+	case SMTP_CLIENT_NONE:
+		return false;
+	case SMTP_CLIENT_START_TLS:
+		smtp_client_tls_done(d->c, 0, d->now);
+		return true;
+	case SMTP_CLIENT_READY:
+		if (d->message_done)
+			smtp_client_quit(d->c, d->now);
+		return true;
+	case SMTP_CLIENT_NEED_BODY:
+		CHECK(!d->message_done);
+		smtp_client_body(d->c, SLICE(BODY), true, d->now);
+		return true;
+	case SMTP_CLIENT_MSG_DONE:
+		CHECK(!d->message_done);
+		check_results(d->c);
+		d->message_done = true;
+		return true;
+	case SMTP_CLIENT_CLOSE:
+		CHECK(d->message_done);
+		d->ended = true;
+		return false;
+	}
+	UNREACHABLE();
+}
+
+static void work(struct driver *d)
+{
+	for (unsigned steps = 0; !d->ended && act(d); steps++)
+		CHECK(steps < STEPS_MAX);
+}
+
+static struct smtp_client *connect_with(unsigned options, struct now now)
+{
+	struct smtp_client_config cfg = {
+		.helo = "relay.example",
+		.lmtp = (options & OPTION_LMTP) != 0,
+		.pipelining = (options & OPTION_PIPELINING) != 0,
+		.tls_active = (options & OPTION_INSIDE_TLS) != 0,
+		.tls = SMTP_TLS_NEVER,
+		.auth_user = (options & OPTION_AUTH) != 0 ? "user" : NULL,
+		.auth_password = (options & OPTION_AUTH) != 0 ? "password" : NULL,
+		.auth_in_clear_ok = true,
+	};
+	if (!cfg.tls_active && (options & OPTION_TLS_MUST) != 0)
+		cfg.tls = SMTP_TLS_MUST;
+	else if (!cfg.tls_active && (options & OPTION_TLS_MAY) != 0)
+		cfg.tls = SMTP_TLS_MAY;
+	return smtp_client_new(&cfg, now);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	if (n == 0)
+		return 0;
+	unsigned options = data[0];
+	struct slice in = slice_of((const char *)data + 1, n - 1);
+	size_t step = (options & OPTION_BYTES) != 0 ? 1 : in.n;
+	static const struct smtp_client_rcpt rcpts[RCPTS] = {
+		{ "a@example.com", "", 0 },
+		{ "b@example.com", "rfc822;b@example.com", 2 },
+		{ "c@example.com", "", 1 },
+	};
+	struct smtp_client_msg msg = {
+		.sender = "s@example.net",
+		.rcpts = rcpts,
+		.rcpts_n = RCPTS,
+		.body_bytes = strlen(BODY),
+		.has_8bit = true,
+		.needs_utf8 = (options & OPTION_UTF8) != 0,
+		.ret = 2,
+		.envid = "QQ1",
+	};
+	struct driver d = { .now = { .wall_ms = 1, .mono_ms = 1 } };
+
+	d.c = connect_with(options, d.now);
+	smtp_client_send(d.c, &msg, d.now);
+	work(&d);
+	while (in.n > 0 && !d.ended) {
+		smtp_client_feed(d.c, slice_of(in.p, in.n < step ? in.n : step), d.now);
+		in = slice_from(in, in.n < step ? in.n : step);
+		work(&d);
+	}
+	if (!d.ended)
+		smtp_client_lost(d.c, ERR_CLOSED, d.now);
+	work(&d);
+	CHECK(d.ended);
+	smtp_client_free(&d.c);
+	return 0;
+}
