@@ -13,7 +13,6 @@
 #include "base/netaddr.h"
 #include "base/prng.h"
 #include "conf/conf.h"
-#include "io/dns.h"
 #include "io/loop.h"
 #include "io/tls.h"
 #include "io/worker.h"
@@ -28,6 +27,7 @@ struct committer;
 struct control;
 struct dispatch;
 struct reception;
+struct resolver;
 
 /* A thing that is stepped when something happened to it; embedded in sessions, deliveries, control connections. */
 struct mta_work {
@@ -46,7 +46,8 @@ enum mta_phase {
 
 struct mta {
 	struct conf *conf; /* the current snapshot; sessions hold their own reference */
-	const char *conf_file;
+	char *conf_file;
+	struct retry_policy retry; /* a copy of the current one, for the queue */
 	struct loop *loop;
 	struct prng rng;
 	struct wheel deadlines; /* mono ms */
@@ -61,7 +62,7 @@ struct mta {
 	int64_t sync_check_ms; /* mono: when folders are looked at next */
 	struct worker_pool *disk_pool; /* commits, loads */
 	struct worker_pool *cpu_pool;  /* password checks */
-	struct dns *dns;
+	struct resolver *resolver;     /* of the current config; attempts hold their own reference */
 	struct tls_ctx *tls_server;        /* NULL: none configured */
 	struct tls_ctx *tls_client_may;    /* opportunistic: nothing verified */
 	struct tls_ctx *tls_client_verify; /* chain and name must be good */

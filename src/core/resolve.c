@@ -6,6 +6,11 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+struct resolver {
+	struct dns *dns;
+	unsigned refs;
+};
+
 struct lookup { /* one A or AAAA question */
 	struct resolve *resolve;
 	struct dns_query *query;
@@ -17,6 +22,7 @@ struct lookup { /* one A or AAAA question */
 
 struct resolve {
 	struct mta_work work; /* marked when the outcome is known without waiting */
+	struct resolver *resolver;
 	const struct conf *conf;
 	const struct route *route;
 	char *domain;
@@ -31,6 +37,37 @@ struct resolve {
 	size_t lookups_n, lookups_open;
 	struct resolve_result result;
 };
+
+int resolver_new(struct loop *l, const struct conf *conf, struct resolver **r_r, struct errbuf *eb)
+{
+	struct dns_options o = { conf->dns.servers, conf->dns.timeout_ms, conf->dns.tries };
+	struct dns *dns;
+	int err = dns_new(l, &o, &dns, eb);
+
+	if (err < 0)
+		return err;
+	*r_r = mem_zalloc(sizeof(**r_r));
+	(*r_r)->dns = dns;
+	(*r_r)->refs = 1;
+	return 0;
+}
+
+struct resolver *resolver_ref(struct resolver *r)
+{
+	r->refs++;
+	return r;
+}
+
+void resolver_unref(struct resolver **rp)
+{
+	struct resolver *r = *rp;
+
+	*rp = NULL;
+	if (!r || --r->refs > 0)
+		return;
+	dns_free(&r->dns);
+	mem_free(r);
+}
 
 static void finish(struct resolve *r)
 {
@@ -190,7 +227,7 @@ static void ask_address(struct resolve *r, size_t host, bool v6)
 	struct lookup *l = &r->lookups[r->lookups_n++];
 	*l = (struct lookup){ .resolve = r, .host = host, .is_v6 = v6 };
 	r->lookups_open++;
-	l->query = dns_lookup(r->work.mta->dns, r->hosts[host].name, v6 ? DNS_TYPE_AAAA : DNS_TYPE_A, on_address, l);
+	l->query = dns_lookup(r->resolver->dns, r->hosts[host].name, v6 ? DNS_TYPE_AAAA : DNS_TYPE_A, on_address, l);
 }
 
 static void ask_addresses(struct resolve *r)
@@ -309,6 +346,7 @@ struct resolve *resolve_start(struct mta *m, const struct conf *conf, const stru
 	struct resolve *r = mem_zalloc(sizeof(*r));
 
 	mta_work_init(&r->work, m, on_step);
+	r->resolver = resolver_ref(m->resolver);
 	r->conf = conf;
 	r->route = route;
 	r->domain = mem_strdup(domain);
@@ -317,7 +355,7 @@ struct resolve *resolve_start(struct mta *m, const struct conf *conf, const stru
 	if (route && route->hops_n > 0)
 		start_hops(r);
 	else if (!start_literal(r))
-		r->mx_query = dns_lookup(m->dns, domain, DNS_TYPE_MX, on_mx, r);
+		r->mx_query = dns_lookup(r->resolver->dns, domain, DNS_TYPE_MX, on_mx, r);
 	return r;
 }
 
@@ -332,6 +370,7 @@ void resolve_free(struct resolve **rp)
 	for (size_t i = 0; i < r->lookups_n; i++)
 		dns_cancel(&r->lookups[i].query);
 	mta_work_fini(&r->work);
+	resolver_unref(&r->resolver);
 	mem_free(r->domain);
 	mem_free(r);
 }

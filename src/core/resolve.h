@@ -9,6 +9,7 @@
 #define CORE_RESOLVE_H
 
 #include "core/mta.h"
+#include "io/dns.h"
 #include "policy/verdict.h"
 
 #define RESOLVE_LOOKUP_HOSTS_MAX 10 /* MX hosts whose addresses are asked for; an attempt dials ten addresses at most */
@@ -25,6 +26,12 @@ struct resolve_result {
 	struct resolve_candidate candidates[MX_CANDIDATES_MAX];
 	size_t candidates_n;
 };
+
+/* The DNS channel of a config, shared by the attempts that began under it. */
+struct resolver;
+int resolver_new(struct loop *l, const struct conf *conf, struct resolver **r_r, struct errbuf *eb) MUST_USE;
+struct resolver *resolver_ref(struct resolver *r);
+void resolver_unref(struct resolver **r);
 
 struct resolve;
 

@@ -17,7 +17,8 @@
 
 struct settled { /* one recipient's outcome with all that is told of it */
 	struct event event;
-	bool report; /* its failure goes into the report */
+	bool report;		/* its failure goes into the report */
+	const char *diagnostic; /* the peer's last reply; "" if there never was one */
 	struct attempt_host host;
 };
 
@@ -85,6 +86,15 @@ static void set_status(struct settlement *s, struct envelope_status *st, const s
 	st->text = status_text(s, a);
 	st->host = a->host ? arena_strdup(&s->arena, a->host->host) : "";
 	st->ip = a->host ? arena_strdup(&s->arena, a->host->ip) : "";
+}
+
+/* Whether a stored text is what a peer said (it then starts with the code) and not our own words. */
+static bool is_reply(const struct envelope_status *st)
+{
+	char code[8];
+
+	snprintf(code, sizeof(code), "%03u", st->code);
+	return st->host[0] && strncmp(st->text, code, 3) == 0;
 }
 
 static void describe_event(struct settled *d, const struct attempt_rcpt *a, const struct queue_outcome *o, const struct envelope *env)
@@ -169,6 +179,7 @@ static struct queue_outcome *add_outcome(struct settlement *s, const struct atte
 	o->attempts = (uint16_t)MIN(env->rcpts[a->index].attempts + 1, UINT16_MAX);
 	o->last_ms = a->host ? now.wall_ms : env->rcpts[a->index].last_ms;
 	set_status(s, &o->status, a);
+	d->diagnostic = is_reply(&o->status) ? o->status.text : "";
 	describe_event(d, a, o, env);
 	return o;
 }
@@ -284,13 +295,12 @@ static void fill_report_rcpt(struct settlement *s, size_t i, struct dsn_rcpt *r)
 {
 	const struct queue_outcome *o = &s->outcomes[i];
 	const struct envelope_rcpt *rcpt = &s->item->mail->envelope->rcpts[o->rcpt];
-	bool replied = o->status.host[0] && o->status.text[0] >= '2' && o->status.text[0] <= '5';
 
 	*r = (struct dsn_rcpt){
 		.address = rcpt->address,
 		.orcpt = rcpt->orcpt,
 		.status = status_code(&s->arena, &o->status),
-		.diagnostic = replied ? o->status.text : "",
+		.diagnostic = s->settled[i].diagnostic,
 		.remote_mta = o->status.host,
 		.reason = o->status.text,
 		.last_attempt_ms = o->last_ms,
@@ -351,10 +361,15 @@ static void settle_all(struct mta *m, struct queue_item *item, enum verdict_find
 		struct attempt_rcpt a = { .index = i, .stage = SMTP_STAGE_LOCAL, .text = env->rcpts[i].status.text };
 		verdict_of_finding(finding, &a.verdict);
 		struct queue_outcome *o = add_outcome(s, &a, now);
+		struct settled *d = &s->settled[s->n - 1];
+		const struct envelope_status *last = &env->rcpts[i].status;
+		d->diagnostic = is_reply(last) ? last->text : "";
+		o->status.host = last->host;
+		o->status.ip = last->ip;
 		give_up(s, o, finding);
 		o->fate = fate;
 		o->attempts = env->rcpts[i].attempts;
-		s->settled[s->n - 1].event.attempt = env->rcpts[i].attempts;
+		d->event.attempt = env->rcpts[i].attempts;
 	}
 	if (fate == FATE_DELETED || !report(s, now))
 		settle(s, now);

@@ -1,0 +1,496 @@
+/*
+ * The commands of the control socket: one table, one function each.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/units.h"
+#include "core/accounting.h"
+#include "core/committer.h"
+#include "core/control.h"
+#include "core/dispatch.h"
+#include "core/reception.h"
+#include "core/settlement.h"
+#include "io/system.h"
+
+#define LIST_PER_TURN 200
+#define FIND_MAX 1000
+
+struct command {
+	const char *name;
+	size_t args_min, args_max; /* besides the name */
+	void (*run)(struct control_call *call);
+};
+
+/* --- answers ---------------------------------------------------------------------- */
+
+/* A piece that does not fit any more is left out: the buffer is only filled to half before the client must read. */
+static void say(struct control_call *call, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static void say(struct control_call *call, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (buf_vprintf(&call->out, fmt, ap) < 0)
+		log_warn("control", "an answer was cut short");
+	va_end(ap);
+}
+
+static void ok(struct control_call *call)
+{
+	say(call, "OK\n");
+}
+
+/* Text from outside on a terminal: control characters as '?'. */
+static const char *shown(struct control_call *call, const char *text)
+{
+	char *copy = arena_strdup(&call->arena, text);
+
+	for (char *p = copy; *p; p++)
+		if ((unsigned char)*p < 32 || *p == 127)
+			*p = '?';
+	return copy;
+}
+
+/* --- status, stats ------------------------------------------------------------------ */
+
+static void cmd_status(struct control_call *call)
+{
+	struct mta *m = call->mta;
+	struct queue_stats st;
+	char up[UNITS_TEXT_MAX];
+
+	queue_stats(m->queue, &st);
+	ok(call);
+	say(call, "postriderd " VERSION " pid %d, up %s, %s\n", system_pid(),
+	    units_format_duration((m->now.wall_ms - m->started_ms) / 1000, up),
+	    m->phase == MTA_PHASE_RUNNING ? "running" : "stopping");
+	say(call, "queue: %zu items (%zu waiting, %zu held, %zu in work)%s\n", st.items, st.parked, st.held,
+	    st.active + st.busy, st.scan_done ? "" : ", start-up scan still running");
+	say(call, "sessions: %zu, deliveries: %zu, ready: %zu\n", reception_sessions(m->reception),
+	    dispatch_active(m->dispatch), dispatch_ready(m->dispatch));
+	if (st.corrupt)
+		say(call, "corrupt: %llu files set aside\n", (unsigned long long)st.corrupt);
+}
+
+static void cmd_stats(struct control_call *call)
+{
+	struct mta *m = call->mta;
+	const struct accounting_counts *c = accounting_counts(m->accounting);
+	struct queue_stats st;
+
+	queue_stats(m->queue, &st);
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{ "received", c->received }, { "delivered", c->delivered }, { "deferred", c->deferred },
+		{ "bounced", c->bounced }, { "expired", c->expired }, { "rejected", c->rejected },
+		{ "deleted", c->deleted }, { "events_lost", c->lost_lines }, { "queue_items", st.items },
+		{ "queue_held", st.held }, { "queue_commits", st.commits }, { "queue_settles", st.settles },
+		{ "queue_loads", st.loads }, { "queue_syncs", st.syncs }, { "queue_corrupt", st.corrupt },
+		{ "body_memory_bytes", st.memory_bytes },
+	};
+	ok(call);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		say(call, "%-20s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
+}
+
+/* --- queue ---------------------------------------------------------------------------- */
+
+struct listing {
+	const char *domain, *sender;
+	bool json;
+	char (*ids)[QUEUE_ID_MAX]; /* snapshot: the queue changes while we list */
+	size_t n, at, shown;
+};
+
+static const char *state_name(const struct queue_item *item)
+{
+	switch (item->state) {
+	case QUEUE_ITEM_PARKED:
+		return item->attempts ? "deferred" : "waiting";
+	case QUEUE_ITEM_HELD:
+		return "held";
+	default:
+		return "active";
+	}
+}
+
+static void list_text(struct control_call *call, const struct queue_item *item, const struct envelope *env)
+{
+	char id[QUEUE_ID_MAX], due[CLOCK_TEXT_MAX];
+
+	say(call, "%s  %-8s  %9llu  attempts %u  next %s  <%s>\n", queue_item_id(item, id), state_name(item),
+	    (unsigned long long)env->body_bytes, item->attempts, clock_rfc3339(item->due_ms, due),
+	    shown(call, env->sender));
+	for (size_t i = 0; i < env->rcpts_n; i++) {
+		const struct envelope_rcpt *r = &env->rcpts[i];
+		if (fate_is_final(r->fate))
+			continue;
+		say(call, "    <%s>%s%s\n", shown(call, r->address), r->status.text[0] ? "  " : "",
+		    shown(call, r->status.text));
+	}
+}
+
+static void list_rcpts_json(struct json *j, const struct envelope *env)
+{
+	char when[CLOCK_TEXT_MAX];
+
+	json_open_array(j, "recipients");
+	for (size_t i = 0; i < env->rcpts_n; i++) {
+		const struct envelope_rcpt *r = &env->rcpts[i];
+		json_open(j, NULL);
+		json_cstr(j, "recipient", r->address);
+		json_cstr(j, "state", fate_name(r->fate));
+		json_int(j, "attempts", r->attempts);
+		if (!fate_is_final(r->fate))
+			json_cstr(j, "next_attempt", clock_rfc3339(r->due_ms, when));
+		if (r->status.text[0])
+			json_cstr(j, "response", r->status.text);
+		json_close(j);
+	}
+	json_close_array(j);
+}
+
+static void list_json(struct control_call *call, const struct queue_item *item, const struct envelope *env)
+{
+	char id[QUEUE_ID_MAX], when[CLOCK_TEXT_MAX];
+	size_t before = buf_len(&call->out);
+	struct json j;
+
+	json_begin(&j, &call->out);
+	json_open(&j, NULL);
+	json_cstr(&j, "id", env->id);
+	json_cstr(&j, "queue_id", queue_item_id(item, id));
+	json_cstr(&j, "state", state_name(item));
+	json_cstr(&j, "domain", item->domain->name);
+	json_cstr(&j, "sender", env->sender);
+	json_cstr(&j, "user", env->user);
+	json_int(&j, "size", (int64_t)env->body_bytes);
+	json_cstr(&j, "arrival", clock_rfc3339(env->arrival_ms, when));
+	json_int(&j, "attempts", item->attempts);
+	json_cstr(&j, "next_attempt", clock_rfc3339(item->due_ms, when));
+	list_rcpts_json(&j, env);
+	json_close(&j);
+	if (json_end(&j) < 0 || buf_add_char(&call->out, '\n') < 0)
+		buf_truncate(&call->out, before);
+}
+
+static void list_item(struct control_call *call, struct listing *l, const struct queue_item *item)
+{
+	struct envelope *own = NULL;
+	const struct envelope *env = item->mail ? item->mail->envelope : NULL;
+
+	if (l->domain && strcmp(l->domain, item->domain->name) != 0)
+		return;
+	if (!env && queue_peek(call->mta->queue, item, &own) < 0)
+		return; /* gone or unreadable by now */
+	if (!env)
+		env = own;
+	if (!l->sender || slice_eq_nocase(slice_str(l->sender), slice_str(env->sender))) {
+		l->shown++;
+		if (l->json)
+			list_json(call, item, env);
+		else
+			list_text(call, item, env);
+	}
+	envelope_free(&own);
+}
+
+static bool list_more(struct control_call *call)
+{
+	struct listing *l = call->state;
+
+	for (int i = 0; i < LIST_PER_TURN && l->at < l->n && buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2; i++) {
+		struct queue_item *item;
+		if (queue_find(call->mta->queue, slice_str(l->ids[l->at++]), &item, 1) > 0)
+			list_item(call, l, item);
+	}
+	if (l->at < l->n)
+		return true;
+	if (!l->json)
+		say(call, "%zu item%s\n", l->shown, l->shown == 1 ? "" : "s");
+	return false;
+}
+
+static void snapshot(struct control_call *call, struct listing *l)
+{
+	struct queue *q = call->mta->queue;
+	struct queue_stats st;
+	struct queue_item *item;
+	size_t cursor = 0;
+
+	queue_stats(q, &st);
+	l->ids = arena_alloc(&call->arena, (st.items + 1) * sizeof(*l->ids));
+	while (l->n < st.items && (item = queue_next_item(q, &cursor)))
+		queue_item_id(item, l->ids[l->n++]);
+}
+
+static void cmd_queue(struct control_call *call)
+{
+	struct listing *l = arena_zalloc(&call->arena, sizeof(*l));
+
+	for (size_t i = 1; i < call->argc; i++) {
+		const char *arg = call->argv[i];
+		if (strcmp(arg, "--json") == 0) {
+			l->json = true;
+		} else if (strcmp(arg, "--domain") == 0 && i + 1 < call->argc) {
+			l->domain = call->argv[++i];
+		} else if (strcmp(arg, "--sender") == 0 && i + 1 < call->argc) {
+			l->sender = call->argv[++i];
+		} else {
+			say(call, "ERR queue takes --domain D, --sender S and --json\n");
+			return;
+		}
+	}
+	ok(call);
+	call->state = l;
+	snapshot(call, l);
+	call->more = list_more;
+}
+
+/* --- show ------------------------------------------------------------------------------- */
+
+static void show_rcpt(struct control_call *call, const struct envelope_rcpt *r)
+{
+	char when[CLOCK_TEXT_MAX];
+
+	say(call, "recipient: <%s> %s, attempts %u", shown(call, r->address), fate_name(r->fate), r->attempts);
+	if (!fate_is_final(r->fate))
+		say(call, ", next %s", clock_rfc3339(r->due_ms, when));
+	say(call, "\n");
+	if (r->status.text[0])
+		say(call, "    last: %s%s%s (%s)\n", shown(call, r->status.text), r->status.host[0] ? " from " : "",
+		    shown(call, r->status.host), r->last_ms ? clock_rfc3339(r->last_ms, when) : "-");
+}
+
+static void show_item(struct control_call *call, const struct queue_item *item, const struct envelope *env)
+{
+	char id[QUEUE_ID_MAX], when[CLOCK_TEXT_MAX];
+
+	say(call, "queue id: %s\nstate: %s\ndomain: %s\nsender: <%s>\n", queue_item_id(item, id), state_name(item),
+	    item->domain->name, shown(call, env->sender));
+	say(call, "user: %s\nclient: %s (%s) %s\n", shown(call, env->user), env->client_ip, shown(call, env->helo), env->protocol);
+	say(call, "arrival: %s\nsize: %llu\nmessage-id: %s\n", clock_rfc3339(env->arrival_ms, when),
+	    (unsigned long long)env->body_bytes, shown(call, env->message_id));
+	say(call, "next attempt: %s\n", clock_rfc3339(item->due_ms, when));
+	for (size_t i = 0; i < env->rcpts_n; i++)
+		show_rcpt(call, &env->rcpts[i]);
+}
+
+/* Items an id names; 0 with the refusal already said. */
+static size_t find(struct control_call *call, const char *id, struct queue_item **items, size_t max)
+{
+	size_t n = queue_find(call->mta->queue, slice_str(id), items, max);
+
+	if (n == 0)
+		say(call, "ERR no message or queue file %s in the queue\n", shown(call, id));
+	return MIN(n, max);
+}
+
+static void cmd_show(struct control_call *call)
+{
+	struct queue_item *items[FIND_MAX];
+	size_t n = find(call, call->argv[1], items, FIND_MAX);
+
+	for (size_t i = 0; i < n; i++) {
+		struct envelope *own = NULL;
+		int err = items[i]->mail ? 0 : queue_peek(call->mta->queue, items[i], &own);
+		if (i == 0 && err < 0) {
+			say(call, "ERR %s can't be read: %s\n", call->argv[1], err_text(err));
+			return;
+		}
+		if (i == 0)
+			ok(call);
+		else
+			say(call, "\n");
+		if (err == 0)
+			show_item(call, items[i], own ? own : items[i]->mail->envelope);
+		envelope_free(&own);
+	}
+}
+
+/* --- flush, hold, release, delete ---------------------------------------------------------- */
+
+static bool is_id(struct control_call *call, const char *what)
+{
+	struct queue_item *item;
+	return queue_find(call->mta->queue, slice_str(what), &item, 1) > 0;
+}
+
+static void cmd_flush(struct control_call *call)
+{
+	struct mta *m = call->mta;
+	size_t n;
+
+	if (call->argc == 1)
+		n = mta_flush(m);
+	else if (is_id(call, call->argv[1]))
+		n = queue_flush_id(m->queue, slice_str(call->argv[1]), m->now);
+	else
+		n = queue_flush_domain(m->queue, slice_str(call->argv[1]), m->now);
+	if (n == 0 && call->argc > 1) {
+		say(call, "ERR nothing deferred for %s\n", shown(call, call->argv[1]));
+		return;
+	}
+	loop_again(m->loop);
+	ok(call);
+	say(call, "%zu item%s due now\n", n, n == 1 ? "" : "s");
+}
+
+struct change { /* one item of hold, release or delete, on its way through the disk threads */
+	struct mta *mta;
+	enum event_kind kind;
+};
+
+static void note_change(struct mta *m, const struct queue_item *item, enum event_kind kind)
+{
+	struct envelope *env = NULL;
+
+	if (queue_peek(m->queue, item, &env) < 0)
+		return;
+	for (size_t i = 0; i < env->rcpts_n; i++) {
+		struct event e = { .kind = kind, .envelope = env, .recipient = env->rcpts[i].address };
+		if (!fate_is_final(env->rcpts[i].fate))
+			accounting_add(m->accounting, &e, m->now);
+	}
+	envelope_free(&env);
+}
+
+static void on_changed(void *arg, struct queue_done *done)
+{
+	struct change *c = arg;
+
+	if (done->result < 0)
+		log_error("control", "%s: %s", done->id, err_text(done->result));
+	else if (done->item)
+		note_change(c->mta, done->item, c->kind);
+	mem_free(c);
+}
+
+static void on_delete_loaded(void *arg, struct queue_done *done)
+{
+	struct change *c = arg;
+	struct mta *m = c->mta;
+
+	if (done->result == 0 && done->item)
+		settlement_delete(m, done->item, m->now);
+	else if (done->item)
+		queue_park(m->queue, done->item, 0);
+	mem_free(c);
+}
+
+static bool change_item(struct mta *m, struct queue_item *item, enum event_kind kind)
+{
+	bool waits = item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD;
+	struct change *c;
+
+	if (kind == EVENT_HELD && !waits) {
+		item->want_hold = true;
+		return true;
+	}
+	if (!waits || (kind == EVENT_RELEASED && item->state != QUEUE_ITEM_HELD) ||
+	    (kind == EVENT_HELD && item->state != QUEUE_ITEM_PARKED))
+		return false;
+	c = mem_zalloc(sizeof(*c));
+	c->mta = m;
+	c->kind = kind;
+	if (kind == EVENT_DELETED) {
+		queue_take(m->queue, item);
+		committer_add(m->committer, queue_op_load(item), on_delete_loaded, c);
+	} else {
+		committer_add(m->committer, queue_op_hold(item, kind == EVENT_HELD, m->now), on_changed, c);
+	}
+	return true;
+}
+
+/* By id, or all of a domain. Items in delivery can be held (after this attempt), not released or deleted. */
+static void change(struct control_call *call, enum event_kind kind, const char *verb)
+{
+	struct mta *m = call->mta;
+	const char *what = call->argv[1];
+	bool by_id = is_id(call, what);
+	struct queue_item *items[FIND_MAX];
+	struct queue_item *item;
+	size_t n = by_id ? MIN(queue_find(m->queue, slice_str(what), items, FIND_MAX), FIND_MAX) : 0;
+	size_t done = 0, cursor = 0;
+
+	for (size_t i = 0; i < n; i++)
+		done += change_item(m, items[i], kind);
+	while (!by_id && (item = queue_next_item(m->queue, &cursor)))
+		if (strcmp(item->domain->name, what) == 0)
+			done += change_item(m, item, kind);
+	if (done == 0) {
+		say(call, "ERR nothing for %s that can be %s now\n", shown(call, what), verb);
+		return;
+	}
+	ok(call);
+	say(call, "%zu item%s %s\n", done, done == 1 ? "" : "s", verb);
+}
+
+static void cmd_hold(struct control_call *call)
+{
+	change(call, EVENT_HELD, "held");
+}
+
+static void cmd_release(struct control_call *call)
+{
+	change(call, EVENT_RELEASED, "released");
+}
+
+static void cmd_delete(struct control_call *call)
+{
+	change(call, EVENT_DELETED, "deleted");
+}
+
+/* --- reload, log ----------------------------------------------------------------------------- */
+
+static void cmd_reload(struct control_call *call)
+{
+	if (mta_reload(call->mta))
+		ok(call);
+	else
+		say(call, "ERR the configuration has mistakes (see the log); the old one stays\n");
+}
+
+static void cmd_log(struct control_call *call)
+{
+	enum log_level level = log_level_parse(slice_str(call->argv[1]));
+
+	if (level == LOG_LEVEL_NONE) {
+		say(call, "ERR levels are data protocol debug info notice warn error crit alert emerg\n");
+		return;
+	}
+	log_set_level(level);
+	log_notice("control", "log level is now %s", log_level_name(level));
+	ok(call);
+}
+
+static const struct command commands[] = {
+	{ "status", 0, 0, cmd_status },  { "queue", 0, 5, cmd_queue },	{ "show", 1, 1, cmd_show },
+	{ "flush", 0, 1, cmd_flush },	 { "hold", 1, 1, cmd_hold },	{ "release", 1, 1, cmd_release },
+	{ "delete", 1, 1, cmd_delete },	 { "reload", 0, 0, cmd_reload }, { "log", 1, 1, cmd_log },
+	{ "stats", 0, 0, cmd_stats },
+};
+
+void control_run(struct control_call *call)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		const struct command *c = &commands[i];
+		if (strcmp(call->argv[0], c->name) != 0)
+			continue;
+		if (call->argc - 1 < c->args_min || call->argc - 1 > c->args_max)
+			say(call, "ERR %s takes %s\n", c->name, c->args_min ? "an argument" : "no such arguments");
+		else
+			c->run(call);
+		return;
+	}
+	say(call, "ERR unknown command %s\n", shown(call, call->argv[0]));
+}

@@ -1,0 +1,551 @@
+#include "core/delivery.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/dispatch.h"
+#include "proto/path.h"
+
+#define DELIVERY_CONNECTING_MAX_MS (5 * 60 * 1000)
+#define DELIVERY_BODY_PIECE (64 * 1024)
+
+static void delivery_step(struct mta_work *w, struct now now);
+static void next_host(struct delivery *d, struct now now);
+
+static void on_stream(void *arg)
+{
+	struct delivery *d = arg;
+	mta_mark(&d->work);
+}
+
+/* --- beginning and end -------------------------------------------------------- */
+
+static bool is_ascii(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s > 127)
+			return false;
+	return true;
+}
+
+/* The form an address goes out in: its domain as an A-label where only that is not ASCII (RFC 6531 3.7.1). */
+static const char *wire_address(struct delivery *d, const char *address)
+{
+	struct path path;
+	struct buf domain;
+	const char *out = address;
+
+	if (is_ascii(address) || path_parse_address(slice_str(address), &path, NULL) < 0)
+		return address;
+	char *local = arena_strndup(&d->arena, path.local.p, path.local.n);
+	buf_init(&domain, 512);
+	if (is_ascii(local) && path_domain_to_ascii(path.domain, &domain) == 0)
+		out = arena_printf(&d->arena, "%s@%s", local, buf_cstr(&domain));
+	buf_fini(&domain);
+	return out;
+}
+
+/* The recipients that are due; all pending ones of an item that was flushed. */
+static void pick_recipients(struct delivery *d, struct now now)
+{
+	const struct envelope *env = d->item->mail->envelope;
+
+	d->rcpts = arena_zalloc(&d->arena, env->rcpts_n * sizeof(*d->rcpts));
+	d->temporary = arena_zalloc(&d->arena, env->rcpts_n * sizeof(*d->temporary));
+	d->wire = arena_zalloc(&d->arena, env->rcpts_n * sizeof(*d->wire));
+	d->wire_index = arena_zalloc(&d->arena, env->rcpts_n * sizeof(*d->wire_index));
+	for (size_t i = 0; i < env->rcpts_n; i++) {
+		const struct envelope_rcpt *r = &env->rcpts[i];
+		if (fate_is_final(r->fate) || (!d->item->flushed && r->due_ms > now.wall_ms))
+			continue;
+		d->rcpts[d->rcpts_n].index = i;
+		d->rcpts[d->rcpts_n].text = "";
+		smtp_result_init(&d->rcpts[d->rcpts_n++].result);
+	}
+	CHECK(d->rcpts_n > 0);
+}
+
+static void close_connection(struct delivery *d)
+{
+	smtp_client_free(&d->client);
+	if (d->stream)
+		stream_close(&d->stream);
+	mta_deadline(&d->work, INT64_MAX);
+}
+
+static void delivery_free(struct delivery *d)
+{
+	struct mta *m = d->work.mta;
+	struct site *site = d->site;
+
+	close_connection(d);
+	resolve_free(&d->resolve);
+	for (size_t i = 0; i < d->rcpts_n; i++)
+		smtp_result_fini(&d->rcpts[i].result);
+	arena_fini(&d->arena);
+	conf_unref(&d->conf);
+	mta_work_fini(&d->work);
+	list_remove(&d->node);
+	mem_free(d);
+	dispatch_finished(m->dispatch, site);
+}
+
+void delivery_abort(struct delivery *d)
+{
+	if (d->item)
+		queue_park(d->work.mta->queue, d->item, 0);
+	d->item = NULL;
+	delivery_free(d);
+}
+
+/* Hands the results over. The connection, if there is one, still says goodbye. */
+static void settle(struct delivery *d, struct now now)
+{
+	struct queue_item *item = d->item;
+
+	d->item = NULL;
+	settlement_start(d->work.mta, item, d->rcpts, d->rcpts_n, now);
+	if (!d->client) {
+		delivery_free(d);
+		return;
+	}
+	d->phase = DELIVERY_QUITTING;
+	smtp_client_quit(d->client, now);
+	mta_mark(&d->work);
+}
+
+/* --- results -------------------------------------------------------------------- */
+
+static void find(struct delivery *d, enum verdict_finding finding, enum smtp_stage stage, const char *text)
+{
+	for (size_t i = 0; i < d->rcpts_n; i++) {
+		struct attempt_rcpt *a = &d->rcpts[i];
+		if (a->decided)
+			continue;
+		verdict_of_finding(finding, &a->verdict);
+		a->stage = stage;
+		a->text = arena_strdup(&d->arena, text);
+		a->decided = true;
+	}
+}
+
+static bool others_accepted(const struct delivery *d, const struct attempt_rcpt *but)
+{
+	for (size_t i = 0; i < d->rcpts_n; i++)
+		if (&d->rcpts[i] != but && d->rcpts[i].verdict.kind == VERDICT_DELIVERED)
+			return true;
+	return false;
+}
+
+/* Takes one host's answer for one recipient; it is decided unless another host may know better. */
+static void take_result(struct delivery *d, struct attempt_rcpt *a, const struct smtp_result *result)
+{
+	size_t i = (size_t)(a - d->rcpts);
+	struct errbuf why;
+
+	smtp_result_copy(&a->result, result);
+	a->stage = result->stage;
+	a->host = d->host;
+	verdict_of_result(result, others_accepted(d, a), &a->verdict);
+	a->text = "";
+	if (!result->reply.code && result->err) {
+		const char *detail = d->stream ? stream_error_text(d->stream) : "";
+		errbuf_set(&why, 0, "%s%s%s", a->verdict.text ? a->verdict.text : err_text(result->err),
+		    detail[0] ? ": " : "", detail);
+		a->text = arena_strdup(&d->arena, why.text);
+	}
+	if (a->verdict.kind != VERDICT_BOUNCE)
+		d->temporary[i] = true;
+	a->decided = !a->verdict.next_host;
+}
+
+/* No host is left: a bounce that holds only if every host agreed becomes a deferral if one did not. */
+static void decide_rest(struct delivery *d)
+{
+	for (size_t i = 0; i < d->rcpts_n; i++) {
+		struct attempt_rcpt *a = &d->rcpts[i];
+		if (a->decided)
+			continue;
+		a->decided = true;
+		if (a->verdict.unless_all && d->temporary[i])
+			a->verdict.kind = VERDICT_DEFER;
+	}
+}
+
+static bool all_decided(const struct delivery *d)
+{
+	for (size_t i = 0; i < d->rcpts_n; i++)
+		if (!d->rcpts[i].decided)
+			return false;
+	return true;
+}
+
+/* The connection failed before a session came about: the same result for all that is undecided. */
+static void host_failed(struct delivery *d, enum smtp_stage stage, int err, struct now now)
+{
+	struct smtp_result r;
+
+	smtp_result_init(&r);
+	r.stage = stage;
+	r.err = err;
+	for (size_t i = 0; i < d->rcpts_n; i++)
+		if (!d->rcpts[i].decided)
+			take_result(d, &d->rcpts[i], &r);
+	smtp_result_fini(&r);
+	close_connection(d);
+	next_host(d, now);
+}
+
+/* --- connecting ------------------------------------------------------------------- */
+
+static const struct route_hop *hop_of(const struct delivery *d)
+{
+	return d->candidates[d->at].hop;
+}
+
+static void describe_host(struct delivery *d)
+{
+	const struct resolve_candidate *c = &d->candidates[d->at];
+
+	d->host = arena_zalloc(&d->arena, sizeof(*d->host));
+	snprintf(d->host->host, sizeof(d->host->host), "%s", c->host);
+	d->host->mode = c->hop && c->hop->lmtp ? "lmtp" : "smtp";
+	if (c->addr.family == NETADDR_UNIX)
+		return;
+	netaddr_format_ip(&c->addr, d->host->ip);
+	d->host->port = c->addr.port;
+}
+
+static void connect_host(struct delivery *d, struct now now)
+{
+	const struct resolve_candidate *c = &d->candidates[d->at];
+	int64_t left = d->connect_until_ms - now.mono_ms;
+	struct stream_connect_options o = {
+		.to = c->addr,
+		.bind = d->route && d->route->has_bind && d->route->bind.family == c->addr.family ? &d->route->bind : NULL,
+		.unix_path = c->addr.family == NETADDR_UNIX ? c->hop->unix_path : NULL,
+		.timeout_ms = (int)MIN((int64_t)d->conf->outbound.connect_timeout_s * 1000, left),
+	};
+
+	describe_host(d);
+	d->phase = DELIVERY_CONNECTING;
+	d->stream = stream_connect(d->work.mta->loop, &o, on_stream, d);
+}
+
+static void next_host(struct delivery *d, struct now now)
+{
+	d->in_clear = false;
+	d->at++;
+	if (all_decided(d)) {
+		settle(d, now);
+	} else if (d->at >= d->candidates_n || now.mono_ms >= d->connect_until_ms) {
+		decide_rest(d);
+		settle(d, now);
+	} else {
+		connect_host(d, now);
+	}
+}
+
+/* --- talking ---------------------------------------------------------------------- */
+
+static enum smtp_tls_mode tls_mode(const struct delivery *d)
+{
+	switch (d->level) {
+	case TLS_LEVEL_NONE:
+		return SMTP_TLS_NEVER;
+	case TLS_LEVEL_MAY:
+		return d->in_clear ? SMTP_TLS_NEVER : SMTP_TLS_MAY;
+	case TLS_LEVEL_ENCRYPT:
+	case TLS_LEVEL_VERIFY:
+		return SMTP_TLS_MUST;
+	case TLS_LEVEL_NONE_SET:
+		break;
+	}
+	UNREACHABLE();
+}
+
+static void start_tls(struct delivery *d)
+{
+	struct mta *m = d->work.mta;
+	struct tls_ctx *ctx = d->level == TLS_LEVEL_VERIFY ? m->tls_client_verify : m->tls_client_may;
+	int timeout_ms = d->conf->outbound.timeouts.starttls_s ? d->conf->outbound.timeouts.starttls_s * 1000 : 120000;
+
+	stream_start_tls(d->stream, ctx, false, d->candidates[d->at].host, timeout_ms);
+}
+
+static void prepare_message(struct delivery *d)
+{
+	const struct envelope *env = d->item->mail->envelope;
+	size_t n = 0;
+
+	d->msg = (struct smtp_client_msg){
+		.sender = wire_address(d, env->sender),
+		.rcpts = d->wire,
+		.body_bytes = queue_body_size(d->item->mail->body),
+		.has_8bit = (env->flags & (ENVELOPE_HAS_8BIT | ENVELOPE_UTF8_HEADER)) != 0,
+		.needs_utf8 = (env->flags & ENVELOPE_SMTPUTF8) && (env->flags & ENVELOPE_UTF8_HEADER),
+		.ret = env->ret == ENVELOPE_RET_FULL ? 1 : env->ret == ENVELOPE_RET_HDRS ? 2 : 0,
+		.envid = env->envid,
+	};
+	d->msg.needs_utf8 |= !is_ascii(d->msg.sender);
+	for (size_t i = 0; i < d->rcpts_n; i++) {
+		if (d->rcpts[i].decided)
+			continue;
+		const struct envelope_rcpt *r = &env->rcpts[d->rcpts[i].index];
+		d->wire_index[n] = i;
+		d->wire[n].address = wire_address(d, r->address);
+		d->wire[n].orcpt = r->orcpt;
+		d->wire[n].notify = r->notify;
+		d->msg.needs_utf8 |= !is_ascii(d->wire[n].address);
+		n++;
+	}
+	d->msg.rcpts_n = n;
+	d->body_at = 0;
+}
+
+static void start_talking(struct delivery *d, struct now now)
+{
+	const struct route_hop *hop = hop_of(d);
+	const struct conf *conf = d->conf;
+	struct smtp_client_config cfg = {
+		.helo = d->route && d->route->helo[0] ? d->route->helo : conf->me,
+		.lmtp = hop && hop->lmtp,
+		.tls_active = stream_tls(d->stream) != NULL,
+		.tls = tls_mode(d),
+		.auth_user = hop && hop->user[0] ? hop->user : NULL,
+		.auth_password = hop && hop->user[0] ? hop->password : NULL,
+		.auth_in_clear_ok = d->level <= TLS_LEVEL_MAY,
+		.pipelining = true,
+		.timeouts = {
+			.greeting_ms = conf->outbound.timeouts.greeting_s * 1000,
+			.ehlo_ms = conf->outbound.timeouts.ehlo_s * 1000,
+			.starttls_ms = conf->outbound.timeouts.starttls_s * 1000,
+			.auth_ms = conf->outbound.timeouts.auth_s * 1000,
+			.mail_ms = conf->outbound.timeouts.mail_s * 1000,
+			.rcpt_ms = conf->outbound.timeouts.rcpt_s * 1000,
+			.data_ms = conf->outbound.timeouts.data_s * 1000,
+			.body_ms = conf->outbound.timeouts.body_s * 1000,
+			.dot_ms = conf->outbound.timeouts.dot_s * 1000,
+			.rset_ms = conf->outbound.timeouts.rset_s * 1000,
+			.quit_ms = conf->outbound.timeouts.quit_s * 1000,
+		},
+	};
+
+	d->phase = DELIVERY_TALKING;
+	d->host->connected = true;
+	d->client = smtp_client_new(&cfg, now);
+	prepare_message(d);
+	smtp_client_send(d->client, &d->msg, now);
+}
+
+static void pump_body(struct delivery *d, struct now now)
+{
+	struct queue_body *body = d->item->mail->body;
+	struct slice memory = queue_body_memory(body);
+	uint64_t size = queue_body_size(body);
+	char piece[DELIVERY_BODY_PIECE];
+	size_t want = (size_t)MIN(size - d->body_at, sizeof(piece));
+
+	if (memory.p || size == 0) {
+		bool last = d->body_at + want == size;
+		smtp_client_body(d->client, slice_of(memory.p + d->body_at, want), last, now);
+		d->body_at += want;
+		return;
+	}
+	ssize_t n = queue_body_read(body, d->body_at, piece, want);
+	if (n <= 0) {
+		log_error("delivery", "%s: body can't be read: %s", d->item->mail->envelope->queue_id,
+		    n < 0 ? err_text((int)n) : "shorter than recorded");
+		smtp_client_body_failed(d->client);
+		return;
+	}
+	d->body_at += (uint64_t)n;
+	smtp_client_body(d->client, slice_of(piece, (size_t)n), d->body_at == size, now);
+}
+
+static void note_session(struct delivery *d)
+{
+	const struct tls_info *tls = stream_tls(d->stream);
+
+	d->host->authenticated = smtp_client_is_authenticated(d->client);
+	d->host->has_tls = tls != NULL;
+	if (tls)
+		d->host->tls = *tls;
+}
+
+/* A handshake that failed where encryption is only wished for: the same host once more, in clear. */
+static bool wants_clear_retry(const struct delivery *d)
+{
+	const struct smtp_result *r = smtp_client_session_result(d->client);
+	const struct route_hop *hop = hop_of(d);
+
+	return r->stage == SMTP_STAGE_STARTTLS && r->err == ERR_TLS && d->level == TLS_LEVEL_MAY &&
+	    !d->in_clear && !(hop && hop->user[0]);
+}
+
+/* The host has said all it will say about this message. Returns false when d is gone or moved on. */
+static bool message_done(struct delivery *d, struct now now)
+{
+	note_session(d);
+	if (wants_clear_retry(d)) {
+		log_info("delivery", "%s: TLS with %s failed (%s), trying in clear", d->item->mail->envelope->queue_id,
+		    d->host->host, stream_error_text(d->stream));
+		close_connection(d);
+		d->in_clear = true;
+		connect_host(d, now);
+		return false;
+	}
+	for (size_t i = 0; i < d->msg.rcpts_n; i++)
+		take_result(d, &d->rcpts[d->wire_index[i]], smtp_client_result(d->client, i));
+	if (all_decided(d)) {
+		settle(d, now);
+		return true;
+	}
+	smtp_client_quit(d->client, now);
+	if (stream_send(d->stream, smtp_client_output(d->client)) == 0)
+		log_debug("delivery", "leaving %s for the next host", d->host->host);
+	close_connection(d);
+	next_host(d, now);
+	return false;
+}
+
+static void goodbye(struct delivery *d)
+{
+	if (stream_send(d->stream, smtp_client_output(d->client)) < 0)
+		log_debug("delivery", "goodbye to %s not sent", d->host->host);
+	delivery_free(d);
+}
+
+/* Does what the engine asks. False when d is gone or is with another host. */
+static bool drive(struct delivery *d, struct now now)
+{
+	for (;;) {
+		switch (smtp_client_next(d->client)) {
+		case SMTP_CLIENT_NONE:
+		case SMTP_CLIENT_READY:
+			return true;
+		case SMTP_CLIENT_NEED_BODY:
+			pump_body(d, now);
+			if (stream_send(d->stream, smtp_client_output(d->client)) < 0)
+				smtp_client_lost(d->client, stream_error(d->stream), now);
+			break;
+		case SMTP_CLIENT_START_TLS:
+			d->tls_running = true;
+			start_tls(d);
+			return true;
+		case SMTP_CLIENT_MSG_DONE:
+			if (!message_done(d, now))
+				return false;
+			break;
+		case SMTP_CLIENT_CLOSE:
+			CHECK(d->item == NULL); /* MSG_DONE came first */
+			goodbye(d);
+			return false;
+		}
+	}
+}
+
+static void talk(struct delivery *d, struct now now)
+{
+	enum stream_state state = stream_state(d->stream);
+	struct buf *in = stream_input(d->stream);
+
+	if (d->tls_running && state != STREAM_HANDSHAKE) {
+		d->tls_running = false;
+		smtp_client_tls_done(d->client, stream_tls(d->stream) ? 0 : stream_error(d->stream), now);
+	}
+	if (state == STREAM_HANDSHAKE)
+		return;
+	if (buf_len(in) > 0) {
+		smtp_client_feed(d->client, buf_slice(in), now);
+		buf_clear(in);
+		stream_resume(d->stream);
+	}
+	if (state == STREAM_EOF || state == STREAM_FAILED)
+		smtp_client_lost(d->client, state == STREAM_EOF ? ERR_CLOSED : stream_error(d->stream), now);
+	smtp_client_tick(d->client, now);
+	if (!drive(d, now))
+		return;
+	if (state == STREAM_OPEN && stream_send(d->stream, smtp_client_output(d->client)) < 0) {
+		smtp_client_lost(d->client, stream_error(d->stream), now);
+		if (!drive(d, now))
+			return;
+	}
+	mta_deadline(&d->work, smtp_client_deadline(d->client));
+}
+
+static void connected(struct delivery *d, struct now now)
+{
+	const struct route_hop *hop = hop_of(d);
+
+	if (hop && hop->tls_implicit && !stream_tls(d->stream)) {
+		start_tls(d);
+		return;
+	}
+	start_talking(d, now);
+	talk(d, now);
+}
+
+static void delivery_step(struct mta_work *w, struct now now)
+{
+	struct delivery *d = container_of(w, struct delivery, work);
+
+	switch (d->phase) {
+	case DELIVERY_CONNECTING:
+		if (stream_state(d->stream) == STREAM_OPEN)
+			connected(d, now);
+		else if (stream_state(d->stream) == STREAM_FAILED || stream_state(d->stream) == STREAM_EOF)
+			host_failed(d, stream_error(d->stream) == ERR_TLS ? SMTP_STAGE_STARTTLS : SMTP_STAGE_CONNECT,
+			    stream_error(d->stream) ? stream_error(d->stream) : ERR_CLOSED, now);
+		break;
+	case DELIVERY_TALKING:
+	case DELIVERY_QUITTING:
+		talk(d, now);
+		break;
+	case DELIVERY_RESOLVING:
+	case DELIVERY_NONE:
+		break;
+	}
+}
+
+/* --- starting ------------------------------------------------------------------------ */
+
+static void on_resolved(void *arg, const struct resolve_result *result)
+{
+	struct delivery *d = arg;
+	struct now now = d->work.mta->now;
+
+	if (result->finding != VERDICT_FINDING_NONE) {
+		find(d, result->finding, SMTP_STAGE_DNS, result->text);
+		settle(d, now);
+		return;
+	}
+	memcpy(d->candidates, result->candidates, sizeof(d->candidates));
+	d->candidates_n = result->candidates_n;
+	resolve_free(&d->resolve);
+	d->at = 0;
+	d->connect_until_ms = now.mono_ms + DELIVERY_CONNECTING_MAX_MS;
+	connect_host(d, now);
+}
+
+void delivery_start(struct mta *m, struct site *site, struct queue_item *item, struct now now)
+{
+	struct delivery *d = mem_zalloc(sizeof(*d));
+	struct slice domain = slice_str(item->domain->name);
+
+	mta_work_init(&d->work, m, delivery_step);
+	arena_init(&d->arena);
+	d->conf = conf_ref(m->conf);
+	d->site = site;
+	d->item = item;
+	d->route = route_find(d->conf->routes, d->conf->routes_n, domain);
+	d->level = conf_find_tls_level(d->conf, d->route, domain);
+	list_push(dispatch_deliveries(m->dispatch), &d->node);
+	pick_recipients(d, now);
+	d->phase = DELIVERY_RESOLVING;
+	d->resolve = resolve_start(m, d->conf, d->route, item->mail->envelope->domain, on_resolved, d);
+}

@@ -1,0 +1,18 @@
+src_core_postriderd_SOURCES = \
+	src/core/accounting.c src/core/accounting.h \
+	src/core/auth.c src/core/auth.h \
+	src/core/bounce.c src/core/bounce.h \
+	src/core/committer.c src/core/committer.h \
+	src/core/control.c src/core/control.h \
+	src/core/control_cmds.c \
+	src/core/delivery.c src/core/delivery.h \
+	src/core/dispatch.c src/core/dispatch.h \
+	src/core/logsink.c src/core/logsink.h \
+	src/core/main.c \
+	src/core/mta.c src/core/mta.h \
+	src/core/reception.c src/core/reception.h \
+	src/core/reception_message.c \
+	src/core/reception_session.c src/core/reception_session.h \
+	src/core/reload.c \
+	src/core/resolve.c src/core/resolve.h \
+	src/core/settlement.c src/core/settlement.h

@@ -1,0 +1,103 @@
+/*
+ * postriderd: arguments, the config, and the run.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "core/logsink.h"
+#include "core/mta.h"
+#include "io/system.h"
+
+#define DEFAULT_CONFIG SYSCONFDIR "/postrider/postrider.conf"
+
+static void usage(FILE *to)
+{
+	fprintf(to,
+	    "usage: postriderd [-c FILE] [-t]\n"
+	    "\n"
+	    "  -c FILE  configuration (default " DEFAULT_CONFIG ")\n"
+	    "  -t       check the configuration, print its mistakes, and exit\n"
+	    "  -V       print the version\n"
+	    "  -h       print this\n"
+	    "\n"
+	    "Runs in the foreground and logs to standard error. Signals: HUP flushes the\n"
+	    "queue, USR1 reads the configuration again, USR2 logs a summary, TERM stops.\n");
+}
+
+/* What only shows when used: keys and certificates that don't load or don't fit. */
+static int check_tls(const struct conf *conf)
+{
+	struct tls_ctx *server = NULL, *may = NULL, *verify = NULL;
+	struct errbuf eb;
+	int err = mta_make_tls(conf, &server, &may, &verify, &eb);
+
+	if (err < 0)
+		fprintf(stderr, "%s: %s\n", conf->file, eb.text);
+	tls_unref(&server);
+	tls_unref(&may);
+	tls_unref(&verify);
+	return err;
+}
+
+static int run(struct conf *conf)
+{
+	struct mta *m;
+	struct errbuf eb;
+
+	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
+	int err = logsink_open(conf->log.to, &eb);
+	if (err == 0)
+		err = mta_new(conf, &m, &eb);
+	if (err < 0) {
+		fprintf(stderr, "postriderd: %s\n", eb.text);
+		return EXIT_FAILURE;
+	}
+	if (strcmp(conf->user, "root") == 0)
+		log_warn("mta", "running as root (user = \"root\"): a user of its own is safer");
+	mta_run(m);
+	mta_free(&m);
+	logsink_close();
+	return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	const char *file = DEFAULT_CONFIG;
+	bool check = false;
+	int c;
+
+	while ((c = getopt(argc, argv, "c:tVh")) != -1) {
+		switch (c) {
+		case 'c':
+			file = optarg;
+			break;
+		case 't':
+			check = true;
+			break;
+		case 'V':
+			puts("postriderd " VERSION);
+			return EXIT_SUCCESS;
+		case 'h':
+			usage(stdout);
+			return EXIT_SUCCESS;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		usage(stderr);
+		return 2;
+	}
+	struct conf *conf;
+	if (conf_load(file, &conf, stderr) < 0)
+		return EXIT_FAILURE;
+	system_no_core_dumps();
+	system_raise_nofile();
+	int status = check_tls(conf) < 0 ? EXIT_FAILURE : check ? EXIT_SUCCESS : run(conf);
+	conf_unref(&conf);
+	return status;
+}

@@ -1,0 +1,385 @@
+#include "core/mta.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/accounting.h"
+#include "core/auth.h"
+#include "core/committer.h"
+#include "core/control.h"
+#include "core/dispatch.h"
+#include "core/reception.h"
+#include "core/resolve.h"
+#include "io/system.h"
+
+#define MTA_CPU_THREADS 2
+#define MTA_SYNC_EVERY_MS 1000
+#define MTA_ROUNDS_PER_TURN 16 /* of marked work: what a step marks is done in the same turn, up to this */
+
+/* --- work ---------------------------------------------------------------------- */
+
+void mta_work_init(struct mta_work *w, struct mta *m, void (*step)(struct mta_work *, struct now))
+{
+	w->mta = m;
+	w->step = step;
+	list_init(&w->ready);
+	wheel_timer_init(&w->deadline);
+}
+
+void mta_work_fini(struct mta_work *w)
+{
+	list_remove(&w->ready);
+	wheel_cancel(&w->mta->deadlines, &w->deadline);
+}
+
+void mta_mark(struct mta_work *w)
+{
+	if (!list_is_linked(&w->ready))
+		list_push(&w->mta->ready, &w->ready);
+}
+
+void mta_deadline(struct mta_work *w, int64_t mono_ms)
+{
+	if (mono_ms == INT64_MAX)
+		wheel_cancel(&w->mta->deadlines, &w->deadline);
+	else if (!wheel_timer_is_set(&w->deadline) || w->deadline.at_ms != mono_ms)
+		wheel_set(&w->mta->deadlines, &w->deadline, mono_ms);
+}
+
+static void run_deadlines(struct mta *m, struct now now)
+{
+	struct list_node due;
+
+	list_init(&due);
+	wheel_run(&m->deadlines, now.mono_ms, &due);
+	list_foreach_safe(it, &due) {
+		struct wheel_timer *t = list_entry(it, struct wheel_timer, node);
+		list_remove(it);
+		mta_mark(container_of(t, struct mta_work, deadline));
+	}
+}
+
+/* A list is worked off whole before what it marked; a step may free any object, so entries are taken one by one. */
+static void run_ready(struct mta *m, struct now now)
+{
+	for (int i = 0; i < MTA_ROUNDS_PER_TURN && !list_is_empty(&m->ready); i++) {
+		struct list_node batch;
+		list_init(&batch);
+		list_splice(&batch, &m->ready);
+		while (!list_is_empty(&batch)) {
+			struct mta_work *w = list_first(&batch, struct mta_work, ready);
+			list_remove(&w->ready);
+			w->step(w, now);
+		}
+	}
+}
+
+/* --- the step --------------------------------------------------------------------- */
+
+static void on_synced(void *arg, struct queue_done *done)
+{
+	(void)arg;
+	if (done->result < 0)
+		log_error("queue", "folders not synced: %s", err_text(done->result));
+}
+
+static void sync_folders(struct mta *m, struct now now)
+{
+	if (now.mono_ms < m->sync_check_ms)
+		return;
+	m->sync_check_ms = now.mono_ms + MTA_SYNC_EVERY_MS;
+	struct queue_op *op = queue_op_sync(m->queue, now, 0);
+	if (op)
+		committer_add(m->committer, op, on_synced, NULL);
+}
+
+static void scan(struct mta *m, struct now now)
+{
+	if (m->scan_done)
+		return;
+	int more = queue_scan_step(m->queue, now);
+	if (more < 0)
+		log_error("queue", "start-up scan: %s", err_text(more));
+	if (more <= 0) {
+		struct queue_stats st;
+		queue_stats(m->queue, &st);
+		m->scan_done = true;
+		log_notice("queue", "%zu items found, %zu of them held", st.items, st.held);
+	}
+}
+
+static bool is_drained(const struct mta *m)
+{
+	return reception_sessions(m->reception) == 0 && dispatch_active(m->dispatch) == 0 &&
+	    committer_pending(m->committer) == 0;
+}
+
+static void drain_step(struct mta *m, struct now now)
+{
+	if (m->phase != MTA_PHASE_DRAINING)
+		return;
+	if (now.mono_ms >= m->drain_until_ms) {
+		reception_abort(m->reception);
+		dispatch_abort(m->dispatch);
+	}
+	/* An outcome that the disk refuses to take is not waited for: the mail is still queued. */
+	if (is_drained(m)) {
+		m->phase = MTA_PHASE_STOPPED;
+		loop_stop(m->loop);
+	}
+}
+
+static int64_t next_turn_at(struct mta *m, struct now now)
+{
+	int64_t at = wheel_next_at(&m->deadlines);
+
+	at = MIN(at, dispatch_next_at(m->dispatch, now));
+	at = MIN(at, m->sync_check_ms);
+	if (m->phase == MTA_PHASE_DRAINING)
+		at = MIN(at, MAX(m->drain_until_ms, now.mono_ms + 10));
+	return at;
+}
+
+static void mta_step(void *arg, struct now now)
+{
+	struct mta *m = arg;
+
+	m->now = now;
+	scan(m, now);
+	run_deadlines(m, now);
+	run_ready(m, now);
+	dispatch_step(m->dispatch, now);
+	run_ready(m, now);
+	sync_folders(m, now);
+	accounting_flush(m->accounting, now); /* before the operations that make the store forget */
+	committer_flush(m->committer);
+	drain_step(m, now);
+	loop_set_timer(m->loop, next_turn_at(m, now));
+	if (!list_is_empty(&m->ready) || !m->scan_done)
+		loop_again(m->loop);
+}
+
+/* --- signals ------------------------------------------------------------------------ */
+
+static void on_signal(void *arg, int signo)
+{
+	struct mta *m = arg;
+
+	switch (signo) {
+	case SIGHUP:
+		log_notice("mta", "flush: %zu items", mta_flush(m));
+		break;
+	case SIGUSR1:
+		mta_reload(m);
+		break;
+	case SIGUSR2:
+		mta_log_status(m);
+		break;
+	case SIGTERM:
+	case SIGINT:
+		mta_drain(m);
+		break;
+	default:
+		UNREACHABLE();
+	}
+}
+
+static void take_signals(struct mta *m)
+{
+	static const int signals[] = { SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT };
+
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		loop_on_signal(m->loop, signals[i], on_signal, m);
+}
+
+size_t mta_flush(struct mta *m)
+{
+	size_t n = queue_flush(m->queue, m->now);
+	loop_again(m->loop);
+	return n;
+}
+
+void mta_drain(struct mta *m)
+{
+	struct now now = loop_now(m->loop);
+
+	if (m->phase == MTA_PHASE_DRAINING) {
+		m->drain_until_ms = now.mono_ms; /* asked twice: don't wait */
+	} else if (m->phase == MTA_PHASE_RUNNING) {
+		log_notice("mta", "stopping: %zu sessions and %zu deliveries in flight",
+		    reception_sessions(m->reception), dispatch_active(m->dispatch));
+		system_notify("STOPPING=1");
+		m->phase = MTA_PHASE_DRAINING;
+		m->drain_until_ms = now.mono_ms + m->conf->outbound.shutdown_timeout_s * 1000;
+		reception_drain(m->reception);
+		control_drain(m->control);
+	}
+	loop_again(m->loop);
+}
+
+void mta_log_status(struct mta *m)
+{
+	const struct accounting_counts *c = accounting_counts(m->accounting);
+	struct queue_stats st;
+
+	queue_stats(m->queue, &st);
+	log_notice("status",
+	    "queue=%zu parked=%zu held=%zu active=%zu ready=%zu sessions=%zu deliveries=%zu "
+	    "received=%llu delivered=%llu deferred=%llu bounced=%llu expired=%llu corrupt=%llu",
+	    st.items, st.parked, st.held, st.active + st.busy, dispatch_ready(m->dispatch),
+	    reception_sessions(m->reception), dispatch_active(m->dispatch), (unsigned long long)c->received,
+	    (unsigned long long)c->delivered, (unsigned long long)c->deferred, (unsigned long long)c->bounced,
+	    (unsigned long long)c->expired, (unsigned long long)st.corrupt);
+}
+
+/* --- start and stop ------------------------------------------------------------------ */
+
+int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ctx **may, struct tls_ctx **verify, struct errbuf *eb)
+{
+	struct tls_server_options s = { conf->tls.certificate, conf->tls.key, conf->tls.min_version, conf->tls.ciphers };
+	struct tls_client_options c = { conf->outbound.tls_min_version, conf->outbound.tls_ciphers, conf->outbound.tls_ca_file, false };
+	struct tls_ctx *made[3] = { NULL, NULL, NULL };
+	int err = 0;
+
+	if (conf->tls.certificate[0])
+		err = tls_server_new(&s, &made[0], eb);
+	if (err == 0)
+		err = tls_client_new(&c, &made[1], eb);
+	c.verify = true;
+	if (err == 0)
+		err = tls_client_new(&c, &made[2], eb);
+	if (err < 0) {
+		tls_unref(&made[0]);
+		tls_unref(&made[1]);
+		return err;
+	}
+	tls_unref(server);
+	tls_unref(may);
+	tls_unref(verify);
+	*server = made[0];
+	*may = made[1];
+	*verify = made[2];
+	return 0;
+}
+
+static int open_queue(struct mta *m, struct errbuf *eb)
+{
+	const struct conf *conf = m->conf;
+	struct queue_options o = {
+		.directory = conf->spool,
+		.seed = prng_os_u64(),
+		.always_split = conf->outbound.always_split,
+		.space_min_bytes = conf->outbound.spool_min_free_bytes,
+		.space_min_percent = conf->outbound.spool_min_free_percent,
+		.retry = &m->retry,
+	};
+
+	return queue_open(&m->queue, &o, m->now, eb);
+}
+
+/* As root: what needs it (listeners, files others own), then never again. */
+static int open_privileged(struct mta *m, struct errbuf *eb)
+{
+	const struct conf *conf = m->conf;
+	int err = mta_make_tls(conf, &m->tls_server, &m->tls_client_may, &m->tls_client_verify, eb);
+
+	if (err == 0)
+		err = reception_new(m, &m->reception, eb);
+	if (err == 0)
+		err = control_new(m, &m->control, eb);
+	if (err == 0)
+		err = system_prepare_directory(conf->spool, conf->user, conf->group, eb);
+	if (err == 0)
+		err = system_drop_privileges(conf->user, conf->group, eb);
+	return err;
+}
+
+static int open_rest(struct mta *m, struct errbuf *eb)
+{
+	const struct conf *conf = m->conf;
+	int err = accounting_open(m->accounting, eb);
+
+	if (err == 0)
+		err = open_queue(m, eb);
+	if (err == 0)
+		err = resolver_new(m->loop, conf, &m->resolver, eb);
+	if (err < 0)
+		return err;
+	m->local_n = system_local_addresses(m->local, MTA_LOCAL_ADDRESSES_MAX);
+	m->disk_pool = worker_pool_new(m->loop, COMMITTER_THREADS, "disk");
+	m->cpu_pool = worker_pool_new(m->loop, MTA_CPU_THREADS, "cpu");
+	m->auth = auth_new(m);
+	m->committer = committer_new(m);
+	m->dispatch = dispatch_new(m);
+	return 0;
+}
+
+int mta_new(struct conf *conf, struct mta **m_r, struct errbuf *eb)
+{
+	struct mta *m = mem_zalloc(sizeof(*m));
+
+	m->conf = conf_ref(conf);
+	m->conf_file = mem_strdup(conf->file);
+	m->retry = conf->outbound.retry;
+	m->loop = loop_new();
+	m->now = loop_now(m->loop);
+	m->started_ms = m->now.wall_ms;
+	m->phase = MTA_PHASE_RUNNING;
+	prng_init(&m->rng, prng_os_u64());
+	wheel_init(&m->deadlines, m->now.mono_ms);
+	list_init(&m->ready);
+	m->accounting = accounting_new(conf->events_file);
+	int err = open_privileged(m, eb);
+	if (err == 0)
+		err = open_rest(m, eb);
+	if (err < 0) {
+		mta_free(&m);
+		return err;
+	}
+	*m_r = m;
+	return 0;
+}
+
+void mta_run(struct mta *m)
+{
+	take_signals(m);
+	loop_set_step(m->loop, mta_step, m);
+	reception_start(m->reception);
+	control_start(m->control);
+	system_notify("READY=1");
+	log_notice("mta", "postriderd " VERSION " ready, me=%s spool=%s", m->conf->me, m->conf->spool);
+	loop_again(m->loop);
+	loop_run(m->loop);
+	accounting_flush(m->accounting, m->now);
+	log_notice("mta", "stopped");
+}
+
+void mta_free(struct mta **mp)
+{
+	struct mta *m = *mp;
+
+	if (!m)
+		return;
+	worker_pool_free(&m->cpu_pool);
+	worker_pool_free(&m->disk_pool);
+	control_free(&m->control);
+	reception_free(&m->reception);
+	dispatch_free(&m->dispatch);
+	committer_free(&m->committer);
+	auth_free(&m->auth);
+	resolver_unref(&m->resolver);
+	if (m->queue)
+		queue_close(&m->queue);
+	accounting_free(&m->accounting);
+	tls_unref(&m->tls_server);
+	tls_unref(&m->tls_client_may);
+	tls_unref(&m->tls_client_verify);
+	loop_free(&m->loop);
+	conf_unref(&m->conf);
+	mem_free(m->conf_file);
+	mem_free(m);
+	*mp = NULL;
+}
