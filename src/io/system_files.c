@@ -32,7 +32,8 @@ static int make_path(const char *path, mode_t mode, bool *made)
 	return err;
 }
 
-int system_prepare_directory(const char *path, const char *user, const char *group, struct errbuf *eb)
+int system_prepare_directory(const char *path, const char *user, const char *group,
+    struct errbuf *eb)
 {
 	bool made;
 	int err = make_path(path, 0700, &made);
