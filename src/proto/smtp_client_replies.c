@@ -174,7 +174,7 @@ static void on_challenge(struct smtp_client *c)
 	struct slice text = slice_trim(buf_slice(&c->reply.text));
 	if (!c->sasl_done && codec_base64_decode(&challenge, text) == 0)
 		r = sasl_step(c->sasl, true, buf_slice(&challenge), &answer);
-	c->sasl_done = r == SASL_DONE;
+	c->sasl_done = r != SASL_CONTINUE; /* one that was cancelled is over, too */
 	if (r == SASL_CONTINUE || r == SASL_DONE)
 		client_put_auth_answer(c, &answer);
 	else
