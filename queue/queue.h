@@ -182,6 +182,8 @@ struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_
 /* The next item whose time has come: now ACTIVE and the caller's; NULL if none. */
 struct queue_item *queue_take_due(struct queue *q, struct now now);
 int64_t queue_next_due_at(const struct queue *q); /* wall ms; INT64_MAX if none */
+/* An item that rests (PARKED or HELD) becomes ACTIVE and the caller's, for a command. */
+void queue_take(struct queue *q, struct queue_item *item);
 /* Back to PARKED in memory only (nothing changed on disk), due at item->due_ms or at due_ms if that is not 0; drops its mail. */
 void queue_park(struct queue *q, struct queue_item *item, int64_t due_ms);
 void queue_unload(struct queue *q, struct queue_item *item); /* drops mail of an ACTIVE item; load again before use */
@@ -199,6 +201,9 @@ struct queue_item *queue_next_item(const struct queue *q, size_t *cursor);
 size_t queue_find(const struct queue *q, struct slice id, struct queue_item **items, size_t max);
 char *queue_item_id(const struct queue_item *item, char buf[QUEUE_ID_MAX]);         /* queue id */
 char *queue_item_message_id(const struct queue_item *item, char buf[QUEUE_ID_MAX]); /* message id */
+
+/* The envelope of an item that rests, read from its file (blocking, some milliseconds: for the operator's commands); the caller frees it. -EBUSY while an operation is under way. */
+int queue_peek(struct queue *q, const struct queue_item *item, struct envelope **e_r) MUST_USE;
 
 struct queue_stats {
 	size_t items, parked, held, active, busy;

@@ -1,0 +1,39 @@
+/*
+ * queue_peek.c - looking at an item that rests, for the operator's commands.
+ */
+#include <errno.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "queue/queue_int.h"
+
+void queue_take(struct queue *q, struct queue_item *item)
+{
+	CHECK(item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD);
+	wheel_cancel(&q->wheel, &item->timer);
+	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
+}
+
+int queue_peek(struct queue *q, const struct queue_item *item, struct envelope **e_r)
+{
+	const struct qio *io = q->spool.io;
+	char text[SPOOL_NAME_MAX];
+	struct spool_name name;
+	struct qfile_loaded l;
+
+	*e_r = NULL;
+	if (item->state == QUEUE_ITEM_BUSY)
+		return -EBUSY; /* its name may be changing at this moment */
+	queue_item_name(item, &name);
+	spool_name_format(&name, text);
+	int fd = io->open(io->arg, q->spool.dirs[item->subdir], text, QIO_OPEN_READ);
+	if (fd < 0)
+		return fd;
+	int err = qfile_load(io, fd, &l);
+	(void)io->close(io->arg, fd);
+	if (err < 0)
+		return err;
+	mem_free(l.mem);
+	*e_r = l.envelope;
+	return 0;
+}
