@@ -3,8 +3,10 @@
 # --enable-fuzz each is a test that replays its corpus; with it, `make fuzz`
 # lets libFuzzer look for new inputs, FUZZ_SECONDS for each harness.
 fuzz_programs = \
+	tests/fuzz/fuzz_dns \
 	tests/fuzz/fuzz_dot \
 	tests/fuzz/fuzz_envelope \
+	tests/fuzz/fuzz_header \
 	tests/fuzz/fuzz_path \
 	tests/fuzz/fuzz_reply \
 	tests/fuzz/fuzz_retry \
@@ -21,10 +23,14 @@ check_PROGRAMS += $(fuzz_programs)
 
 fuzz_libs = libpolicy.a libproto.a libqueue.a $(base_libs) $(GSASL_LIBS) $(IDN2_LIBS) $(FUZZ_LDFLAGS)
 
+tests_fuzz_fuzz_dns_SOURCES = tests/fuzz/fuzz_dns.c $(fuzz_common)
+tests_fuzz_fuzz_dns_LDADD = libio.a $(fuzz_libs)
 tests_fuzz_fuzz_dot_SOURCES = tests/fuzz/fuzz_dot.c $(fuzz_common)
 tests_fuzz_fuzz_dot_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_envelope_SOURCES = tests/fuzz/fuzz_envelope.c $(fuzz_common)
 tests_fuzz_fuzz_envelope_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c $(fuzz_common)
+tests_fuzz_fuzz_header_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_path_SOURCES = tests/fuzz/fuzz_path.c $(fuzz_common)
 tests_fuzz_fuzz_path_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_reply_SOURCES = tests/fuzz/fuzz_reply.c $(fuzz_common)
