@@ -2,5 +2,9 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/fixture.c \
 	tests/unit/queue/fixture.h \
 	tests/unit/queue/main.c \
+	tests/unit/queue/test_envelope.c \
+	tests/unit/queue/test_parts.c \
 	tests/unit/queue/test_queue.c \
+	tests/unit/queue/test_retry.c \
+	tests/unit/queue/test_wheel.c \
 	$(unit_lib_sources)

@@ -1,11 +1,27 @@
-#include "base/defs.h"
+#include <stdlib.h>
+
+#include "base/log.h"
 #include "lib/unit.h"
 
+unit_suite_fn test_wheel_suite;
+unit_suite_fn test_retry_suite;
+unit_suite_fn test_envelope_suite;
+unit_suite_fn test_parts_suite;
 unit_suite_fn test_queue_suite;
+
+static void no_log(void *arg UNUSED, const char *line UNUSED, size_t n UNUSED)
+{
+}
 
 int main(void)
 {
+	if (getenv("UNIT_LOG") == NULL) /* damage is what is tested here: its warnings only tire */
+		log_set_sink(no_log, NULL);
 	unit_suite_fn *const suites[] = {
+		test_wheel_suite,
+		test_retry_suite,
+		test_envelope_suite,
+		test_parts_suite,
 		test_queue_suite,
 	};
 	return unit_main(suites, ARRAY_LEN(suites));
