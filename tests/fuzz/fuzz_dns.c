@@ -29,10 +29,13 @@ static void check_answer(const struct dns_answer *a, enum dns_type type)
 	CHECK((a->records_n > 0) == (a->outcome == DNS_OK));
 	for (size_t i = 0; i < a->records_n; i++) {
 		const struct dns_record *r = &a->records[i];
-		if (type == DNS_TYPE_MX)
+		if (type == DNS_TYPE_MX) {
 			check_name(r->name);
-		else
-			CHECK(r->address.family == (type == DNS_TYPE_A ? NETADDR_V4 : NETADDR_V6));
+			continue;
+		}
+		/* An AAAA record that holds a mapped IPv4 address stands for that. */
+		CHECK(r->address.family == NETADDR_V4 || type == DNS_TYPE_AAAA);
+		CHECK(r->address.family != NETADDR_NONE);
 	}
 }
 
