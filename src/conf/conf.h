@@ -53,6 +53,7 @@ struct conf {
 	const char *me;
 	const char *spool;
 	const char *user, *group;
+	unsigned shards; /* 0: one per CPU, which in this version is one */
 	struct conf_listen *listen;
 	size_t listen_n;
 
@@ -77,7 +78,7 @@ struct conf {
 
 	struct {
 		bool disabled, enable_tls, always_split, local_mx_ok;
-		unsigned concurrency_max;
+		unsigned concurrency_max, max_temp_failures;
 		struct retry_policy retry; /* temp_fail_intervals, max_temp_failures, lifetime */
 		const char *
 		    received_header; /* comment in our Received; "disabled": no Received is added */
