@@ -176,8 +176,11 @@ static void add_mechanisms(struct conf_loader *l, const config_setting_t *s, con
 			    SLICE_ARG(word));
 			continue;
 		}
-		*list = arena_printf(&l->conf->arena, "%s%s%.*s", *list, **list ? " " : "",
+		char *longer = arena_printf(&l->conf->arena, "%s%s%.*s", *list, **list ? " " : "",
 		    SLICE_ARG(word));
+		for (char *p = longer; *p; p++)
+			*p = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
+		*list = longer;
 	}
 }
 

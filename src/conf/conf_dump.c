@@ -28,16 +28,23 @@ static void quoted(FILE *to, const char *text)
 	fputc('"', to);
 }
 
-static void duration(FILE *to, int64_t seconds)
+static void bare_duration(FILE *to, int64_t seconds)
 {
 	char text[UNITS_TEXT_MAX];
 	int64_t back;
 	units_format_duration(seconds, text);
 	/* The short form may have dropped a part. */
 	if (units_duration(slice_str(text), &back) == 0 && back == seconds)
-		fprintf(to, "\"%s\"", text);
+		fputs(text, to);
 	else
-		fprintf(to, "\"%" PRId64 "s\"", seconds);
+		fprintf(to, "%" PRId64 "s", seconds);
+}
+
+static void duration(FILE *to, int64_t seconds)
+{
+	fputc('"', to);
+	bare_duration(to, seconds);
+	fputc('"', to);
 }
 
 static void size(FILE *to, uint64_t bytes)
@@ -155,11 +162,12 @@ static void servers(const struct conf *c, FILE *to)
 
 static void rate(const struct conf *c, FILE *to)
 {
-	if (c->submission.rate_count == 0)
-		fputs("\"\"", to);
-	else
-		fprintf(to, "\"%" PRIu64 "/%" PRId64 "s\"", c->submission.rate_count,
-		    c->submission.rate_period_s);
+	fputc('"', to);
+	if (c->submission.rate_count > 0) {
+		fprintf(to, "%" PRIu64 "/", c->submission.rate_count);
+		bare_duration(to, c->submission.rate_period_s);
+	}
+	fputc('"', to);
 }
 
 static void intervals(const struct conf *c, FILE *to)

@@ -66,11 +66,15 @@ const char *conf_key_leaf(const struct conf_key *key);
  * is near. */
 const char *conf_schema_nearest(const char *group, const char *name);
 
+struct conf_report;
+
 struct conf_loader {
 	struct conf *conf;
 	config_t file;
 	FILE *errors;
 	unsigned mistakes;
+	struct conf_report *reports; /* mistakes and warnings, until they are told */
+	size_t reports_n;
 	char *include_dir;
 	char *included; /* the path of the last place that was in an included file */
 };
@@ -91,6 +95,9 @@ void conf_mistake(struct conf_loader *l, struct conf_place at, const char *fmt, 
 /* "warning: FILE:LINE: message", not counted. */
 void conf_warning(struct conf_loader *l, struct conf_place at, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+
+/* Writes all of them, by file and line, and forgets them. */
+void conf_report_all(struct conf_loader *l);
 
 /* The setting of a key, or NULL. */
 const config_setting_t *conf_find(const struct conf_loader *l, const char *name);

@@ -62,11 +62,16 @@ static bool parse(struct conf_loader *l)
 		return true;
 	struct conf_place at = { file_name(l, config_error_file(&l->file)),
 		(unsigned)MAX(config_error_line(&l->file), 1) };
-	bool plain = strcmp(config_error_text(&l->file), "syntax error") == 0;
-	conf_mistake(l, at, "%s%s", config_error_text(&l->file),
-	    plain ? " here or just before (name = value; text in quotes; booleans are true and "
-		    "false; no comma after the last element)"
-		  : "");
+	const char *text = config_error_text(&l->file);
+	if (strcmp(text, "syntax error") == 0)
+		conf_mistake(l, at,
+		    "syntax error here or just before (name = value; text in quotes; booleans are "
+		    "true and false; no comma after the last element)");
+	else if (strcmp(text, "cannot open include file") == 0)
+		conf_mistake(l, at, "cannot open include file (names are relative to %s)",
+		    l->include_dir);
+	else
+		conf_mistake(l, at, "%s", text);
 	return false;
 }
 
@@ -107,6 +112,7 @@ int conf_load(const char *file, struct conf **conf_r, FILE *errors)
 	config_init(&l.file);
 	int err = load(&l);
 	config_destroy(&l.file);
+	conf_report_all(&l);
 	mem_free(l.include_dir);
 	mem_free(l.included);
 	if (err < 0)

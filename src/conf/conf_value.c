@@ -6,7 +6,6 @@
  */
 #include <inttypes.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -24,34 +23,6 @@ struct value {
 	int64_t number; /* also of a boolean */
 	const char *text;
 };
-
-static void say(struct conf_loader *l, const char *prefix, struct conf_place at, const char *fmt,
-    va_list ap)
-{
-	char text[2048];
-	vsnprintf(text, sizeof(text), fmt, ap);
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 127)
-			*p = '?';
-	fprintf(l->errors, "%s%s:%u: %s\n", prefix, at.file, at.line, text);
-}
-
-void conf_mistake(struct conf_loader *l, struct conf_place at, const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	say(l, "", at, fmt, ap);
-	va_end(ap);
-	l->mistakes++;
-}
-
-void conf_warning(struct conf_loader *l, struct conf_place at, const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	say(l, "warning: ", at, fmt, ap);
-	va_end(ap);
-}
 
 static const char *type_name(int type)
 {
@@ -164,6 +135,16 @@ static void store(const struct conf_key *key, void *base, int64_t number, const 
 	UNREACHABLE();
 }
 
+static int out_of_range(const struct conf_key *key, struct errbuf *eb)
+{
+	char low[UNITS_TEXT_MAX], high[UNITS_TEXT_MAX];
+	if (is_duration(key->type))
+		return errbuf_set(eb, ERR_RANGE, "must be from %s to %s",
+		    units_format_duration(key->min, low), units_format_duration(key->max, high));
+	return errbuf_set(eb, ERR_RANGE, "must be from %" PRId64 " to %" PRId64 "%s", key->min,
+	    key->max, key->type == CONF_TYPE_SIZE ? " bytes" : "");
+}
+
 static int number_of(const struct conf_key *key, const struct value *v, int64_t *n_r,
     struct errbuf *eb)
 {
@@ -192,11 +173,7 @@ static int number_of(const struct conf_key *key, const struct value *v, int64_t 
 		    is_duration(key->type) ? "duration such as \"30s\"" : "size such as \"25M\"");
 	}
 	if (err < 0 || n < key->min || n > key->max)
-		return errbuf_set(eb, ERR_RANGE, "must be from %" PRId64 " to %" PRId64 "%s",
-		    key->min, key->max,
-		    is_duration(key->type)        ? " seconds"
-		    : key->type == CONF_TYPE_SIZE ? " bytes"
-						  : "");
+		return out_of_range(key, eb);
 	*n_r = n;
 	return 0;
 }

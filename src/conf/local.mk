@@ -5,6 +5,7 @@ libconf_a_SOURCES = \
 	src/conf/conf_dump.c \
 	src/conf/conf_int.h \
 	src/conf/conf_load.c \
+	src/conf/conf_report.c \
 	src/conf/conf_rules.c \
 	src/conf/conf_scan.c \
 	src/conf/conf_schema.c \
