@@ -46,9 +46,11 @@ struct dsn_report {
 };
 
 /*
- * Writes all up to where the original (or its header block) begins into
- * `head`, and what follows it into `tail`. For headers_only the header block
- * is already in head.
+ * Writes all up to where the original begins into `head`, and what follows it
+ * into `tail`; for headers_only the header block is already in head. Both are
+ * appended to, or left as they were when one is full (ERR_TOO_BIG). With
+ * report_id unknown to whoever wrote the original, nothing in it can look like
+ * the end of a part.
  */
 int dsn_write(const struct dsn_report *r, const struct dsn_template *t, struct buf *head,
     struct buf *tail) MUST_USE;

@@ -3,8 +3,10 @@
  * headers, a blank line, a body; LF or CRLF; variables in braces.
  *
  * Variables: {pid} {date} {me} {from} {to} {msgid} {reason} and {subject}
- * {recipients} {queue_id}, see dsn_template_vars. An unknown variable is an
- * error with its line; a brace that starts no name ("{ " or "{}") stays text.
+ * {recipients} {queue_id}, see dsn_template_vars; {extended_reason} is another
+ * name of {reason}, for templates that come from Haraka. An unknown variable is
+ * an error with its line; a brace that starts no name ("{ " or "{}") stays text.
+ * Headers are ASCII, the body is UTF-8.
  */
 #ifndef PROTO_DSN_TEMPLATE_H
 #define PROTO_DSN_TEMPLATE_H
