@@ -5,6 +5,7 @@
 fuzz_programs = \
 	tests/fuzz/fuzz_dns \
 	tests/fuzz/fuzz_dot \
+	tests/fuzz/fuzz_dsn_template \
 	tests/fuzz/fuzz_envelope \
 	tests/fuzz/fuzz_header \
 	tests/fuzz/fuzz_path \
@@ -27,6 +28,8 @@ tests_fuzz_fuzz_dns_SOURCES = tests/fuzz/fuzz_dns.c $(fuzz_common)
 tests_fuzz_fuzz_dns_LDADD = libio.a $(fuzz_libs)
 tests_fuzz_fuzz_dot_SOURCES = tests/fuzz/fuzz_dot.c $(fuzz_common)
 tests_fuzz_fuzz_dot_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_dsn_template_SOURCES = tests/fuzz/fuzz_dsn_template.c $(fuzz_common)
+tests_fuzz_fuzz_dsn_template_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_envelope_SOURCES = tests/fuzz/fuzz_envelope.c $(fuzz_common)
 tests_fuzz_fuzz_envelope_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c $(fuzz_common)

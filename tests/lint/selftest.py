@@ -90,6 +90,7 @@ CASES = [
     ("tidy", "chance outside its home", {"src/core/a.c": "int f(void) { return random(); }\n"}, "come as parameters"),
     ("tidy", "a mark without issue", {"src/core/a.c": "/*\n * TODO: later\n */\n"}, "a.c:2: TODO without"),
     ("tidy", "a long line", {"src/core/a.h": "/*\t" + "x" * 91 + "*/\n"}, "101 columns"),
+    ("tidy", "a file nobody builds", {"src/core/a.c": "\n", "src/core/local.mk": "src/core/b.c"}, "no local.mk names"),
     ("tidy", "a long file", {"src/core/a.c": "\n" * 801}, "more than 800 lines"),
     ("headers", "a tree in order", {"src/base/a.h": GUARDED % "#include <stdint.h>\nint32_t f(void);"}, None),
     ("headers", "a header that leans on another", {"src/base/a.h": GUARDED % "int32_t f(void);"}, "int32_t"),
@@ -113,6 +114,9 @@ def main():
     failed = 0
     for n, (name, what, files, finding) in enumerate(CASES, 1):
         with tempfile.TemporaryDirectory() as top:
+            # A tree that names its files, unless the case plants fragments of its own.
+            if not any(path.endswith("local.mk") for path in files):
+                files = {**files, "src/local.mk": "\n".join(files)}
             for path, text in files.items():
                 os.makedirs(os.path.dirname(os.path.join(top, path)), exist_ok=True)
                 with open(os.path.join(top, path), "w", encoding="utf-8") as f:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""tidy: banned calls stay out, files and lines stay short, a TODO names its issue."""
+"""tidy: banned calls stay out, files and lines stay short, a TODO names its
+issue, and no file lies about that the build does not know."""
 
 import re
 
@@ -25,10 +26,21 @@ CLOCK_HOMES = ("src/base/clock.c", "src/base/prng.c")
 MARK = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!\s*\(?#\d+)")
 
 
+
+def listed_files():
+    """What the local.mk fragments name."""
+    names = set()
+    for path in lint.c_files(TOP, ["src", "queue", "tests"], ("local.mk",)):
+        names.update(re.findall(r"[\w./-]+\.[ch]\b", lint.read(TOP, path)))
+    return names
+
+
 def check_file(path):
     text = lint.read(TOP, path)
     lines = text.split("\n")
     findings = []
+    if path not in LISTED:
+        findings.append((1, "no local.mk names this file"))
     if len(lines) - 1 > LINES_MAX:
         findings.append((len(lines) - 1, f"more than {LINES_MAX} lines: find the seam"))
     for n, line in enumerate(lines, 1):
@@ -49,6 +61,7 @@ def check_file(path):
     return findings
 
 
+LISTED = listed_files()
 report = lint.Report()
 for file in lint.c_files(TOP, ["src", "queue", "tests"]):
     report.file(file, check_file(file))
