@@ -13,14 +13,24 @@
 
 #define PATH_BYTES 512
 
-void fixture_init(struct fixture *f)
+static void init_at(struct fixture *f, const char *base)
 {
 	*f = (struct fixture){ .now = { .wall_ms = INT64_C(1790000000000), .mono_ms = 1000000 } };
-	snprintf(f->dir, sizeof(f->dir), "/tmp/postrider-unit-XXXXXX");
+	snprintf(f->dir, sizeof(f->dir), "%s/postrider-unit-XXXXXX", base);
 	ck_assert_ptr_nonnull(mkdtemp(f->dir));
 	ck_assert_int_eq(retry_parse(SLICE("1m, 5m*2, 1h*3"), &f->retry, NULL), 0);
 	f->retry.lifetime_s = 5 * 24 * 3600;
 	f->opt = (struct queue_options){ .directory = f->dir, .seed = 42, .retry = &f->retry, .space_min_bytes = 1 };
+}
+
+void fixture_init(struct fixture *f)
+{
+	init_at(f, "/tmp");
+}
+
+void fixture_init_in_memory(struct fixture *f)
+{
+	init_at(f, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 }
 
 static void remove_tree(const char *path)

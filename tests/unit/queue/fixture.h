@@ -19,6 +19,7 @@ struct fixture {
 };
 
 void fixture_init(struct fixture *f); /* an empty directory, defaults; not opened */
+void fixture_init_in_memory(struct fixture *f); /* on a filesystem in memory, if there is one: for loops that sync a lot */
 void fixture_fini(struct fixture *f); /* closes, removes the directory */
 void fixture_open(struct fixture *f); /* and scans */
 void fixture_close(struct fixture *f);

@@ -2,7 +2,11 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/fixture.c \
 	tests/unit/queue/fixture.h \
 	tests/unit/queue/main.c \
+	tests/unit/queue/qio_fault.c \
+	tests/unit/queue/qio_fault.h \
+	tests/unit/queue/test_damage.c \
 	tests/unit/queue/test_envelope.c \
+	tests/unit/queue/test_fault.c \
 	tests/unit/queue/test_parts.c \
 	tests/unit/queue/test_queue.c \
 	tests/unit/queue/test_retry.c \

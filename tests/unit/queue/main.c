@@ -8,6 +8,8 @@ unit_suite_fn test_retry_suite;
 unit_suite_fn test_envelope_suite;
 unit_suite_fn test_parts_suite;
 unit_suite_fn test_queue_suite;
+unit_suite_fn test_damage_suite;
+unit_suite_fn test_fault_suite;
 
 static void no_log(void *arg UNUSED, const char *line UNUSED, size_t n UNUSED)
 {
@@ -23,6 +25,8 @@ int main(void)
 		test_envelope_suite,
 		test_parts_suite,
 		test_queue_suite,
+		test_damage_suite,
+		test_fault_suite,
 	};
 	return unit_main(suites, ARRAY_LEN(suites));
 }
