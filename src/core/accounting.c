@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define ACCOUNTING_PENDING_MAX (4 * 1024 * 1024)
+#define ACCOUNTING_PENDING_MAX     (4 * 1024 * 1024)
 #define ACCOUNTING_REOPEN_CHECK_MS 1000
 
 struct accounting {
@@ -23,15 +23,19 @@ struct accounting {
 	struct buf pending;
 	size_t pending_lines;
 	bool complained; /* about the present run of failures */
-	bool torn;	 /* the file ends within a line: start the next write with LF */
+	bool torn;       /* the file ends within a line: start the next write with LF */
 	struct accounting_counts counts;
 };
 
 static const char *const event_names[] = {
-	[EVENT_RECEIVED] = "received", [EVENT_DELIVERED] = "delivered",
-	[EVENT_DEFERRED] = "deferred", [EVENT_BOUNCED] = "bounced",
-	[EVENT_EXPIRED] = "expired",   [EVENT_REJECTED] = "rejected",
-	[EVENT_HELD] = "held",	       [EVENT_RELEASED] = "released",
+	[EVENT_RECEIVED] = "received",
+	[EVENT_DELIVERED] = "delivered",
+	[EVENT_DEFERRED] = "deferred",
+	[EVENT_BOUNCED] = "bounced",
+	[EVENT_EXPIRED] = "expired",
+	[EVENT_REJECTED] = "rejected",
+	[EVENT_HELD] = "held",
+	[EVENT_RELEASED] = "released",
 	[EVENT_DELETED] = "deleted",
 };
 
@@ -136,7 +140,8 @@ static void write_status(struct json *j, const struct event *e)
 	if (st->code)
 		json_int(j, "code", st->code);
 	if (st->enhanced[0]) {
-		char *text = mem_printf("%u.%u.%u", st->enhanced[0], st->enhanced[1], st->enhanced[2]);
+		char *text =
+		    mem_printf("%u.%u.%u", st->enhanced[0], st->enhanced[1], st->enhanced[2]);
 		json_cstr(j, "enhanced", text);
 		mem_free(text);
 	}
@@ -237,7 +242,8 @@ static void reopen_if_moved(struct accounting *a, struct now now)
 static void lose_pending(struct accounting *a, int err)
 {
 	if (!a->complained)
-		log_error("events", "%s: %s: events are lost (mail is not)", a->file, err_text(err));
+		log_error("events", "%s: %s: events are lost (mail is not)", a->file,
+		    err_text(err));
 	a->complained = true;
 	a->counts.lost_lines += a->pending_lines;
 	a->torn = true;

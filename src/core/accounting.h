@@ -31,10 +31,10 @@ struct event {
 	const char *recipient;
 	const struct envelope_status *status; /* NULL: none */
 	enum smtp_stage stage;
-	unsigned attempt;       /* 0: left out */
-	int64_t next_attempt_ms; /* wall; 0: left out */
-	uint16_t port;          /* 0: left out */
-	const char *mode;       /* "smtp" "lmtp"; NULL: left out */
+	unsigned attempt;           /* 0: left out */
+	int64_t next_attempt_ms;    /* wall; 0: left out */
+	uint16_t port;              /* 0: left out */
+	const char *mode;           /* "smtp" "lmtp"; NULL: left out */
 	const struct tls_info *tls; /* NULL: in clear or not connected */
 	bool authenticated;
 	bool connected; /* tls and authenticated mean something */
@@ -42,12 +42,14 @@ struct event {
 
 struct accounting *accounting_new(const char *file); /* "" : no file */
 void accounting_free(struct accounting **a);
-int accounting_open(struct accounting *a, struct errbuf *eb) MUST_USE; /* the first time: a bad path is the operator's mistake */
+int accounting_open(struct accounting *a,
+    struct errbuf *eb) MUST_USE; /* the first time: a bad path is the operator's mistake */
 void accounting_set_file(struct accounting *a, const char *file); /* after a reload */
 /* Adds a line to the pending ones; accounting_flush writes them in one call. */
 void accounting_add(struct accounting *a, const struct event *e, struct now now);
 void accounting_flush(struct accounting *a, struct now now);
-/* The same in two steps, for events that only count once something else succeeded: the line goes to out (ERR_TOO_BIG), later all of them at once. */
+/* The same in two steps, for events that only count once something else succeeded: the line goes to
+ * out (ERR_TOO_BIG), later all of them at once. */
 int accounting_format(const struct event *e, struct buf *out, struct now now) MUST_USE;
 void accounting_add_lines(struct accounting *a, enum event_kind kind, size_t n, struct slice lines);
 

@@ -11,12 +11,12 @@
 #include "io/password.h"
 
 #define AUTH_FILE_BYTES_MAX (16 * 1024 * 1024)
-#define AUTH_LINE_MAX 1024
-#define AUTH_CACHE_MS 60000
-#define AUTH_CACHE_MAX 10000
+#define AUTH_LINE_MAX       1024
+#define AUTH_CACHE_MS       60000
+#define AUTH_CACHE_MAX      10000
 
 struct cached {
-	uint64_t proof; /* keyed hash of login and password */
+	uint64_t proof;   /* keyed hash of login and password */
 	int64_t until_ms; /* mono */
 };
 
@@ -31,7 +31,8 @@ struct auth {
 	int64_t stat_at_ms; /* mono: when the file is looked at next */
 	bool loaded;
 	bool unreadable;
-	char dummy[PASSWORD_HASH_MAX]; /* of no password in use: an unknown login costs the time of a known one */
+	char dummy[PASSWORD_HASH_MAX]; /* of no password in use: an unknown login costs the time of
+					  a known one */
 };
 
 struct auth_check {
@@ -116,12 +117,13 @@ static void load_if_changed(struct auth *a, struct now now)
 	FILE *f = fopen(path, "re");
 	if (!f || fstat(fileno(f), &st) < 0 || st.st_size > AUTH_FILE_BYTES_MAX) {
 		if (!a->unreadable)
-			log_error("auth", "users file %s: %s", path, f ? "too large" : err_text(-errno));
+			log_error("auth", "users file %s: %s", path,
+			    f ? "too large" : err_text(-errno));
 		a->unreadable = true;
 		a->loaded = false;
 	} else if (!a->loaded || st.st_mtim.tv_sec != a->file_mtime.tv_sec ||
-	    st.st_mtim.tv_nsec != a->file_mtime.tv_nsec || st.st_size != a->file_size ||
-	    st.st_ino != a->file_ino) {
+		   st.st_mtim.tv_nsec != a->file_mtime.tv_nsec || st.st_size != a->file_size ||
+		   st.st_ino != a->file_ino) {
 		read_file(a, f);
 		a->file_mtime = st.st_mtim;
 		a->file_size = st.st_size;
@@ -146,7 +148,8 @@ static uint64_t proof_of(const struct auth *a, const char *user, const char *pas
 static bool is_cached(struct auth *a, const struct auth_check *c, struct now now)
 {
 	struct cached *hit = map_find(&a->cache, slice_str(c->user));
-	return hit && hit->until_ms > now.mono_ms && hit->proof == proof_of(a, c->user, c->password);
+	return hit && hit->until_ms > now.mono_ms &&
+	       hit->proof == proof_of(a, c->user, c->password);
 }
 
 static void remember(struct auth *a, const struct auth_check *c, struct now now)
@@ -195,7 +198,8 @@ static void check_done(struct worker_job *job)
 	mem_free(c);
 }
 
-struct auth_check *auth_check(struct auth *a, const char *user, const char *password, auth_done_fn *fn, void *arg)
+struct auth_check *auth_check(struct auth *a, const char *user, const char *password,
+    auth_done_fn *fn, void *arg)
 {
 	struct now now = loop_now(a->mta->loop);
 	struct auth_check *c = mem_zalloc(sizeof(*c));

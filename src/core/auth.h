@@ -25,7 +25,9 @@ typedef void auth_done_fn(void *arg, enum auth_result result);
 struct auth *auth_new(struct mta *m);
 void auth_free(struct auth **a);
 /* The callback comes from a later turn. user and password are copied (and wiped after). */
-struct auth_check *auth_check(struct auth *a, const char *user, const char *password, auth_done_fn *fn, void *arg);
-void auth_cancel(struct auth_check *c); /* the callback will not come; c is freed when its job ends */
+struct auth_check *auth_check(struct auth *a, const char *user, const char *password,
+    auth_done_fn *fn, void *arg);
+void auth_cancel(
+    struct auth_check *c); /* the callback will not come; c is freed when its job ends */
 
 #endif

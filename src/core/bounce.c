@@ -18,7 +18,8 @@ bool bounce_is_due(const struct envelope *env, const struct envelope_rcpt *rcpt)
 	return rcpt->notify == 0 || (rcpt->notify & ENVELOPE_NOTIFY_FAILURE);
 }
 
-/* The start of the original, at most BOUNCE_ORIGINAL_MAX or the whole header block if that is longer. */
+/* The start of the original, at most BOUNCE_ORIGINAL_MAX or the whole header block if that is
+ * longer. */
 static int read_original(struct queue_body *body, uint64_t want, struct buf *out)
 {
 	while (buf_len(out) < want) {
@@ -26,7 +27,8 @@ static int read_original(struct queue_body *body, uint64_t want, struct buf *out
 		char *p = buf_reserve(out, (size_t)(want - buf_len(out)), &room);
 		if (room == 0)
 			return ERR_TOO_BIG;
-		ssize_t n = queue_body_read(body, buf_len(out), p, (size_t)MIN(room, want - buf_len(out)));
+		ssize_t n =
+		    queue_body_read(body, buf_len(out), p, (size_t)MIN(room, want - buf_len(out)));
 		if (n < 0)
 			return (int)n;
 		if (n == 0)
@@ -46,18 +48,21 @@ struct report { /* the pieces of one report while it is being put together */
 	struct buf original, head, tail;
 };
 
-static int compose(struct mta *m, struct report *r, const struct queue_mail *mail, struct queue_msg *msg)
+static int compose(struct mta *m, struct report *r, const struct queue_mail *mail,
+    struct queue_msg *msg)
 {
 	const struct envelope *env = mail->envelope;
 	uint64_t size = queue_body_size(mail->body);
 
 	r->dsn.headers_only = env->ret == ENVELOPE_RET_HDRS || size > BOUNCE_ORIGINAL_MAX;
-	int err = read_original(mail->body, r->dsn.headers_only ? MIN(size, HEADER_BLOCK_MAX) : size, &r->original);
+	int err = read_original(mail->body,
+	    r->dsn.headers_only ? MIN(size, HEADER_BLOCK_MAX) : size, &r->original);
 	if (err < 0)
 		return err;
 	struct slice all = buf_slice(&r->original);
 	r->dsn.original_header = slice_of(all.p, header_block_length(all));
-	const struct dsn_template *t = m->conf->bounce.failed ? m->conf->bounce.failed : dsn_template_builtin();
+	const struct dsn_template *t =
+	    m->conf->bounce.failed ? m->conf->bounce.failed : dsn_template_builtin();
 	err = dsn_write(&r->dsn, t, &r->head, &r->tail);
 	if (err == 0)
 		err = append(msg, &r->head);
@@ -87,7 +92,8 @@ static int sender_domain(const char *sender, struct buf *out)
 	return err < 0 ? err : path_domain_to_ascii(path.domain, out);
 }
 
-static void describe(struct mta *m, struct report *r, const struct envelope *env, const struct queue_msg *msg, struct now now)
+static void describe(struct mta *m, struct report *r, const struct envelope *env,
+    const struct queue_msg *msg, struct now now)
 {
 	r->dsn.me = m->conf->me;
 	r->dsn.report_id = queue_msg_id(msg);
@@ -105,7 +111,8 @@ static void describe(struct mta *m, struct report *r, const struct envelope *env
 	buf_init(&r->tail, BOUNCE_PART_MAX);
 }
 
-struct queue_op *bounce_make(struct mta *m, const struct queue_mail *mail, const struct dsn_rcpt *rcpts, size_t n, struct now now, int *err_r)
+struct queue_op *bounce_make(struct mta *m, const struct queue_mail *mail,
+    const struct dsn_rcpt *rcpts, size_t n, struct now now, int *err_r)
 {
 	const struct envelope *env = mail->envelope;
 	struct report r = { .dsn = { .rcpts = rcpts, .rcpts_n = n } };
@@ -115,7 +122,8 @@ struct queue_op *bounce_make(struct mta *m, const struct queue_mail *mail, const
 	*err_r = 0;
 	buf_init(&domain, 512);
 	if (sender_domain(env->sender, &domain) < 0) {
-		log_notice("bounce", "%s: no report: <%s> has no usable domain", env->queue_id, env->sender);
+		log_notice("bounce", "%s: no report: <%s> has no usable domain", env->queue_id,
+		    env->sender);
 		buf_fini(&domain);
 		return NULL;
 	}
@@ -125,7 +133,8 @@ struct queue_op *bounce_make(struct mta *m, const struct queue_mail *mail, const
 	if (*err_r == 0) {
 		const char *domains[1] = { buf_cstr(&domain) };
 		address_report(msg, env, now);
-		log_info("bounce", "%s: report %s goes to <%s>", env->queue_id, queue_msg_id(msg), env->sender);
+		log_info("bounce", "%s: report %s goes to <%s>", env->queue_id, queue_msg_id(msg),
+		    env->sender);
 		op = queue_op_commit(&msg, domains, now);
 	}
 	queue_abort(&msg);

@@ -19,6 +19,7 @@ bool bounce_is_due(const struct envelope *env, const struct envelope_rcpt *rcpt)
  * A commit operation for the report, or NULL with *err_r: 0 when none can be
  * sent (the sender's domain is no name: logged), negative when storing it failed.
  */
-struct queue_op *bounce_make(struct mta *m, const struct queue_mail *mail, const struct dsn_rcpt *rcpts, size_t n, struct now now, int *err_r);
+struct queue_op *bounce_make(struct mta *m, const struct queue_mail *mail,
+    const struct dsn_rcpt *rcpts, size_t n, struct now now, int *err_r);
 
 #endif

@@ -77,7 +77,8 @@ static void batch_done(struct worker_job *job)
 	mem_free(b);
 }
 
-/* The waiting operations are shared out over the free threads: their syncs overlap in the filesystem's journal. */
+/* The waiting operations are shared out over the free threads: their syncs overlap in the
+ * filesystem's journal. */
 static void batch_start(struct committer *c, size_t n)
 {
 	struct batch *b = mem_zalloc(sizeof(*b));

@@ -10,7 +10,7 @@
 
 #include "core/mta.h"
 
-#define COMMITTER_THREADS 8
+#define COMMITTER_THREADS   8
 #define COMMITTER_BATCH_MAX 64
 
 typedef void committer_done_fn(void *arg, struct queue_done *done);
@@ -19,7 +19,7 @@ struct committer *committer_new(struct mta *m);
 void committer_free(struct committer **c); /* nothing may be outstanding */
 /* Takes op; fn is called once, after queue_finish. */
 void committer_add(struct committer *c, struct queue_op *op, committer_done_fn *fn, void *arg);
-void committer_flush(struct committer *c);          /* starts batches on free threads; called by mta_step */
+void committer_flush(struct committer *c); /* starts batches on free threads; called by mta_step */
 size_t committer_pending(const struct committer *c); /* operations not yet finished */
 
 #endif

@@ -11,25 +11,28 @@
 #include "base/buf.h"
 #include "core/mta.h"
 
-#define CONTROL_REQUEST_MAX 65536
-#define CONTROL_ARGS_MAX 16
-#define CONTROL_OUTPUT_MAX (1024 * 1024)
+#define CONTROL_REQUEST_MAX     65536
+#define CONTROL_ARGS_MAX        16
+#define CONTROL_OUTPUT_MAX      (1024 * 1024)
 #define CONTROL_CONNECTIONS_MAX 32
 
-int control_new(struct mta *m, struct control **c_r, struct errbuf *eb) MUST_USE; /* binds; no socket configured: nothing to do */
+int control_new(struct mta *m, struct control **c_r,
+    struct errbuf *eb) MUST_USE; /* binds; no socket configured: nothing to do */
 void control_start(struct control *c);
 void control_drain(struct control *c); /* no new commands */
 void control_free(struct control **c);
 
-/* A command under way. Long answers (queue) come in pieces: more is called while the client takes them. */
+/* A command under way. Long answers (queue) come in pieces: more is called while the client takes
+ * them. */
 struct control_call {
 	struct mta *mta;
 	size_t argc;
 	const char *argv[CONTROL_ARGS_MAX + 1];
 	struct arena arena;
 	struct buf out; /* the answer so far */
-	bool (*more)(struct control_call *call); /* NULL: the answer is complete. Returns false at its end */
-	void *state;    /* of the command, in the arena */
+	bool (*more)(
+	    struct control_call *call); /* NULL: the answer is complete. Returns false at its end */
+	void *state;                    /* of the command, in the arena */
 };
 
 /* control_cmds.c: begins the command in call->argv; writes "OK"/"ERR" and text to call->out. */

@@ -19,7 +19,7 @@
 #include "io/system.h"
 
 #define LIST_PER_TURN 200
-#define FIND_MAX 1000
+#define FIND_MAX      1000
 
 struct command {
 	const char *name;
@@ -29,7 +29,8 @@ struct command {
 
 /* --- answers ---------------------------------------------------------------------- */
 
-/* A piece that does not fit any more is left out: the buffer is only filled to half before the client must read. */
+/* A piece that does not fit any more is left out: the buffer is only filled to half before the
+ * client must read. */
 static void say(struct control_call *call, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 static void say(struct control_call *call, const char *fmt, ...)
@@ -71,8 +72,8 @@ static void cmd_status(struct control_call *call)
 	say(call, "postriderd " VERSION " pid %d, up %s, %s\n", system_pid(),
 	    units_format_duration((m->now.wall_ms - m->started_ms) / 1000, up),
 	    m->phase == MTA_PHASE_RUNNING ? "running" : "stopping");
-	say(call, "queue: %zu items (%zu waiting, %zu held, %zu in work)%s\n", st.items, st.parked, st.held,
-	    st.active + st.busy, st.scan_done ? "" : ", start-up scan still running");
+	say(call, "queue: %zu items (%zu waiting, %zu held, %zu in work)%s\n", st.items, st.parked,
+	    st.held, st.active + st.busy, st.scan_done ? "" : ", start-up scan still running");
 	say(call, "sessions: %zu, deliveries: %zu, ready: %zu\n", reception_sessions(m->reception),
 	    dispatch_active(m->dispatch), dispatch_ready(m->dispatch));
 	if (st.corrupt)
@@ -86,17 +87,29 @@ static void cmd_stats(struct control_call *call)
 	struct queue_stats st;
 
 	queue_stats(m->queue, &st);
+
 	const struct {
 		const char *name;
 		uint64_t value;
 	} rows[] = {
-		{ "received", c->received }, { "delivered", c->delivered }, { "deferred", c->deferred },
-		{ "bounced", c->bounced }, { "expired", c->expired }, { "rejected", c->rejected },
-		{ "deleted", c->deleted }, { "events_lost", c->lost_lines }, { "queue_items", st.items },
-		{ "queue_held", st.held }, { "queue_commits", st.commits }, { "queue_settles", st.settles },
-		{ "queue_loads", st.loads }, { "queue_syncs", st.syncs }, { "queue_corrupt", st.corrupt },
+		{ "received", c->received },
+		{ "delivered", c->delivered },
+		{ "deferred", c->deferred },
+		{ "bounced", c->bounced },
+		{ "expired", c->expired },
+		{ "rejected", c->rejected },
+		{ "deleted", c->deleted },
+		{ "events_lost", c->lost_lines },
+		{ "queue_items", st.items },
+		{ "queue_held", st.held },
+		{ "queue_commits", st.commits },
+		{ "queue_settles", st.settles },
+		{ "queue_loads", st.loads },
+		{ "queue_syncs", st.syncs },
+		{ "queue_corrupt", st.corrupt },
 		{ "body_memory_bytes", st.memory_bytes },
 	};
+
 	ok(call);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		say(call, "%-20s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
@@ -123,13 +136,14 @@ static const char *state_name(const struct queue_item *item)
 	}
 }
 
-static void list_text(struct control_call *call, const struct queue_item *item, const struct envelope *env)
+static void list_text(struct control_call *call, const struct queue_item *item,
+    const struct envelope *env)
 {
 	char id[QUEUE_ID_MAX], due[CLOCK_TEXT_MAX];
 
-	say(call, "%s  %-8s  %9llu  attempts %u  next %s  <%s>\n", queue_item_id(item, id), state_name(item),
-	    (unsigned long long)env->body_bytes, item->attempts, clock_rfc3339(item->due_ms, due),
-	    shown(call, env->sender));
+	say(call, "%s  %-8s  %9llu  attempts %u  next %s  <%s>\n", queue_item_id(item, id),
+	    state_name(item), (unsigned long long)env->body_bytes, item->attempts,
+	    clock_rfc3339(item->due_ms, due), shown(call, env->sender));
 	for (size_t i = 0; i < env->rcpts_n; i++) {
 		const struct envelope_rcpt *r = &env->rcpts[i];
 		if (fate_is_final(r->fate))
@@ -159,7 +173,8 @@ static void list_rcpts_json(struct json *j, const struct envelope *env)
 	json_close_array(j);
 }
 
-static void list_json(struct control_call *call, const struct queue_item *item, const struct envelope *env)
+static void list_json(struct control_call *call, const struct queue_item *item,
+    const struct envelope *env)
 {
 	char id[QUEUE_ID_MAX], when[CLOCK_TEXT_MAX];
 	size_t before = buf_len(&call->out);
@@ -208,7 +223,9 @@ static bool list_more(struct control_call *call)
 {
 	struct listing *l = call->state;
 
-	for (int i = 0; i < LIST_PER_TURN && l->at < l->n && buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2; i++) {
+	for (int i = 0;
+	     i < LIST_PER_TURN && l->at < l->n && buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2;
+	     i++) {
 		struct queue_item *item;
 		if (queue_find(call->mta->queue, slice_str(l->ids[l->at++]), &item, 1) > 0)
 			list_item(call, l, item);
@@ -262,22 +279,26 @@ static void show_rcpt(struct control_call *call, const struct envelope_rcpt *r)
 {
 	char when[CLOCK_TEXT_MAX];
 
-	say(call, "recipient: <%s> %s, attempts %u", shown(call, r->address), fate_name(r->fate), r->attempts);
+	say(call, "recipient: <%s> %s, attempts %u", shown(call, r->address), fate_name(r->fate),
+	    r->attempts);
 	if (!fate_is_final(r->fate))
 		say(call, ", next %s", clock_rfc3339(r->due_ms, when));
 	say(call, "\n");
 	if (r->status.text[0])
-		say(call, "    last: %s%s%s (%s)\n", shown(call, r->status.text), r->status.host[0] ? " from " : "",
-		    shown(call, r->status.host), r->last_ms ? clock_rfc3339(r->last_ms, when) : "-");
+		say(call, "    last: %s%s%s (%s)\n", shown(call, r->status.text),
+		    r->status.host[0] ? " from " : "", shown(call, r->status.host),
+		    r->last_ms ? clock_rfc3339(r->last_ms, when) : "-");
 }
 
-static void show_item(struct control_call *call, const struct queue_item *item, const struct envelope *env)
+static void show_item(struct control_call *call, const struct queue_item *item,
+    const struct envelope *env)
 {
 	char id[QUEUE_ID_MAX], when[CLOCK_TEXT_MAX];
 
-	say(call, "queue id: %s\nstate: %s\ndomain: %s\nsender: <%s>\n", queue_item_id(item, id), state_name(item),
-	    item->domain->name, shown(call, env->sender));
-	say(call, "user: %s\nclient: %s (%s) %s\n", shown(call, env->user), env->client_ip, shown(call, env->helo), env->protocol);
+	say(call, "queue id: %s\nstate: %s\ndomain: %s\nsender: <%s>\n", queue_item_id(item, id),
+	    state_name(item), item->domain->name, shown(call, env->sender));
+	say(call, "user: %s\nclient: %s (%s) %s\n", shown(call, env->user), env->client_ip,
+	    shown(call, env->helo), env->protocol);
 	say(call, "arrival: %s\nsize: %llu\nmessage-id: %s\n", clock_rfc3339(env->arrival_ms, when),
 	    (unsigned long long)env->body_bytes, shown(call, env->message_id));
 	say(call, "next attempt: %s\n", clock_rfc3339(item->due_ms, when));
@@ -357,7 +378,9 @@ static void note_change(struct mta *m, const struct queue_item *item, enum event
 	if (queue_peek(m->queue, item, &env) < 0)
 		return;
 	for (size_t i = 0; i < env->rcpts_n; i++) {
-		struct event e = { .kind = kind, .envelope = env, .recipient = env->rcpts[i].address };
+		struct event e = { .kind = kind,
+			.envelope = env,
+			.recipient = env->rcpts[i].address };
 		if (!fate_is_final(env->rcpts[i].fate))
 			accounting_add(m->accounting, &e, m->now);
 	}
@@ -406,12 +429,14 @@ static bool change_item(struct mta *m, struct queue_item *item, enum event_kind 
 		queue_take(m->queue, item);
 		committer_add(m->committer, queue_op_load(item), on_delete_loaded, c);
 	} else {
-		committer_add(m->committer, queue_op_hold(item, kind == EVENT_HELD, m->now), on_changed, c);
+		committer_add(m->committer, queue_op_hold(item, kind == EVENT_HELD, m->now),
+		    on_changed, c);
 	}
 	return true;
 }
 
-/* By id, or all of a domain. Items in delivery can be held (after this attempt), not released or deleted. */
+/* By id, or all of a domain. Items in delivery can be held (after this attempt), not released or
+ * deleted. */
 static void change(struct control_call *call, enum event_kind kind, const char *verb)
 {
 	struct mta *m = call->mta;
@@ -419,7 +444,8 @@ static void change(struct control_call *call, enum event_kind kind, const char *
 	bool by_id = is_id(call, what);
 	struct queue_item *items[FIND_MAX];
 	struct queue_item *item;
-	size_t n = by_id ? MIN(queue_find(m->queue, slice_str(what), items, FIND_MAX), FIND_MAX) : 0;
+	size_t n =
+	    by_id ? MIN(queue_find(m->queue, slice_str(what), items, FIND_MAX), FIND_MAX) : 0;
 	size_t done = 0, cursor = 0;
 
 	for (size_t i = 0; i < n; i++)
@@ -465,7 +491,8 @@ static void cmd_log(struct control_call *call)
 	enum log_level level = log_level_parse(slice_str(call->argv[1]));
 
 	if (level == LOG_LEVEL_NONE) {
-		say(call, "ERR levels are data protocol debug info notice warn error crit alert emerg\n");
+		say(call,
+		    "ERR levels are data protocol debug info notice warn error crit alert emerg\n");
 		return;
 	}
 	log_set_level(level);
@@ -474,9 +501,15 @@ static void cmd_log(struct control_call *call)
 }
 
 static const struct command commands[] = {
-	{ "status", 0, 0, cmd_status },  { "queue", 0, 5, cmd_queue },	{ "show", 1, 1, cmd_show },
-	{ "flush", 0, 1, cmd_flush },	 { "hold", 1, 1, cmd_hold },	{ "release", 1, 1, cmd_release },
-	{ "delete", 1, 1, cmd_delete },	 { "reload", 0, 0, cmd_reload }, { "log", 1, 1, cmd_log },
+	{ "status", 0, 0, cmd_status },
+	{ "queue", 0, 5, cmd_queue },
+	{ "show", 1, 1, cmd_show },
+	{ "flush", 0, 1, cmd_flush },
+	{ "hold", 1, 1, cmd_hold },
+	{ "release", 1, 1, cmd_release },
+	{ "delete", 1, 1, cmd_delete },
+	{ "reload", 0, 0, cmd_reload },
+	{ "log", 1, 1, cmd_log },
 	{ "stats", 0, 0, cmd_stats },
 };
 
@@ -487,7 +520,8 @@ void control_run(struct control_call *call)
 		if (strcmp(call->argv[0], c->name) != 0)
 			continue;
 		if (call->argc - 1 < c->args_min || call->argc - 1 > c->args_max)
-			say(call, "ERR %s takes %s\n", c->name, c->args_min ? "an argument" : "no such arguments");
+			say(call, "ERR %s takes %s\n", c->name,
+			    c->args_min ? "an argument" : "no such arguments");
 		else
 			c->run(call);
 		return;

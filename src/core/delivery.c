@@ -11,7 +11,7 @@
 #include "proto/path.h"
 
 #define DELIVERY_CONNECTING_MAX_MS (5 * 60 * 1000)
-#define DELIVERY_BODY_PIECE (64 * 1024)
+#define DELIVERY_BODY_PIECE        (64 * 1024)
 
 static void delivery_step(struct mta_work *w, struct now now);
 static void next_host(struct delivery *d, struct now now);
@@ -32,7 +32,8 @@ static bool is_ascii(const char *s)
 	return true;
 }
 
-/* The form an address goes out in: its domain as an A-label where only that is not ASCII (RFC 6531 3.7.1). */
+/* The form an address goes out in: its domain as an A-label where only that is not ASCII (RFC
+ * 6531 3.7.1). */
 static const char *wire_address(struct delivery *d, const char *address)
 {
 	struct path path;
@@ -120,7 +121,8 @@ static void settle(struct delivery *d, struct now now)
 
 /* --- results -------------------------------------------------------------------- */
 
-static void find(struct delivery *d, enum verdict_finding finding, enum smtp_stage stage, const char *text)
+static void find(struct delivery *d, enum verdict_finding finding, enum smtp_stage stage,
+    const char *text)
 {
 	for (size_t i = 0; i < d->rcpts_n; i++) {
 		struct attempt_rcpt *a = &d->rcpts[i];
@@ -142,7 +144,8 @@ static bool others_accepted(const struct delivery *d, const struct attempt_rcpt 
 }
 
 /* Takes one host's answer for one recipient; it is decided unless another host may know better. */
-static void take_result(struct delivery *d, struct attempt_rcpt *a, const struct smtp_result *result)
+static void take_result(struct delivery *d, struct attempt_rcpt *a,
+    const struct smtp_result *result)
 {
 	size_t i = (size_t)(a - d->rcpts);
 	struct errbuf why;
@@ -154,7 +157,8 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a, const struct
 	a->text = "";
 	if (!result->reply.code && result->err) {
 		const char *detail = d->stream ? stream_error_text(d->stream) : "";
-		errbuf_set(&why, 0, "%s%s%s", a->verdict.text ? a->verdict.text : err_text(result->err),
+		errbuf_set(&why, 0, "%s%s%s",
+		    a->verdict.text ? a->verdict.text : err_text(result->err),
 		    detail[0] ? ": " : "", detail);
 		a->text = arena_strdup(&d->arena, why.text);
 	}
@@ -163,7 +167,8 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a, const struct
 	a->decided = !a->verdict.next_host;
 }
 
-/* No host is left: a bounce that holds only if every host agreed becomes a deferral if one did not. */
+/* No host is left: a bounce that holds only if every host agreed becomes a deferral if one did not.
+ */
 static void decide_rest(struct delivery *d)
 {
 	for (size_t i = 0; i < d->rcpts_n; i++) {
@@ -226,7 +231,9 @@ static void connect_host(struct delivery *d, struct now now)
 	int64_t left = d->connect_until_ms - now.mono_ms;
 	struct stream_connect_options o = {
 		.to = c->addr,
-		.bind = d->route && d->route->has_bind && d->route->bind.family == c->addr.family ? &d->route->bind : NULL,
+		.bind = d->route && d->route->has_bind && d->route->bind.family == c->addr.family
+			    ? &d->route->bind
+			    : NULL,
 		.unix_path = c->addr.family == NETADDR_UNIX ? c->hop->unix_path : NULL,
 		.timeout_ms = (int)MIN((int64_t)d->conf->outbound.connect_timeout_s * 1000, left),
 	};
@@ -271,8 +278,11 @@ static enum smtp_tls_mode tls_mode(const struct delivery *d)
 static void start_tls(struct delivery *d)
 {
 	struct mta *m = d->work.mta;
-	struct tls_ctx *ctx = d->level == TLS_LEVEL_VERIFY ? m->tls_client_verify : m->tls_client_may;
-	int timeout_ms = d->conf->outbound.timeouts.starttls_s ? d->conf->outbound.timeouts.starttls_s * 1000 : 120000;
+	struct tls_ctx *ctx =
+	    d->level == TLS_LEVEL_VERIFY ? m->tls_client_verify : m->tls_client_may;
+	int timeout_ms = d->conf->outbound.timeouts.starttls_s
+			     ? d->conf->outbound.timeouts.starttls_s * 1000
+			     : 120000;
 
 	stream_start_tls(d->stream, ctx, false, d->candidates[d->at].host, timeout_ms);
 }
@@ -287,8 +297,11 @@ static void prepare_message(struct delivery *d)
 		.rcpts = d->wire,
 		.body_bytes = queue_body_size(d->item->mail->body),
 		.has_8bit = (env->flags & (ENVELOPE_HAS_8BIT | ENVELOPE_UTF8_HEADER)) != 0,
-		.needs_utf8 = (env->flags & ENVELOPE_SMTPUTF8) && (env->flags & ENVELOPE_UTF8_HEADER),
-		.ret = env->ret == ENVELOPE_RET_FULL ? 1 : env->ret == ENVELOPE_RET_HDRS ? 2 : 0,
+		.needs_utf8 =
+		    (env->flags & ENVELOPE_SMTPUTF8) && (env->flags & ENVELOPE_UTF8_HEADER),
+		.ret = env->ret == ENVELOPE_RET_FULL   ? 1
+		       : env->ret == ENVELOPE_RET_HDRS ? 2
+						       : 0,
 		.envid = env->envid,
 	};
 	d->msg.needs_utf8 |= !is_ascii(d->msg.sender);
@@ -358,7 +371,8 @@ static void pump_body(struct delivery *d, struct now now)
 	}
 	ssize_t n = queue_body_read(body, d->body_at, piece, want);
 	if (n <= 0) {
-		log_error("delivery", "%s: body can't be read: %s", d->item->mail->envelope->queue_id,
+		log_error("delivery", "%s: body can't be read: %s",
+		    d->item->mail->envelope->queue_id,
 		    n < 0 ? err_text((int)n) : "shorter than recorded");
 		smtp_client_body_failed(d->client);
 		return;
@@ -377,23 +391,25 @@ static void note_session(struct delivery *d)
 		d->host->tls = *tls;
 }
 
-/* A handshake that failed where encryption is only wished for: the same host once more, in clear. */
+/* A handshake that failed where encryption is only wished for: the same host once more, in clear.
+ */
 static bool wants_clear_retry(const struct delivery *d)
 {
 	const struct smtp_result *r = smtp_client_session_result(d->client);
 	const struct route_hop *hop = hop_of(d);
 
 	return r->stage == SMTP_STAGE_STARTTLS && r->err == ERR_TLS && d->level == TLS_LEVEL_MAY &&
-	    !d->in_clear && !(hop && hop->user[0]);
+	       !d->in_clear && !(hop && hop->user[0]);
 }
 
-/* The host has said all it will say about this message. Returns false when d is gone or moved on. */
+/* The host has said all it will say about this message. Returns false when d is gone or moved on.
+ */
 static bool message_done(struct delivery *d, struct now now)
 {
 	note_session(d);
 	if (wants_clear_retry(d)) {
-		log_info("delivery", "%s: TLS with %s failed (%s), trying in clear", d->item->mail->envelope->queue_id,
-		    d->host->host, stream_error_text(d->stream));
+		log_info("delivery", "%s: TLS with %s failed (%s), trying in clear",
+		    d->item->mail->envelope->queue_id, d->host->host, stream_error_text(d->stream));
 		close_connection(d);
 		d->in_clear = true;
 		connect_host(d, now);
@@ -456,7 +472,8 @@ static void talk(struct delivery *d, struct now now)
 
 	if (d->tls_running && state != STREAM_HANDSHAKE) {
 		d->tls_running = false;
-		smtp_client_tls_done(d->client, stream_tls(d->stream) ? 0 : stream_error(d->stream), now);
+		smtp_client_tls_done(d->client, stream_tls(d->stream) ? 0 : stream_error(d->stream),
+		    now);
 	}
 	if (state == STREAM_HANDSHAKE)
 		return;
@@ -466,7 +483,8 @@ static void talk(struct delivery *d, struct now now)
 		stream_resume(d->stream);
 	}
 	if (state == STREAM_EOF || state == STREAM_FAILED)
-		smtp_client_lost(d->client, state == STREAM_EOF ? ERR_CLOSED : stream_error(d->stream), now);
+		smtp_client_lost(d->client,
+		    state == STREAM_EOF ? ERR_CLOSED : stream_error(d->stream), now);
 	smtp_client_tick(d->client, now);
 	if (!drive(d, now))
 		return;
@@ -498,8 +516,11 @@ static void delivery_step(struct mta_work *w, struct now now)
 	case DELIVERY_CONNECTING:
 		if (stream_state(d->stream) == STREAM_OPEN)
 			connected(d, now);
-		else if (stream_state(d->stream) == STREAM_FAILED || stream_state(d->stream) == STREAM_EOF)
-			host_failed(d, stream_error(d->stream) == ERR_TLS ? SMTP_STAGE_STARTTLS : SMTP_STAGE_CONNECT,
+		else if (stream_state(d->stream) == STREAM_FAILED ||
+			 stream_state(d->stream) == STREAM_EOF)
+			host_failed(d,
+			    stream_error(d->stream) == ERR_TLS ? SMTP_STAGE_STARTTLS
+							       : SMTP_STAGE_CONNECT,
 			    stream_error(d->stream) ? stream_error(d->stream) : ERR_CLOSED, now);
 		break;
 	case DELIVERY_TALKING:
@@ -520,7 +541,7 @@ static void on_resolved(void *arg, const struct resolve_result *result)
 	struct now now = d->work.mta->now;
 
 	if (result->finding != VERDICT_FINDING_NONE) {
-		find(d, result->finding, SMTP_STAGE_DNS, result->text);
+		find(d, result->finding, SMTP_STAGE_DNS, result->why.text);
 		settle(d, now);
 		return;
 	}
@@ -547,5 +568,6 @@ void delivery_start(struct mta *m, struct site *site, struct queue_item *item, s
 	list_push(dispatch_deliveries(m->dispatch), &d->node);
 	pick_recipients(d, now);
 	d->phase = DELIVERY_RESOLVING;
-	d->resolve = resolve_start(m, d->conf, d->route, item->mail->envelope->domain, on_resolved, d);
+	d->resolve =
+	    resolve_start(m, d->conf, d->route, item->mail->envelope->domain, on_resolved, d);
 }

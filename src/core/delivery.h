@@ -37,16 +37,16 @@ struct delivery {
 	enum tls_level level;
 	struct resolve *resolve;
 	struct resolve_candidate candidates[MX_CANDIDATES_MAX];
-	size_t candidates_n, at;     /* at: the one we are with */
-	int64_t connect_until_ms;    /* mono */
-	bool in_clear;               /* its handshake failed: the same host again without TLS */
-	bool tls_running;            /* STARTTLS handshake under way, asked for by the engine */
+	size_t candidates_n, at;  /* at: the one we are with */
+	int64_t connect_until_ms; /* mono */
+	bool in_clear;            /* its handshake failed: the same host again without TLS */
+	bool tls_running;         /* STARTTLS handshake under way, asked for by the engine */
 	struct stream *stream;
 	struct smtp_client *client;
-	struct attempt_host *host;   /* facts about the present host */
+	struct attempt_host *host; /* facts about the present host */
 	uint64_t body_at;
-	struct attempt_rcpt *rcpts;  /* of this attempt */
-	bool *temporary;             /* per rcpt: some host failed in a way that is not permanent */
+	struct attempt_rcpt *rcpts; /* of this attempt */
+	bool *temporary;            /* per rcpt: some host failed in a way that is not permanent */
 	size_t rcpts_n;
 	struct smtp_client_rcpt *wire; /* what is sent to the present host */
 	size_t *wire_index;            /* wire[i] is rcpts[wire_index[i]] */

@@ -10,19 +10,20 @@
 #include "core/delivery.h"
 #include "core/settlement.h"
 
-#define DISPATCH_READY_MAX 200000   /* items held ready; the rest waits in the wheel */
-#define DISPATCH_TAKE_PER_TURN 1000
+#define DISPATCH_READY_MAX       200000 /* items held ready; the rest waits in the wheel */
+#define DISPATCH_TAKE_PER_TURN   1000
 #define DISPATCH_STARTS_PER_TURN 200
-#define DISPATCH_RELOAD_MS 60000    /* an item that could not be read now is tried again after this */
+#define DISPATCH_RELOAD_MS       60000 /* an item that could not be read now is tried again after this \
+					*/
 
 struct dispatch {
 	struct mta *mta;
-	struct map sites;        /* key -> struct site */
-	struct list_node round;  /* sites with ready items and room for a connection */
+	struct map sites;            /* key -> struct site */
+	struct list_node round;      /* sites with ready items and room for a connection */
 	struct list_node deliveries; /* struct delivery.node */
 	size_t ready_n;
-	size_t active;           /* deliveries and loads under way */
-	bool more;               /* stopped for this turn's bound, not for lack of work */
+	size_t active; /* deliveries and loads under way */
+	bool more;     /* stopped for this turn's bound, not for lack of work */
 };
 
 struct load { /* an item on its way from the disk */
@@ -109,7 +110,8 @@ static unsigned site_limit(const struct dispatch *d, const struct site *s)
 	return conf_find_traffic(d->mta->conf, key)->connections;
 }
 
-/* In the round exactly while it has work and room; forgotten when it has neither work nor connections. */
+/* In the round exactly while it has work and room; forgotten when it has neither work nor
+ * connections. */
 static void site_update(struct dispatch *d, struct site *s)
 {
 	bool wants = s->ready_n > 0 && s->active < site_limit(d, s);
@@ -161,11 +163,13 @@ static bool has_work(struct dispatch *d, struct queue_item *item, struct now now
 		return false;
 	if (item->flushed || envelope_due_ms(env) <= now.wall_ms)
 		return true;
-	queue_park(d->mta->queue, item, envelope_due_ms(env)); /* the tail knew better than the name */
+	queue_park(d->mta->queue, item,
+	    envelope_due_ms(env)); /* the tail knew better than the name */
 	return false;
 }
 
-static void begin_delivery(struct dispatch *d, struct site *s, struct queue_item *item, struct now now)
+static void begin_delivery(struct dispatch *d, struct site *s, struct queue_item *item,
+    struct now now)
 {
 	if (has_work(d, item, now))
 		delivery_start(d->mta, s, item, now);
@@ -188,7 +192,8 @@ static void on_loaded(void *arg, struct queue_done *done)
 	if (done->result < 0)
 		log_error("queue", "%s: can't be read: %s", done->id, err_text(done->result));
 	if (done->item)
-		queue_park(d->mta->queue, done->item, done->result < 0 ? now.wall_ms + DISPATCH_RELOAD_MS : 0);
+		queue_park(d->mta->queue, done->item,
+		    done->result < 0 ? now.wall_ms + DISPATCH_RELOAD_MS : 0);
 	dispatch_finished(d, s);
 }
 

@@ -34,8 +34,8 @@ static void reopen_if_moved(void)
 	if (now_ms < sink.check_at_ms)
 		return;
 	sink.check_at_ms = now_ms + LOGSINK_CHECK_MS;
-	if (stat(sink.path, &by_path) == 0 && fstat(sink.fd, &by_fd) == 0 && by_path.st_ino == by_fd.st_ino &&
-	    by_path.st_dev == by_fd.st_dev)
+	if (stat(sink.path, &by_path) == 0 && fstat(sink.fd, &by_fd) == 0 &&
+	    by_path.st_ino == by_fd.st_ino && by_path.st_dev == by_fd.st_dev)
 		return;
 	int fd = open_log(sink.path);
 	if (fd < 0)

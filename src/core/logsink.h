@@ -6,7 +6,8 @@
 
 #include "base/err.h"
 
-int logsink_open(const char *to, struct errbuf *eb) MUST_USE; /* "stderr" or a path; a file that was moved away is opened anew within a second */
+int logsink_open(const char *to, struct errbuf *eb)
+    MUST_USE; /* "stderr" or a path; a file that was moved away is opened anew within a second */
 void logsink_close(void); /* back to standard error */
 
 #endif

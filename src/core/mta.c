@@ -15,9 +15,10 @@
 #include "core/resolve.h"
 #include "io/system.h"
 
-#define MTA_CPU_THREADS 2
+#define MTA_CPU_THREADS   2
 #define MTA_SYNC_EVERY_MS 1000
-#define MTA_ROUNDS_PER_TURN 16 /* of marked work: what a step marks is done in the same turn, up to this */
+#define MTA_ROUNDS_PER_TURN                                                                        \
+	16 /* of marked work: what a step marks is done in the same turn, up to this */
 
 /* --- work ---------------------------------------------------------------------- */
 
@@ -62,7 +63,8 @@ static void run_deadlines(struct mta *m, struct now now)
 	}
 }
 
-/* A list is worked off whole before what it marked; a step may free any object, so entries are taken one by one. */
+/* A list is worked off whole before what it marked; a step may free any object, so entries are
+ * taken one by one. */
 static void run_ready(struct mta *m, struct now now)
 {
 	for (int i = 0; i < MTA_ROUNDS_PER_TURN && !list_is_empty(&m->ready); i++) {
@@ -114,7 +116,7 @@ static void scan(struct mta *m, struct now now)
 static bool is_drained(const struct mta *m)
 {
 	return reception_sessions(m->reception) == 0 && dispatch_active(m->dispatch) == 0 &&
-	    committer_pending(m->committer) == 0;
+	       committer_pending(m->committer) == 0;
 }
 
 static void drain_step(struct mta *m, struct now now)
@@ -230,17 +232,21 @@ void mta_log_status(struct mta *m)
 	    "queue=%zu parked=%zu held=%zu active=%zu ready=%zu sessions=%zu deliveries=%zu "
 	    "received=%llu delivered=%llu deferred=%llu bounced=%llu expired=%llu corrupt=%llu",
 	    st.items, st.parked, st.held, st.active + st.busy, dispatch_ready(m->dispatch),
-	    reception_sessions(m->reception), dispatch_active(m->dispatch), (unsigned long long)c->received,
-	    (unsigned long long)c->delivered, (unsigned long long)c->deferred, (unsigned long long)c->bounced,
+	    reception_sessions(m->reception), dispatch_active(m->dispatch),
+	    (unsigned long long)c->received, (unsigned long long)c->delivered,
+	    (unsigned long long)c->deferred, (unsigned long long)c->bounced,
 	    (unsigned long long)c->expired, (unsigned long long)st.corrupt);
 }
 
 /* --- start and stop ------------------------------------------------------------------ */
 
-int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ctx **may, struct tls_ctx **verify, struct errbuf *eb)
+int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ctx **may,
+    struct tls_ctx **verify, struct errbuf *eb)
 {
-	struct tls_server_options s = { conf->tls.certificate, conf->tls.key, conf->tls.min_version, conf->tls.ciphers };
-	struct tls_client_options c = { conf->outbound.tls_min_version, conf->outbound.tls_ciphers, conf->outbound.tls_ca_file, false };
+	struct tls_server_options s = { conf->tls.certificate, conf->tls.key, conf->tls.min_version,
+		conf->tls.ciphers };
+	struct tls_client_options c = { conf->outbound.tls_min_version, conf->outbound.tls_ciphers,
+		conf->outbound.tls_ca_file, false };
 	struct tls_ctx *made[3] = { NULL, NULL, NULL };
 	int err = 0;
 
@@ -350,7 +356,8 @@ void mta_run(struct mta *m)
 	reception_start(m->reception);
 	control_start(m->control);
 	system_notify("READY=1");
-	log_notice("mta", "postriderd " VERSION " ready, me=%s spool=%s", m->conf->me, m->conf->spool);
+	log_notice("mta", "postriderd " VERSION " ready, me=%s spool=%s", m->conf->me,
+	    m->conf->spool);
 	loop_again(m->loop);
 	loop_run(m->loop);
 	accounting_flush(m->accounting, m->now);

@@ -29,12 +29,14 @@ struct dispatch;
 struct reception;
 struct resolver;
 
-/* A thing that is stepped when something happened to it; embedded in sessions, deliveries, control connections. */
+/* A thing that is stepped when something happened to it; embedded in sessions, deliveries, control
+ * connections. */
 struct mta_work {
 	struct mta *mta;
 	struct list_node ready;      /* in mta->ready while marked */
 	struct wheel_timer deadline; /* mono ms; expiry marks the work */
-	void (*step)(struct mta_work *work, struct now now); /* may free the object that holds work */
+	void (
+	    *step)(struct mta_work *work, struct now now); /* may free the object that holds work */
 };
 
 enum mta_phase {
@@ -59,11 +61,11 @@ struct mta {
 
 	struct queue *queue;
 	bool scan_done;
-	int64_t sync_check_ms; /* mono: when folders are looked at next */
+	int64_t sync_check_ms;         /* mono: when folders are looked at next */
 	struct worker_pool *disk_pool; /* commits, loads */
 	struct worker_pool *cpu_pool;  /* password checks */
-	struct resolver *resolver;     /* of the current config; attempts hold their own reference */
-	struct tls_ctx *tls_server;        /* NULL: none configured */
+	struct resolver *resolver;  /* of the current config; attempts hold their own reference */
+	struct tls_ctx *tls_server; /* NULL: none configured */
 	struct tls_ctx *tls_client_may;    /* opportunistic: nothing verified */
 	struct tls_ctx *tls_client_verify; /* chain and name must be good */
 	struct netaddr local[MTA_LOCAL_ADDRESSES_MAX];
@@ -77,7 +79,8 @@ struct mta {
 	struct reception *reception;
 };
 
-/* The pieces, from a checked config; binds listeners. On failure eb says why and nothing is left open. */
+/* The pieces, from a checked config; binds listeners. On failure eb says why and nothing is left
+ * open. */
 int mta_new(struct conf *conf, struct mta **m_r, struct errbuf *eb) MUST_USE;
 void mta_run(struct mta *m); /* until drained */
 void mta_free(struct mta **m);
@@ -86,15 +89,17 @@ void mta_free(struct mta **m);
 void mta_drain(struct mta *m);
 /* HUP: everything deferred becomes due now. Returns how many items. */
 size_t mta_flush(struct mta *m);
-/* USR1: reads the config again. On mistakes the old one stays and they are logged; returns false. */
+/* USR1: reads the config again. On mistakes the old one stays and they are logged; returns false.
+ */
 bool mta_reload(struct mta *m);
 void mta_log_status(struct mta *m); /* USR2 */
 /* TLS contexts of a config, into the three pointers; on failure nothing is changed. */
-int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ctx **may, struct tls_ctx **verify, struct errbuf *eb) MUST_USE;
+int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ctx **may,
+    struct tls_ctx **verify, struct errbuf *eb) MUST_USE;
 
 void mta_work_init(struct mta_work *w, struct mta *m, void (*step)(struct mta_work *, struct now));
-void mta_work_fini(struct mta_work *w); /* unlinks it */
-void mta_mark(struct mta_work *w);      /* to be stepped in this turn or the next */
+void mta_work_fini(struct mta_work *w);                 /* unlinks it */
+void mta_mark(struct mta_work *w);                      /* to be stepped in this turn or the next */
 void mta_deadline(struct mta_work *w, int64_t mono_ms); /* INT64_MAX: none */
 
 #endif

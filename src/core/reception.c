@@ -56,7 +56,8 @@ static void on_accept(void *arg, int fd, const struct netaddr *peer)
 	session_start(r, fd, &o);
 }
 
-static int bind_one(struct reception *r, struct rx_listener *l, const struct conf_listen *c, struct errbuf *eb)
+static int bind_one(struct reception *r, struct rx_listener *l, const struct conf_listen *c,
+    struct errbuf *eb)
 {
 	l->reception = r;
 	l->conf = *c;
@@ -70,8 +71,8 @@ int reception_new(struct mta *m, struct reception **r_r, struct errbuf *eb)
 	r->mta = m;
 	list_init(&r->sessions);
 	r->conns = admission_conns_new(prng_next(&m->rng));
-	r->rates = admission_rates_new(m->conf->submission.rate_count, m->conf->submission.rate_period_s,
-	    prng_next(&m->rng));
+	r->rates = admission_rates_new(m->conf->submission.rate_count,
+	    m->conf->submission.rate_period_s, prng_next(&m->rng));
 	r->listeners_n = m->conf->listen_n;
 	r->listeners = mem_zalloc((r->listeners_n + 1) * sizeof(*r->listeners));
 	for (size_t i = 0; i < r->listeners_n; i++) {
@@ -92,7 +93,8 @@ void reception_start(struct reception *r)
 	for (size_t i = 0; i < r->listeners_n; i++) {
 		struct rx_listener *l = &r->listeners[i];
 		listen_start(l->listener, r->mta->loop, on_accept, l);
-		log_notice("smtpd", "listening on %s", netaddr_format(listen_address(l->listener), text));
+		log_notice("smtpd", "listening on %s",
+		    netaddr_format(listen_address(l->listener), text));
 	}
 }
 

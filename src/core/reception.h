@@ -13,11 +13,12 @@
 
 /* Binds the listeners of the config. */
 int reception_new(struct mta *m, struct reception **r_r, struct errbuf *eb) MUST_USE;
-void reception_start(struct reception *r);    /* begins to accept */
-void reception_drain(struct reception *r);    /* closes the listeners; idle sessions get 421 at once */
-void reception_abort(struct reception *r);    /* closes all sessions */
+void reception_start(struct reception *r); /* begins to accept */
+void reception_drain(struct reception *r); /* closes the listeners; idle sessions get 421 at once */
+void reception_abort(struct reception *r); /* closes all sessions */
 void reception_free(struct reception **r);
 size_t reception_sessions(const struct reception *r);
-void reception_reload(struct reception *r); /* limits and names of the new config, for sessions to come */
+void reception_reload(
+    struct reception *r); /* limits and names of the new config, for sessions to come */
 
 #endif

@@ -17,12 +17,13 @@
 #include "proto/reply.h"
 #include "proto/trace.h"
 
-#define SESSION_RECEIVED_MAX (64 * 1024 * 1024) /* event lines of the largest message: max_recipients of them */
+#define SESSION_RECEIVED_MAX                                                                       \
+	(64 * 1024 * 1024) /* event lines of the largest message: max_recipients of them */
 
 struct session_commit {
 	struct mta *mta;
 	struct session *session; /* NULL: the client is gone */
-	struct buf received;	 /* event lines, for when the commit has succeeded */
+	struct buf received;     /* event lines, for when the commit has succeeded */
 	size_t received_n;
 };
 
@@ -31,11 +32,18 @@ static void answer(struct session *s, int code, const char *enhanced, const char
 	smtp_server_answer(s->engine, code, enhanced, text);
 }
 
-static void note_rejected(struct session *s, struct slice recipient, int code, const char *enhanced, const char *text, struct now now)
+static void note_rejected(struct session *s, struct slice recipient, int code, const char *enhanced,
+    const char *text, struct now now)
 {
 	struct envelope *env = queue_msg_envelope(s->msg);
-	struct envelope_status status = { .code = (uint16_t)code, .text = text, .host = "", .ip = s->ip };
-	struct event e = { .kind = EVENT_REJECTED, .envelope = env, .status = &status, .stage = SMTP_STAGE_RCPT };
+	struct envelope_status status = { .code = (uint16_t)code,
+		.text = text,
+		.host = "",
+		.ip = s->ip };
+	struct event e = { .kind = EVENT_REJECTED,
+		.envelope = env,
+		.status = &status,
+		.stage = SMTP_STAGE_RCPT };
 
 	e.recipient = envelope_str(env, recipient);
 	if (reply_parse_enhanced(slice_str(enhanced), status.enhanced) < 0)
@@ -67,8 +75,11 @@ static void describe_client(struct session *s, const struct smtp_server_action *
 	env->client_ip = envelope_str(env, slice_str(s->ip));
 	env->helo = envelope_str(env, slice_str(smtp_server_helo(s->engine)));
 	env->envid = envelope_str(env, a->envid);
-	env->ret = a->ret == 1 ? ENVELOPE_RET_FULL : a->ret == 2 ? ENVELOPE_RET_HDRS : ENVELOPE_RET_NONE;
-	env->flags = (a->body_8bitmime ? ENVELOPE_8BITMIME : 0) | (a->smtputf8 ? ENVELOPE_SMTPUTF8 : 0);
+	env->ret = a->ret == 1   ? ENVELOPE_RET_FULL
+		   : a->ret == 2 ? ENVELOPE_RET_HDRS
+				 : ENVELOPE_RET_NONE;
+	env->flags =
+	    (a->body_8bitmime ? ENVELOPE_8BITMIME : 0) | (a->smtputf8 ? ENVELOPE_SMTPUTF8 : 0);
 	env->arrival_ms = now.wall_ms;
 }
 
@@ -82,8 +93,10 @@ void session_on_mail(struct session *s, const struct smtp_server_action *a, stru
 		answer(s, 451, "4.3.2", "Shutting down, try again later");
 		return;
 	}
-	if (login[0] && !admission_sender_ok(s->conf->submission.sender_check, slice_str(login), a->path.address, s->conf->me)) {
-		log_notice("smtpd", "login %s may not send as <%.*s>", login, SLICE_ARG(a->path.address));
+	if (login[0] && !admission_sender_ok(s->conf->submission.sender_check, slice_str(login),
+			    a->path.address, s->conf->me)) {
+		log_notice("smtpd", "login %s may not send as <%.*s>", login,
+		    SLICE_ARG(a->path.address));
 		answer(s, 550, "5.7.1", "Sender address does not belong to your login");
 		return;
 	}
@@ -111,13 +124,15 @@ static void add_domain(struct session *s, struct slice domain)
 	s->domains[s->domains_n++] = arena_strndup(&s->arena, domain.p, domain.n);
 }
 
-static void refuse_rcpt(struct session *s, struct slice address, int code, const char *enhanced, const char *text, struct now now)
+static void refuse_rcpt(struct session *s, struct slice address, int code, const char *enhanced,
+    const char *text, struct now now)
 {
 	note_rejected(s, address, code, enhanced, text, now);
 	answer(s, code, enhanced, text);
 }
 
-static void accept_rcpt(struct session *s, const struct smtp_server_action *a, struct slice address, struct slice domain)
+static void accept_rcpt(struct session *s, const struct smtp_server_action *a, struct slice address,
+    struct slice domain)
 {
 	envelope_add_rcpt(queue_msg_envelope(s->msg), address, a->orcpt, a->notify);
 	add_domain(s, domain);
@@ -131,15 +146,17 @@ void session_on_rcpt(struct session *s, const struct smtp_server_action *a, stru
 	struct buf ascii;
 
 	CHECK(s->msg != NULL); /* the engine gives RCPT only after a MAIL we accepted */
-	if (domain.n == 0) { /* <postmaster>, RFC 5321 4.5.1: ours */
+	if (domain.n == 0) {   /* <postmaster>, RFC 5321 4.5.1: ours */
 		address = slice_str(arena_printf(&s->arena, "postmaster@%s", s->conf->me));
 		domain = slice_str(s->conf->me);
 	}
 	buf_init(&ascii, 512);
 	if (path_domain_to_ascii(domain, &ascii) < 0)
 		refuse_rcpt(s, address, 550, "5.1.2", "Recipient domain is not a valid name", now);
-	else if (login[0] && !admission_rates_take(s->reception->rates, slice_str(login), 1, now.mono_ms))
-		refuse_rcpt(s, address, 450, "4.7.1", "Sending rate of your login exceeded, try again later", now);
+	else if (login[0] &&
+		 !admission_rates_take(s->reception->rates, slice_str(login), 1, now.mono_ms))
+		refuse_rcpt(s, address, 450, "4.7.1",
+		    "Sending rate of your login exceeded, try again later", now);
 	else
 		accept_rcpt(s, a, address, buf_slice(&ascii));
 	buf_fini(&ascii);
@@ -234,7 +251,8 @@ static void answer_storage_error(struct session *s, int err)
 	else
 		answer(s, 451, "4.3.0", "Message could not be stored, try again later");
 	if (err != ERR_TOO_BIG)
-		log_error("smtpd", "message %s from %s not stored: %s", queue_msg_id(s->msg), s->ip, err_text(err));
+		log_error("smtpd", "message %s from %s not stored: %s", queue_msg_id(s->msg), s->ip,
+		    err_text(err));
 }
 
 static void finish_envelope(struct session *s, const struct smtp_server_action *a)
@@ -274,8 +292,10 @@ static void on_committed(void *arg, struct queue_done *done)
 	struct mta *m = c->mta;
 
 	if (done->result == 0) {
-		accounting_add_lines(m->accounting, EVENT_RECEIVED, c->received_n, buf_slice(&c->received));
-		log_info("smtpd", "%s: accepted from %s", done->id, s ? s->ip : "a client that left");
+		accounting_add_lines(m->accounting, EVENT_RECEIVED, c->received_n,
+		    buf_slice(&c->received));
+		log_info("smtpd", "%s: accepted from %s", done->id,
+		    s ? s->ip : "a client that left");
 		dispatch_add_new(m->dispatch, &done->items);
 	} else {
 		log_error("smtpd", "%s: commit failed: %s", done->id, err_text(done->result));

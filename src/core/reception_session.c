@@ -4,10 +4,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define SESSION_TLS_TIMEOUT_MS 60000
+#define SESSION_TLS_TIMEOUT_MS   60000
 #define SESSION_CLOSE_TIMEOUT_MS 10000
 #define SESSION_ACTIONS_PER_STEP 1000
-#define SESSION_OUTPUT_PAUSE (64 * 1024) /* a client that sends but does not read waits */
+#define SESSION_OUTPUT_PAUSE     (64 * 1024) /* a client that sends but does not read waits */
 
 static void session_step(struct mta_work *w, struct now now);
 
@@ -147,7 +147,8 @@ static void act(struct session *s, const struct smtp_server_action *a, struct no
 	}
 }
 
-/* Feeds input and does what the engine asks until it has nothing more. True when STARTTLS is to begin. */
+/* Feeds input and does what the engine asks until it has nothing more. True when STARTTLS is to
+ * begin. */
 static bool drive(struct session *s, struct now now)
 {
 	struct buf *in = stream_input(s->stream);
@@ -212,7 +213,8 @@ static bool pass_starttls(struct session *s, struct now now)
 	if (buf_len(stream_input(s->stream)) > 0 || stream_send(s->stream, out) < 0)
 		session_lost(s, now);
 	else if (buf_len(out) == 0)
-		stream_start_tls(s->stream, s->work.mta->tls_server, true, NULL, SESSION_TLS_TIMEOUT_MS);
+		stream_start_tls(s->stream, s->work.mta->tls_server, true, NULL,
+		    SESSION_TLS_TIMEOUT_MS);
 	return false;
 }
 
@@ -221,7 +223,7 @@ static bool is_over(const struct session *s, struct now now)
 	if (s->closing)
 		return buf_len(smtp_server_output(s->engine)) == 0 || now.mono_ms >= s->close_at_ms;
 	return stream_state(s->stream) == STREAM_EOF && buf_len(stream_input(s->stream)) == 0 &&
-	    !s->commit && !s->check;
+	       !s->commit && !s->check;
 }
 
 static void session_step(struct mta_work *w, struct now now)

@@ -18,7 +18,8 @@
 #include "proto/header.h"
 #include "proto/smtp_server.h"
 
-/* Clients beyond max_connections that are told so with a 421 at the same time; further ones are just closed. */
+/* Clients beyond max_connections that are told so with a 421 at the same time; further ones are
+ * just closed. */
 #define RECEPTION_REFUSALS_MAX 100
 
 struct rx_listener;
@@ -54,19 +55,19 @@ struct session {
 	bool trusted;
 	bool counted; /* in admission_conns */
 	bool implicit_tls, greeted;
-	bool starting_tls;    /* 220 to STARTTLS is on its way, or the handshake is */
-	bool closing;         /* the engine is done: send what is left, close */
-	int64_t close_at_ms;  /* mono: a client that does not take it is cut off */
+	bool starting_tls;   /* 220 to STARTTLS is on its way, or the handshake is */
+	bool closing;        /* the engine is done: send what is left, close */
+	int64_t close_at_ms; /* mono: a client that does not take it is cut off */
 	const char *refusal;
 
-	struct queue_msg *msg;   /* the transaction; NULL between */
-	struct arena arena;      /* of the transaction */
-	const char **domains;    /* per recipient, as queue_op_commit wants them */
+	struct queue_msg *msg; /* the transaction; NULL between */
+	struct arena arena;    /* of the transaction */
+	const char **domains;  /* per recipient, as queue_op_commit wants them */
 	size_t domains_n, domains_cap;
 	struct header_filter filter;
-	bool filtering;          /* filter is initialised */
-	struct buf piece;        /* edited header on its way to the queue */
-	int body_err;            /* first failure of storing it */
+	bool filtering;   /* filter is initialised */
+	struct buf piece; /* edited header on its way to the queue */
+	int body_err;     /* first failure of storing it */
 	struct session_commit *commit;
 	struct auth_check *check;
 };

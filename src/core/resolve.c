@@ -74,12 +74,13 @@ static void finish(struct resolve *r)
 	r->fn(r->arg, &r->result);
 }
 
-static void fail(struct resolve *r, enum verdict_finding finding, const char *text)
+static void fail(struct resolve *r, enum verdict_finding finding)
 {
 	r->result.finding = finding;
-	snprintf(r->result.text, sizeof(r->result.text), "%s", text);
 	mta_mark(&r->work);
 }
+
+#define explain(r, ...) errbuf_set(&(r)->result.why, 0, __VA_ARGS__)
 
 static void on_step(struct mta_work *w, struct now now)
 {
@@ -92,7 +93,8 @@ static uint16_t port_of(const struct resolve *r, const struct route_hop *hop)
 	return hop ? hop->port : r->conf->outbound.port;
 }
 
-static void add_candidate(struct resolve *r, const char *host, const struct netaddr *addr, const struct route_hop *hop)
+static void add_candidate(struct resolve *r, const char *host, const struct netaddr *addr,
+    const struct route_hop *hop)
 {
 	if (r->result.candidates_n == MX_CANDIDATES_MAX)
 		return;
@@ -121,7 +123,6 @@ static struct mx_options options(const struct resolve *r)
 /* No address at all: why? Temporary as soon as one lookup failed. */
 static void explain_no_candidate(struct resolve *r, bool loop)
 {
-	char text[512];
 	bool failed = false, any = false;
 
 	for (size_t i = 0; i < r->hosts_n; i++) {
@@ -129,20 +130,20 @@ static void explain_no_candidate(struct resolve *r, bool loop)
 		any |= r->hosts[i].addrs_n > 0;
 	}
 	if (failed) {
-		snprintf(text, sizeof(text), "address lookup for %s failed", r->hosts[0].name);
-		fail(r, VERDICT_FINDING_DNS_FAILED, text);
+		explain(r, "address lookup for %s failed", r->hosts[0].name);
+		fail(r, VERDICT_FINDING_DNS_FAILED);
 	} else if (any && loop) {
-		snprintf(text, sizeof(text), "mail for %s loops back to myself", r->domain);
-		fail(r, VERDICT_FINDING_MX_LOOP, text);
+		explain(r, "mail for %s loops back to myself", r->domain);
+		fail(r, VERDICT_FINDING_MX_LOOP);
 	} else if (any) {
-		snprintf(text, sizeof(text), "%s has only addresses that are never dialled", r->hosts[0].name);
-		fail(r, VERDICT_FINDING_UNDIALABLE, text);
+		explain(r, "%s has only addresses that are never dialled", r->hosts[0].name);
+		fail(r, VERDICT_FINDING_UNDIALABLE);
 	} else if (r->implicit) {
-		snprintf(text, sizeof(text), "%s has neither MX nor address records", r->domain);
-		fail(r, VERDICT_FINDING_NO_HOST, text);
+		explain(r, "%s has neither MX nor address records", r->domain);
+		fail(r, VERDICT_FINDING_NO_HOST);
 	} else {
-		snprintf(text, sizeof(text), "no host for %s has an address", r->domain);
-		fail(r, VERDICT_FINDING_NO_ADDRESS, text);
+		explain(r, "no host for %s has an address", r->domain);
+		fail(r, VERDICT_FINDING_NO_ADDRESS);
 	}
 }
 
@@ -154,7 +155,8 @@ static void choose_mx(struct resolve *r)
 
 	size_t left = o.local_ok ? r->hosts_n : mx_remove_self(r->hosts, r->hosts_n, &o, &was_self);
 	if (was_self && left == 0) {
-		fail(r, VERDICT_FINDING_MX_LOOP, "the MX hosts lead back to this host");
+		explain(r, "the MX hosts lead back to this host");
+		fail(r, VERDICT_FINDING_MX_LOOP);
 		return;
 	}
 	r->hosts_n = left;
@@ -214,7 +216,8 @@ static void on_address(void *arg, const struct dns_answer *a)
 	struct resolve *r = l->resolve;
 
 	l->query = NULL;
-	for (size_t i = 0; a->outcome == DNS_OK && i < a->records_n && l->addrs_n < ARRAY_LEN(l->addrs); i++)
+	for (size_t i = 0;
+	     a->outcome == DNS_OK && i < a->records_n && l->addrs_n < ARRAY_LEN(l->addrs); i++)
 		l->addrs[l->addrs_n++] = a->records[i].address;
 	if (a->outcome == DNS_FAILED)
 		r->hosts[l->host].lookup_failed = true;
@@ -227,7 +230,8 @@ static void ask_address(struct resolve *r, size_t host, bool v6)
 	struct lookup *l = &r->lookups[r->lookups_n++];
 	*l = (struct lookup){ .resolve = r, .host = host, .is_v6 = v6 };
 	r->lookups_open++;
-	l->query = dns_lookup(r->resolver->dns, r->hosts[host].name, v6 ? DNS_TYPE_AAAA : DNS_TYPE_A, on_address, l);
+	l->query = dns_lookup(r->resolver->dns, r->hosts[host].name,
+	    v6 ? DNS_TYPE_AAAA : DNS_TYPE_A, on_address, l);
 }
 
 static void ask_addresses(struct resolve *r)
@@ -266,15 +270,17 @@ static void take_mx(struct resolve *r, const struct dns_answer *a)
 		snprintf(all[i].name, sizeof(all[i].name), "%s", a->records[i].name);
 	}
 	if (mx_is_null(all, a->records_n)) {
-		fail(r, VERDICT_FINDING_NULL_MX, "the domain accepts no mail (null MX)");
+		explain(r, "the domain accepts no mail (null MX)");
+		fail(r, VERDICT_FINDING_NULL_MX);
 		return;
 	}
 	size_t n = mx_sort(all, a->records_n, &r->work.mta->rng);
 	if (!o.local_ok)
 		n = mx_remove_self(all, n, &o, &was_self);
 	if (n == 0) {
-		fail(r, was_self ? VERDICT_FINDING_MX_LOOP : VERDICT_FINDING_NO_ADDRESS,
-		    was_self ? "the MX hosts lead back to this host" : "no usable name among the MX hosts");
+		explain(r, was_self ? "the MX hosts lead back to this host"
+				    : "no usable name among the MX hosts");
+		fail(r, was_self ? VERDICT_FINDING_MX_LOOP : VERDICT_FINDING_NO_ADDRESS);
 		return;
 	}
 	r->hosts_n = MIN(n, RESOLVE_LOOKUP_HOSTS_MAX);
@@ -285,7 +291,6 @@ static void take_mx(struct resolve *r, const struct dns_answer *a)
 static void on_mx(void *arg, const struct dns_answer *a)
 {
 	struct resolve *r = arg;
-	char text[512];
 
 	r->mx_query = NULL;
 	switch (a->outcome) {
@@ -298,13 +303,13 @@ static void on_mx(void *arg, const struct dns_answer *a)
 		ask_addresses(r);
 		break;
 	case DNS_NXDOMAIN:
-		snprintf(text, sizeof(text), "domain %s does not exist", r->domain);
-		fail(r, VERDICT_FINDING_NXDOMAIN, text);
+		explain(r, "domain %s does not exist", r->domain);
+		fail(r, VERDICT_FINDING_NXDOMAIN);
 		break;
 	case DNS_FAILED:
 	case DNS_NONE:
-		snprintf(text, sizeof(text), "MX lookup for %s: %s", r->domain, a->text);
-		fail(r, VERDICT_FINDING_DNS_FAILED, text);
+		explain(r, "MX lookup for %s: %s", r->domain, a->text);
+		fail(r, VERDICT_FINDING_DNS_FAILED);
 		break;
 	}
 }
@@ -332,7 +337,8 @@ static bool start_literal(struct resolve *r)
 	if (slice_starts_nocase(text, SLICE("IPv6:")))
 		text = slice_from(text, 5);
 	if (netaddr_parse_ip(text, &addr) < 0) {
-		fail(r, VERDICT_FINDING_NO_HOST, "not an address");
+		explain(r, "not an address");
+		fail(r, VERDICT_FINDING_NO_HOST);
 		return true;
 	}
 	struct mx_host *h = add_host(r, 0, r->domain);
@@ -341,7 +347,8 @@ static bool start_literal(struct resolve *r)
 	return true;
 }
 
-struct resolve *resolve_start(struct mta *m, const struct conf *conf, const struct route *route, const char *domain, resolve_done_fn *fn, void *arg)
+struct resolve *resolve_start(struct mta *m, const struct conf *conf, const struct route *route,
+    const char *domain, resolve_done_fn *fn, void *arg)
 {
 	struct resolve *r = mem_zalloc(sizeof(*r));
 

@@ -11,13 +11,14 @@
 #include "core/committer.h"
 #include "core/dispatch.h"
 
-#define SETTLEMENT_RETRY_MS 5000      /* a disk that refused an outcome is asked again after this */
-#define SETTLEMENT_NO_REPORT_MS 60000 /* recipients whose report could not be stored are tried again after this */
-#define SETTLEMENT_TEXT_MAX 4000      /* of a reply kept with the recipient */
+#define SETTLEMENT_RETRY_MS 5000 /* a disk that refused an outcome is asked again after this */
+#define SETTLEMENT_NO_REPORT_MS                                                                    \
+	60000 /* recipients whose report could not be stored are tried again after this */
+#define SETTLEMENT_TEXT_MAX 4000 /* of a reply kept with the recipient */
 
 struct settled { /* one recipient's outcome with all that is told of it */
 	struct event event;
-	bool report;		/* its failure goes into the report */
+	bool report;            /* its failure goes into the report */
 	const char *diagnostic; /* the peer's last reply; "" if there never was one */
 	struct attempt_host host;
 };
@@ -68,7 +69,8 @@ static const char *status_text(struct settlement *s, const struct attempt_rcpt *
 
 	buf_init(&folded, REPLY_TEXT_MAX * 4);
 	if (a->result.reply.code && !a->verdict.text && reply_fold(&a->result.reply, &folded) == 0)
-		text = arena_strndup(&s->arena, buf_ptr(&folded), MIN(buf_len(&folded), SETTLEMENT_TEXT_MAX));
+		text = arena_strndup(&s->arena, buf_ptr(&folded),
+		    MIN(buf_len(&folded), SETTLEMENT_TEXT_MAX));
 	else if (a->text && a->text[0])
 		text = arena_strdup(&s->arena, a->text);
 	else if (a->verdict.text)
@@ -79,7 +81,8 @@ static const char *status_text(struct settlement *s, const struct attempt_rcpt *
 	return text;
 }
 
-static void set_status(struct settlement *s, struct envelope_status *st, const struct attempt_rcpt *a)
+static void set_status(struct settlement *s, struct envelope_status *st,
+    const struct attempt_rcpt *a)
 {
 	st->code = (uint16_t)a->verdict.code;
 	memcpy(st->enhanced, a->verdict.enhanced, sizeof(st->enhanced));
@@ -88,7 +91,8 @@ static void set_status(struct settlement *s, struct envelope_status *st, const s
 	st->ip = a->host ? arena_strdup(&s->arena, a->host->ip) : "";
 }
 
-/* Whether a stored text is what a peer said (it then starts with the code) and not our own words. */
+/* Whether a stored text is what a peer said (it then starts with the code) and not our own words.
+ */
 static bool is_reply(const struct envelope_status *st)
 {
 	char code[8];
@@ -97,7 +101,8 @@ static bool is_reply(const struct envelope_status *st)
 	return st->host[0] && strncmp(st->text, code, 3) == 0;
 }
 
-static void describe_event(struct settled *d, const struct attempt_rcpt *a, const struct queue_outcome *o, const struct envelope *env)
+static void describe_event(struct settled *d, const struct attempt_rcpt *a,
+    const struct queue_outcome *o, const struct envelope *env)
 {
 	struct event *e = &d->event;
 
@@ -116,7 +121,8 @@ static void describe_event(struct settled *d, const struct attempt_rcpt *a, cons
 	e->tls = d->host.has_tls ? &d->host.tls : NULL;
 }
 
-/* Gives up on a recipient: too many attempts or too old. What was last heard stays as the diagnostic. */
+/* Gives up on a recipient: too many attempts or too old. What was last heard stays as the
+ * diagnostic. */
 static void give_up(struct settlement *s, struct queue_outcome *o, enum verdict_finding finding)
 {
 	struct verdict v;
@@ -129,7 +135,8 @@ static void give_up(struct settlement *s, struct queue_outcome *o, enum verdict_
 	o->status.text = last[0] ? arena_printf(&s->arena, "%s; last: %s", v.text, last) : v.text;
 }
 
-static void defer(struct settlement *s, struct queue_outcome *o, const struct envelope_rcpt *rcpt, struct now now)
+static void defer(struct settlement *s, struct queue_outcome *o, const struct envelope_rcpt *rcpt,
+    struct now now)
 {
 	struct mta *m = s->work.mta;
 	const struct retry_policy *policy = &m->conf->outbound.retry;
@@ -138,7 +145,8 @@ static void defer(struct settlement *s, struct queue_outcome *o, const struct en
 
 	o->fate = FATE_PENDING;
 	if (s->item->flushed && rcpt->due_ms > now.wall_ms) {
-		o->attempts = rcpt->attempts; /* a flush costs no interval: back to the time it had */
+		o->attempts =
+		    rcpt->attempts; /* a flush costs no interval: back to the time it had */
 		o->due_ms = rcpt->due_ms;
 		return;
 	}
@@ -146,7 +154,10 @@ static void defer(struct settlement *s, struct queue_outcome *o, const struct en
 	if (retry_next(policy, o->attempts, arrival_ms, now.wall_ms, &m->rng, &due_ms))
 		o->due_ms = MIN(due_ms, retry_expires_at(policy, arrival_ms));
 	else
-		give_up(s, o, now.wall_ms >= retry_expires_at(policy, arrival_ms) ? VERDICT_FINDING_EXPIRED : VERDICT_FINDING_TOO_MANY_ATTEMPTS);
+		give_up(s, o,
+		    now.wall_ms >= retry_expires_at(policy, arrival_ms)
+			? VERDICT_FINDING_EXPIRED
+			: VERDICT_FINDING_TOO_MANY_ATTEMPTS);
 }
 
 static enum event_kind kind_of(enum fate fate)
@@ -168,7 +179,8 @@ static enum event_kind kind_of(enum fate fate)
 	UNREACHABLE();
 }
 
-static struct queue_outcome *add_outcome(struct settlement *s, const struct attempt_rcpt *a, struct now now)
+static struct queue_outcome *add_outcome(struct settlement *s, const struct attempt_rcpt *a,
+    struct now now)
 {
 	const struct envelope *env = s->item->mail->envelope;
 	struct queue_outcome *o = &s->outcomes[s->n];
@@ -241,7 +253,8 @@ static void on_settled(void *arg, struct queue_done *done)
 	struct settlement *s = arg;
 
 	if (done->result < 0)
-		log_error("queue", "%s: outcome not recorded: %s", done->id, err_text(done->result));
+		log_error("queue", "%s: outcome not recorded: %s", done->id,
+		    err_text(done->result));
 	if (done->result < 0 && done->item && done->item->state == QUEUE_ITEM_ACTIVE) {
 		s->item = done->item;
 		mta_deadline(&s->work, s->work.mta->now.mono_ms + SETTLEMENT_RETRY_MS);
@@ -332,13 +345,15 @@ static bool report(struct settlement *s, struct now now)
 		return true;
 	}
 	if (err < 0) {
-		log_error("bounce", "%s: report not made: %s", mail->envelope->queue_id, err_text(err));
+		log_error("bounce", "%s: report not made: %s", mail->envelope->queue_id,
+		    err_text(err));
 		keep_unreported(s, now);
 	}
 	return false;
 }
 
-void settlement_start(struct mta *m, struct queue_item *item, const struct attempt_rcpt *rcpts, size_t n, struct now now)
+void settlement_start(struct mta *m, struct queue_item *item, const struct attempt_rcpt *rcpts,
+    size_t n, struct now now)
 {
 	struct settlement *s = settlement_new(m, item, n);
 
@@ -350,7 +365,8 @@ void settlement_start(struct mta *m, struct queue_item *item, const struct attem
 }
 
 /* All pending recipients get the same finding of our own. */
-static void settle_all(struct mta *m, struct queue_item *item, enum verdict_finding finding, enum fate fate, struct now now)
+static void settle_all(struct mta *m, struct queue_item *item, enum verdict_finding finding,
+    enum fate fate, struct now now)
 {
 	const struct envelope *env = item->mail->envelope;
 	struct settlement *s = settlement_new(m, item, env->rcpts_n);
@@ -358,7 +374,9 @@ static void settle_all(struct mta *m, struct queue_item *item, enum verdict_find
 	for (size_t i = 0; i < env->rcpts_n; i++) {
 		if (fate_is_final(env->rcpts[i].fate))
 			continue;
-		struct attempt_rcpt a = { .index = i, .stage = SMTP_STAGE_LOCAL, .text = env->rcpts[i].status.text };
+		struct attempt_rcpt a = { .index = i,
+			.stage = SMTP_STAGE_LOCAL,
+			.text = env->rcpts[i].status.text };
 		verdict_of_finding(finding, &a.verdict);
 		struct queue_outcome *o = add_outcome(s, &a, now);
 		struct settled *d = &s->settled[s->n - 1];
@@ -377,7 +395,8 @@ static void settle_all(struct mta *m, struct queue_item *item, enum verdict_find
 
 bool settlement_expire(struct mta *m, struct queue_item *item, struct now now)
 {
-	if (now.wall_ms < retry_expires_at(&m->conf->outbound.retry, item->mail->envelope->arrival_ms))
+	if (now.wall_ms <
+	    retry_expires_at(&m->conf->outbound.retry, item->mail->envelope->arrival_ms))
 		return false;
 	settle_all(m, item, VERDICT_FINDING_EXPIRED, FATE_EXPIRED, now);
 	return true;

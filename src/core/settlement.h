@@ -33,16 +33,19 @@ struct attempt_rcpt { /* what an attempt found out about one recipient */
 	bool decided; /* no further host is to be tried */
 	struct verdict verdict;
 	enum smtp_stage stage;
-	struct smtp_result result;  /* the reply, if there was one */
-	const char *text;           /* our words for a finding; "" none */
+	struct smtp_result result;       /* the reply, if there was one */
+	const char *text;                /* our words for a finding; "" none */
 	const struct attempt_host *host; /* NULL: nobody was asked */
 };
 
 /* Takes the ACTIVE item; results are only read during the call. */
-void settlement_start(struct mta *m, struct queue_item *item, const struct attempt_rcpt *rcpts, size_t n, struct now now);
-/* If the item's lifetime is over: expires all its pending recipients (takes the item) and returns true. */
+void settlement_start(struct mta *m, struct queue_item *item, const struct attempt_rcpt *rcpts,
+    size_t n, struct now now);
+/* If the item's lifetime is over: expires all its pending recipients (takes the item) and returns
+ * true. */
 bool settlement_expire(struct mta *m, struct queue_item *item, struct now now);
-/* The operator's delete: all pending recipients, no report. Takes the ACTIVE item, whose mail is loaded. */
+/* The operator's delete: all pending recipients, no report. Takes the ACTIVE item, whose mail is
+ * loaded. */
 void settlement_delete(struct mta *m, struct queue_item *item, struct now now);
 
 #endif

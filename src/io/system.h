@@ -16,10 +16,14 @@ void system_hostname(char *buf, size_t n);
 int system_drop_privileges(const char *user, const char *group, struct errbuf *eb) MUST_USE;
 /* No-op when not root. */
 int system_chown(const char *path, const char *user, const char *group, struct errbuf *eb) MUST_USE;
-/* Makes a directory (and what is missing above it) that is ours alone: 0700, owned by user and group when we are root. An existing one gets the owner and mode. */
-int system_prepare_directory(const char *path, const char *user, const char *group, struct errbuf *eb) MUST_USE;
-/* Makes the directory a file is to lie in, 0755, if it is missing; an existing one is left alone. */
-int system_prepare_parent(const char *file, const char *user, const char *group, struct errbuf *eb) MUST_USE;
+/* Makes a directory (and what is missing above it) that is ours alone: 0700, owned by user and
+ * group when we are root. An existing one gets the owner and mode. */
+int system_prepare_directory(const char *path, const char *user, const char *group,
+    struct errbuf *eb) MUST_USE;
+/* Makes the directory a file is to lie in, 0755, if it is missing; an existing one is left alone.
+ */
+int system_prepare_parent(const char *file, const char *user, const char *group,
+    struct errbuf *eb) MUST_USE;
 void system_raise_nofile(void);        /* soft limit of descriptors to the hard one */
 void system_no_core_dumps(void);       /* law 7: no secret in a core file */
 void system_notify(const char *state); /* sd_notify: "READY=1"; silent without NOTIFY_SOCKET */
