@@ -15,6 +15,7 @@
 #define PROTO_DOT_H
 
 #include "base/buf.h"
+#include "base/err.h"
 
 struct dot_decoder {
 	int state;         /* enum in dot.c: what the last bytes on the wire were */

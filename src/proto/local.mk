@@ -7,6 +7,8 @@ libproto_a_SOURCES = \
 	src/proto/dsn.h \
 	src/proto/dsn_template.c \
 	src/proto/dsn_template.h \
+	src/proto/dsn_text.c \
+	src/proto/dsn_text.h \
 	src/proto/esmtp_params.c \
 	src/proto/esmtp_params.h \
 	src/proto/header.c \

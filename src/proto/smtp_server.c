@@ -458,8 +458,6 @@ static void take_answer(struct smtp_server *s, int code, const char *enhanced, c
 	} else if (s->asked == SMTP_SERVER_ASK_RCPT) {
 		s->rcpts_accepted += ok;
 		s->rcpts_refused += !ok;
-	} else if (s->asked == SMTP_SERVER_ASK_DATA && code == 354) {
-		smtp_server_body_begin(s);
 	}
 }
 
@@ -474,7 +472,10 @@ void smtp_server_answer(struct smtp_server *s, int code, const char *enhanced, c
 	if (!text)
 		text = standard_text(s->asked, code);
 	s->wait_is_stale = true;
-	smtp_server_set_state(s, SMTP_SERVER_STATE_COMMAND);
+	if (s->asked == SMTP_SERVER_ASK_DATA && code == 354)
+		smtp_server_body_begin(s);
+	else
+		smtp_server_set_state(s, SMTP_SERVER_STATE_COMMAND);
 	if (s->asked == SMTP_SERVER_ASK_AUTH)
 		smtp_server_auth_answer(s, code, enhanced, text);
 	else

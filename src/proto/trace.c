@@ -1,7 +1,6 @@
 #include "proto/trace.h"
 
 #include "base/clock.h"
-#include "base/err.h"
 #include "base/netaddr.h"
 #include "proto/path.h"
 

@@ -9,6 +9,7 @@
 #define PROTO_TRACE_H
 
 #include "base/buf.h"
+#include "base/err.h"
 
 struct trace {
 	const char *helo; /* as given; shown only if it is a domain or literal, else "unknown" */
