@@ -67,7 +67,10 @@ static const struct {
 	  "cher.test",
 	    "", "", "from xn--bcher-kva.test ", "\xc3" },
 	{ "x.test.", "", "", "from x.test ", "test. " },
-	{ "x", "joe) by evil (\r\n\tX: \xc3\xa9", "", "joe? by evil ????X: ??)", "evil (" },
+	{ "x", "joe) by evil (\r\n\tX: \xc3\xa9", "",
+	    "joe? by evil ????X: ??"
+	    ")",
+	    "evil (" },
 	{ "x", "a\\\"b", "", "as a??b)", "\\" },
 	{ "x", "", "\xc3\xa9@b.test", "id", "for" },
 	{ "x", "", "a@b.test> x <y", "id", "for" },
