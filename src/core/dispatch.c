@@ -13,8 +13,7 @@
 #define DISPATCH_READY_MAX       200000 /* items held ready; the rest waits in the wheel */
 #define DISPATCH_TAKE_PER_TURN   1000
 #define DISPATCH_STARTS_PER_TURN 200
-#define DISPATCH_RELOAD_MS       60000 /* an item that could not be read now is tried again after this \
-					*/
+#define DISPATCH_RELOAD_MS       60000 /* when an item that could not be read is tried again */
 
 struct dispatch {
 	struct mta *mta;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/reception_session.h"
+#include "io/system.h"
 
 struct rx_listener {
 	struct reception *reception;
@@ -56,31 +57,87 @@ static void on_accept(void *arg, int fd, const struct netaddr *peer)
 	session_start(r, fd, &o);
 }
 
-static int bind_one(struct reception *r, struct rx_listener *l, const struct conf_listen *c,
-    struct errbuf *eb)
+#define LISTEN_FDS_FIRST 3
+#define LISTEN_FDS_MAX   64
+
+/* Sockets the service manager opened for us; each listener of the config takes the one of its
+ * address. */
+struct passed {
+	struct listener *listeners[LISTEN_FDS_MAX];
+	size_t n;
+};
+
+static void take_passed(struct passed *p)
 {
-	l->reception = r;
-	l->conf = *c;
-	return listen_tcp(&c->address, &l->listener, eb);
+	size_t n = MIN(system_listen_fds(), (size_t)LISTEN_FDS_MAX);
+
+	p->n = 0;
+	for (size_t i = 0; i < n; i++)
+		if (listen_from_fd(LISTEN_FDS_FIRST + (int)i, &p->listeners[p->n]) == 0)
+			p->n++;
+}
+
+static struct listener *find_passed(struct passed *p, const struct netaddr *want)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		struct listener *l = p->listeners[i];
+		const struct netaddr *is = l ? listen_address(l) : NULL;
+		if (!is || is->port != want->port || !netaddr_eq_ip(is, want))
+			continue;
+		p->listeners[i] = NULL;
+		return l;
+	}
+	return NULL;
+}
+
+static void drop_passed(struct passed *p)
+{
+	char text[NETADDR_TEXT_MAX];
+
+	for (size_t i = 0; i < p->n; i++) {
+		if (!p->listeners[i])
+			continue;
+		log_warn("smtpd", "the socket passed for %s fits no listener of the configuration",
+		    netaddr_format(listen_address(p->listeners[i]), text));
+		listen_free(&p->listeners[i]);
+	}
+}
+
+static int bind_all(struct reception *r, struct passed *passed, struct errbuf *eb)
+{
+	const struct conf *conf = r->mta->conf;
+
+	for (size_t i = 0; i < r->listeners_n; i++) {
+		struct rx_listener *l = &r->listeners[i];
+		l->reception = r;
+		l->conf = conf->listen[i];
+		l->listener = find_passed(passed, &l->conf.address);
+		int err = l->listener ? 0 : listen_tcp(&l->conf.address, &l->listener, eb);
+		if (err < 0)
+			return err;
+	}
+	return 0;
 }
 
 int reception_new(struct mta *m, struct reception **r_r, struct errbuf *eb)
 {
 	struct reception *r = mem_zalloc(sizeof(*r));
+	const struct conf *conf = m->conf;
+	struct passed passed;
 
 	r->mta = m;
 	list_init(&r->sessions);
 	r->conns = admission_conns_new(prng_next(&m->rng));
-	r->rates = admission_rates_new(m->conf->submission.rate_count,
-	    m->conf->submission.rate_period_s, prng_next(&m->rng));
-	r->listeners_n = m->conf->listen_n;
+	r->rates = admission_rates_new(conf->submission.rate_count, conf->submission.rate_period_s,
+	    prng_next(&m->rng));
+	r->listeners_n = conf->listen_n;
 	r->listeners = mem_zalloc((r->listeners_n + 1) * sizeof(*r->listeners));
-	for (size_t i = 0; i < r->listeners_n; i++) {
-		int err = bind_one(r, &r->listeners[i], &m->conf->listen[i], eb);
-		if (err < 0) {
-			reception_free(&r);
-			return err;
-		}
+	take_passed(&passed);
+	int err = bind_all(r, &passed, eb);
+	drop_passed(&passed);
+	if (err < 0) {
+		reception_free(&r);
+		return err;
 	}
 	*r_r = r;
 	return 0;
