@@ -36,8 +36,8 @@ static void usage(FILE *to)
 {
 	fputs(
 	    "usage: postrider-sandbox [OPTION]...\n"
-	    "A small internet on loopback: a DNS server that knows every name, and mail exchangers\n"
-	    "that behave as the name says.\n\n"
+	    "A small internet on loopback: a DNS server that knows every name, and mail\n"
+	    "exchangers that behave as the name says.\n\n"
 	    "  --dns ADDR:PORT  where the DNS server listens, UDP; default 127.0.0.1:5353\n"
 	    "  --smtp PORT      port of all mail exchangers; default 2525\n"
 	    "  --dir DIR        where what arrives is written: Maildir/ and transactions.jsonl;\n"
@@ -46,7 +46,7 @@ static void usage(FILE *to)
 	    "                   certificate and key of the hosts; default self-signed, in DIR\n"
 	    "  --verbose        the dialogue on stderr\n"
 	    "  -V, --version    -h, --help\n\n"
-	    "Prints a line \"ready dns=... smtp=... dir=...\" when all listens; SIGTERM ends it.\n\n",
+	    "Prints a line \"ready dns=... smtp=... dir=...\" when all listens; SIGTERM ends.\n\n",
 	    to);
 	cast_print(to);
 }

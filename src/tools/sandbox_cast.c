@@ -314,8 +314,8 @@ const char *cast_enhanced(const struct cast *c, char buf[12])
 void cast_print(FILE *to)
 {
 	fputs(
-	    "The cast: the first label of a recipient's domain says how its mail exchanger behaves.\n"
-	    "Names marked * work as the local part of a recipient too, before any '+'.\n\n"
+	    "The cast: the first label of a recipient's domain says how its mail exchanger\n"
+	    "behaves. Names marked * work as the local part of a recipient too, before any '+'.\n\n"
 	    "   CODE-STAGE   replies CODE (400 to 599) at greeting, ehlo (HELO is welcome), helo\n"
 	    "                (both are refused), starttls, mail, rcpt*, data*, dot*: 550-rcpt\n"
 	    "   close-STAGE  hangs up there without a reply: close-ehlo, close-dot*\n"

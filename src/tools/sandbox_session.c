@@ -2,6 +2,7 @@
  * sandbox_session.c - what a host of the sandbox answers, by the character of
  * its address and of the recipients, and the record kept of it.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -168,6 +169,16 @@ bool session_intercept(struct conn *c, char *line, size_t n, struct now now)
 	if (err || v.code == 421)
 		conn_hang_up(c, now);
 	return true;
+}
+
+void session_spoil_tls(struct conn *c, struct now now)
+{
+	struct verdict v = { .act = CAST_CLOSE };
+	int err = buf_add_str(smtp_server_output(c->engine),
+	    "This is not the start of a TLS handshake.\r\n");
+	(void)err; /* there was nothing else in it */
+	log_early(c, &v, CAST_STAGE_STARTTLS, now);
+	conn_hang_up(c, now);
 }
 
 /* --- the transaction --- */

@@ -177,10 +177,7 @@ static void start_tls(struct conn *c, struct now now)
 		return;
 	}
 	if (c->cast.kind == CAST_BADTLS) {
-		struct buf *out = smtp_server_output(c->engine);
-		int err = buf_add_str(out, "This is not the start of a TLS handshake.\r\n");
-		(void)err; /* the buffer was empty */
-		conn_hang_up(c, now);
+		session_spoil_tls(c, now);
 		return;
 	}
 	c->handshake = true;

@@ -81,6 +81,8 @@ void session_begin(struct conn *c, struct now now);
  * engine gets it, perhaps changed in place.
  */
 bool session_intercept(struct conn *c, char *line, size_t n, struct now now);
+/* In the place of the handshake: garbage, and the end. */
+void session_spoil_tls(struct conn *c, struct now now);
 /* Works off what the engine asks, until there is nothing more. */
 void session_actions(struct conn *c, struct now now);
 void session_end(struct conn *c, struct now now);
