@@ -17,6 +17,7 @@
 #include "core/reception.h"
 #include "core/settlement.h"
 #include "io/system.h"
+#include "proto/path.h"
 
 #define LIST_PER_TURN 200
 #define FIND_MAX      1000
@@ -57,6 +58,18 @@ static const char *shown(struct control_call *call, const char *text)
 		if ((unsigned char)*p < 32 || *p == 127)
 			*p = '?';
 	return copy;
+}
+
+/* A domain as the operator types it, in the form the queue knows: A-label, lower case. */
+static const char *domain_arg(struct control_call *call, const char *text)
+{
+	struct buf ascii;
+
+	buf_init(&ascii, 512);
+	if (path_domain_to_ascii(slice_str(text), &ascii) == 0)
+		text = arena_strdup(&call->arena, buf_cstr(&ascii));
+	buf_fini(&ascii);
+	return text;
 }
 
 /* --- status, stats ------------------------------------------------------------------ */
@@ -259,7 +272,7 @@ static void cmd_queue(struct control_call *call)
 		if (strcmp(arg, "--json") == 0) {
 			l->json = true;
 		} else if (strcmp(arg, "--domain") == 0 && i + 1 < call->argc) {
-			l->domain = call->argv[++i];
+			l->domain = domain_arg(call, call->argv[++i]);
 		} else if (strcmp(arg, "--sender") == 0 && i + 1 < call->argc) {
 			l->sender = call->argv[++i];
 		} else {
@@ -356,7 +369,8 @@ static void cmd_flush(struct control_call *call)
 	else if (is_id(call, call->argv[1]))
 		n = queue_flush_id(m->queue, slice_str(call->argv[1]), m->now);
 	else
-		n = queue_flush_domain(m->queue, slice_str(call->argv[1]), m->now);
+		n = queue_flush_domain(m->queue, slice_str(domain_arg(call, call->argv[1])),
+		    m->now);
 	if (n == 0 && call->argc > 1) {
 		say(call, "ERR nothing deferred for %s\n", shown(call, call->argv[1]));
 		return;
@@ -442,6 +456,7 @@ static void change(struct control_call *call, enum event_kind kind, const char *
 	struct mta *m = call->mta;
 	const char *what = call->argv[1];
 	bool by_id = is_id(call, what);
+	const char *domain = domain_arg(call, what);
 	struct queue_item *items[FIND_MAX];
 	struct queue_item *item;
 	size_t n =
@@ -451,7 +466,7 @@ static void change(struct control_call *call, enum event_kind kind, const char *
 	for (size_t i = 0; i < n; i++)
 		done += change_item(m, items[i], kind);
 	while (!by_id && (item = queue_next_item(m->queue, &cursor)))
-		if (strcmp(item->domain->name, what) == 0)
+		if (strcmp(item->domain->name, domain) == 0)
 			done += change_item(m, item, kind);
 	if (done == 0) {
 		say(call, "ERR nothing for %s that can be %s now\n", shown(call, what), verb);

@@ -14,6 +14,7 @@
 #define DISPATCH_TAKE_PER_TURN   1000
 #define DISPATCH_STARTS_PER_TURN 200
 #define DISPATCH_RELOAD_MS       60000 /* when an item that could not be read is tried again */
+#define DISPATCH_EXPIRE_MS       60000 /* how often ready items are looked through for old ones */
 
 struct dispatch {
 	struct mta *mta;
@@ -21,8 +22,9 @@ struct dispatch {
 	struct list_node round;      /* sites with ready items and room for a connection */
 	struct list_node deliveries; /* struct delivery.node */
 	size_t ready_n;
-	size_t active; /* deliveries and loads under way */
-	bool more;     /* stopped for this turn's bound, not for lack of work */
+	size_t active;        /* deliveries and loads under way */
+	int64_t expire_at_ms; /* mono */
+	bool more;            /* stopped for this turn's bound, not for lack of work */
 };
 
 struct load { /* an item on its way from the disk */
@@ -196,10 +198,10 @@ static void on_loaded(void *arg, struct queue_done *done)
 	dispatch_finished(d, s);
 }
 
-static void start_one(struct dispatch *d, struct site *s, struct now now)
+/* Out of the ready list and into work: what it needs from the disk, then its delivery or its end.
+ */
+static void start_item(struct dispatch *d, struct site *s, struct queue_item *item, struct now now)
 {
-	struct queue_item *item = list_first(&s->ready, struct queue_item, link);
-
 	list_remove(&item->link);
 	s->ready_n--;
 	d->ready_n--;
@@ -215,6 +217,40 @@ static void start_one(struct dispatch *d, struct site *s, struct now now)
 	l->dispatch = d;
 	l->site = s;
 	committer_add(d->mta->committer, queue_op_load(item), on_loaded, l);
+}
+
+static bool is_expired(const struct dispatch *d, const struct queue_item *item, struct now now)
+{
+	return now.wall_ms >= retry_expires_at(&d->mta->conf->outbound.retry, item->arrival_ms);
+}
+
+/* Mail that waits here for a connection grows old too: it is started out of turn, to end. */
+static void expire_ready(struct dispatch *d, struct now now)
+{
+	size_t cursor = 0;
+	struct slice key;
+	void *value;
+
+	if (now.mono_ms < d->expire_at_ms)
+		return;
+	d->expire_at_ms = now.mono_ms + DISPATCH_EXPIRE_MS;
+	struct list_node old;
+	list_init(&old);
+	while (map_next(&d->sites, &cursor, &key, &value)) {
+		struct site *s = value;
+		list_foreach_safe(it, &s->ready) {
+			struct queue_item *item = list_entry(it, struct queue_item, link);
+			if (!is_expired(d, item, now))
+				continue;
+			item->owner = s;
+			list_remove(it);
+			list_push(&old, it);
+		}
+	}
+	list_foreach_safe(it, &old) {
+		struct queue_item *item = list_entry(it, struct queue_item, link);
+		start_item(d, item->owner, item, now);
+	}
 }
 
 static void take_due(struct dispatch *d, struct now now)
@@ -236,12 +272,14 @@ void dispatch_step(struct dispatch *d, struct now now)
 	if (d->mta->phase != MTA_PHASE_RUNNING)
 		return;
 	take_due(d, now);
+	expire_ready(d, now);
 	if (conf->outbound.disabled)
 		return;
 	for (int i = 0; i < DISPATCH_STARTS_PER_TURN; i++) {
 		if (list_is_empty(&d->round) || d->active >= conf->outbound.concurrency_max)
 			return;
-		start_one(d, list_first(&d->round, struct site, node), now);
+		struct site *s = list_first(&d->round, struct site, node);
+		start_item(d, s, list_first(&s->ready, struct queue_item, link), now);
 	}
 	d->more = true;
 }

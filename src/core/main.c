@@ -4,7 +4,6 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "core/logsink.h"
@@ -55,8 +54,6 @@ static int run(struct conf *conf)
 		fprintf(stderr, "postriderd: %s\n", eb.text);
 		return EXIT_FAILURE;
 	}
-	if (strcmp(conf->user, "root") == 0)
-		log_warn("mta", "running as root (user = \"root\"): a user of its own is safer");
 	mta_run(m);
 	mta_free(&m);
 	logsink_close();
