@@ -21,8 +21,8 @@
 enum {
 	UPSTREAMS_MAX = 4,
 	PORT = 53,
-	TICK_MS =
-	    50, /* ares_timeout() walks all pending queries: asking it each time is quadratic */
+	BURST_MAX = 128,
+	TICK_MS = 50, /* not by ares_timeout(), which walks all pending queries each time */
 };
 
 /* A socket of c-ares that the loop watches. */
@@ -52,6 +52,14 @@ struct dns {
 	struct event tick;
 	bool ticking;
 	struct list_node queries;
+	/*
+	 * How many more may be sent now: one for each answer, all of them at each tick. A burst
+	 * would overrun the resolver's socket buffer (some 270 packets by default), and each
+	 * query lost there costs a time-out. Slow answers hold nobody up: the tick goes on.
+	 */
+	unsigned credit;
+	struct list_node waiting; /* for credit */
+	struct loop_call release;
 	struct dns_record scratch[DNS_RECORDS_MAX];
 };
 
@@ -62,11 +70,12 @@ struct dns_query {
 	void *arg;
 	char name[DNS_NAME_MAX];
 	enum dns_type type;
-	unsigned at;    /* which upstream */
-	unsigned tried; /* how many have failed */
-	bool plain;     /* without EDNS: the server said FORMERR to it */
-	bool in_flight; /* c-ares holds it */
-	bool again;     /* for `call`: ask again, do not deliver */
+	unsigned at;           /* which upstream */
+	unsigned tried;        /* how many have failed */
+	bool plain;            /* without EDNS: the server said FORMERR to it */
+	bool in_flight;        /* c-ares holds it */
+	struct list_node wait; /* in dns.waiting */
+	bool again;            /* for `call`: ask again, do not deliver */
 	struct loop_call call;
 	struct dns_answer answer;
 	struct dns_record *records;
@@ -76,6 +85,7 @@ static void free_query(struct dns_query *q)
 {
 	CHECK(!q->in_flight);
 	loop_call_cancel(&q->call);
+	list_remove(&q->wait);
 	list_remove(&q->node);
 	mem_free(q->records);
 	mem_free(q);
@@ -95,7 +105,9 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 	for (unsigned i = 0; i < d->up_n; i++)
 		if (d->up[i].pending > 0)
 			ares_process_fd(d->up[i].channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	if (pending_of_all(d) > 0)
+	d->credit = BURST_MAX;
+	loop_defer(d->loop, &d->release);
+	if (pending_of_all(d) > 0 || !list_is_empty(&d->waiting))
 		return;
 	event_del(&d->tick);
 	d->ticking = false;
@@ -202,8 +214,12 @@ static void on_answer(void *arg, int status, int timeouts UNUSED, unsigned char 
 {
 	struct dns_query *q = arg;
 	int rcode = -1;
+	struct dns *d = q->dns;
 	q->in_flight = false;
-	q->dns->up[q->at].pending--;
+	d->up[q->at].pending--;
+	d->credit = MIN(d->credit + 1, (unsigned)BURST_MAX);
+	if (!list_is_empty(&d->waiting))
+		loop_defer(d->loop, &d->release);
 	if (!q->fn) {
 		free_query(q);
 		return;
@@ -219,10 +235,10 @@ static void on_answer(void *arg, int status, int timeouts UNUSED, unsigned char 
 		fail_query(q, ares_strerror(status));
 	}
 	q->again = may_retry(q, status, rcode);
-	loop_defer(q->dns->loop, &q->call);
+	loop_defer(d->loop, &q->call);
 }
 
-static void ask(struct dns_query *q)
+static void send_query(struct dns_query *q)
 {
 	struct dns *d = q->dns;
 	struct upstream *up = &d->up[q->at];
@@ -233,8 +249,28 @@ static void ask(struct dns_query *q)
 	CHECK(n > 0); /* dns_lookup has tried */
 	up->pending++;
 	q->in_flight = true;
-	start_tick(d);
+	d->credit--;
 	ares_send(up->channel, question, n, on_answer, q);
+}
+
+static void on_release(struct loop_call *c)
+{
+	struct dns *d = container_of(c, struct dns, release);
+	while (d->credit > 0 && !list_is_empty(&d->waiting)) {
+		struct dns_query *q = list_first(&d->waiting, struct dns_query, wait);
+		list_remove(&q->wait);
+		send_query(q);
+	}
+}
+
+static void ask(struct dns_query *q)
+{
+	struct dns *d = q->dns;
+	start_tick(d);
+	if (d->credit > 0)
+		send_query(q);
+	else
+		list_push(&d->waiting, &q->wait);
 }
 
 static void on_call(struct loop_call *c)
@@ -273,6 +309,7 @@ struct dns_query *dns_lookup(struct dns *d, const char *name, enum dns_type type
 	q->type = type;
 	q->at = d->current;
 	loop_call_init(&q->call, on_call);
+	list_init(&q->wait);
 	list_push(&d->queries, &q->node);
 	if (is_askable(name, type)) {
 		snprintf(q->name, sizeof(q->name), "%s", name);
@@ -403,7 +440,10 @@ int dns_new(struct loop *l, const struct dns_options *o, struct dns **d_r, struc
 	pthread_once(&once, init_library);
 	struct dns *d = mem_zalloc(sizeof(*d));
 	d->loop = l;
+	d->credit = BURST_MAX;
 	list_init(&d->queries);
+	list_init(&d->waiting);
+	loop_call_init(&d->release, on_release);
 	event_assign(&d->tick, loop_backend(l), -1, EV_PERSIST, on_tick, d);
 	int r = *o->servers ? add_listed(d, o, eb) : add_system(d, o, eb);
 	if (r < 0) {
@@ -431,5 +471,6 @@ void dns_free(struct dns **dp)
 			free_socket(list_entry(it, struct dns_socket, node));
 	}
 	event_del(&d->tick);
+	loop_call_cancel(&d->release);
 	mem_free(d);
 }

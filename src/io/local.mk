@@ -14,6 +14,8 @@ libio_a_SOURCES = \
 	src/io/password.h \
 	src/io/stream.c \
 	src/io/stream.h \
+	src/io/stream_socket.c \
+	src/io/stream_socket.h \
 	src/io/system.c \
 	src/io/system.h \
 	src/io/tls.c \

@@ -3,18 +3,15 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "base/mem.h"
 #include "io/loop_backend.h"
+#include "io/stream_socket.h"
 #include "io/tls_session.h"
 
 enum {
@@ -344,67 +341,12 @@ static struct stream *new_stream(struct loop *l, int fd, stream_notify_fn *fn, v
 	return s;
 }
 
-/* Commands and replies are small and each waits for the other: Nagle would add a round trip. */
-static void set_nodelay(int fd)
-{
-	const int on = 1;
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-}
-
-static int bind_source(int fd, const struct netaddr *source)
-{
-	const int on = 1;
-	struct sockaddr_storage ss;
-	socklen_t len = netaddr_to_sockaddr(source, &ss);
-	/* The port is chosen at connect, so each destination has all ports to itself. */
-	if (source->port == 0)
-		(void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
-	return bind(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
-}
-
-static int unix_address(const char *path, struct sockaddr_storage *ss, socklen_t *len)
-{
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	size_t n = strlen(path);
-	if (n >= sizeof(un.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(un.sun_path, path, n);
-	memcpy(ss, &un, sizeof(un));
-	*len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1);
-	return 0;
-}
-
-/* The descriptor, or an error; the address to connect to in *ss. */
-static int open_socket(const struct stream_connect_options *o, struct sockaddr_storage *ss,
-    socklen_t *len)
-{
-	int r = 0;
-	if (o->unix_path)
-		r = unix_address(o->unix_path, ss, len);
-	else
-		*len = netaddr_to_sockaddr(&o->to, ss);
-	if (r < 0)
-		return r;
-	int fd = socket(ss->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (!o->unix_path) {
-		set_nodelay(fd);
-		if (o->bind)
-			r = bind_source(fd, o->bind);
-	}
-	if (r == 0)
-		return fd;
-	close(fd);
-	return r;
-}
-
 struct stream *stream_connect(struct loop *l, const struct stream_connect_options *o,
     stream_notify_fn *fn, void *arg)
 {
 	struct sockaddr_storage ss = { 0 };
 	socklen_t len = 0;
-	int fd = open_socket(o, &ss, &len);
+	int fd = stream_socket_open(o, &ss, &len);
 	struct stream *s = new_stream(l, MAX(fd, -1), fn, arg);
 	set_state(s, STREAM_CONNECTING);
 	s->peer = o->to;
@@ -436,7 +378,7 @@ struct stream *stream_from_fd(struct loop *l, int fd, stream_notify_fn *fn, void
 	if (getpeername(fd, (struct sockaddr *)&ss, &len) == 0)
 		netaddr_from_sockaddr(&s->peer, (struct sockaddr *)&ss);
 	if (s->peer.family != NETADDR_UNIX)
-		set_nodelay(fd);
+		stream_socket_set_nodelay(fd);
 	become_open(s);
 	return s;
 }

@@ -1,0 +1,14 @@
+tests_unit_unit_io_SOURCES = \
+	tests/unit/io/main.c \
+	tests/unit/io/pump.c \
+	tests/unit/io/pump.h \
+	tests/unit/io/test_dns.c \
+	tests/unit/io/test_dns_walk.c \
+	tests/unit/io/test_listen.c \
+	tests/unit/io/test_loop.c \
+	tests/unit/io/test_password.c \
+	tests/unit/io/test_stream.c \
+	tests/unit/io/test_system.c \
+	tests/unit/io/test_tls.c \
+	tests/unit/io/test_worker.c \
+	$(unit_lib_sources)

@@ -1,0 +1,462 @@
+#include "io/tls.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "io/stream.h"
+#include "lib/unit.h"
+#include "unit/io/pump.h"
+
+static char cert[256];
+static char key[256];
+
+static void setup(void)
+{
+	struct errbuf eb;
+	scratch_make();
+	scratch_path("cert.pem", cert);
+	scratch_path("key.pem", key);
+	ck_assert_msg(tls_make_self_signed("mx.example.com", cert, key, &eb) == 0, "%s", eb.text);
+}
+
+static void teardown(void)
+{
+	scratch_remove();
+}
+
+static struct tls_ctx *server_ctx(const char *min_version)
+{
+	struct errbuf eb;
+	struct tls_ctx *ctx = NULL;
+	struct tls_server_options o = { .certificate = cert,
+		.key = key,
+		.min_version = min_version,
+		.ciphers = "" };
+	ck_assert_msg(tls_server_new(&o, &ctx, &eb) == 0, "%s", eb.text);
+	return ctx;
+}
+
+static struct tls_ctx *client_ctx(bool verify, const char *ca_file, const char *min_version)
+{
+	struct errbuf eb;
+	struct tls_ctx *ctx = NULL;
+	struct tls_client_options o = { .min_version = min_version,
+		.ciphers = "",
+		.ca_file = ca_file,
+		.verify = verify };
+	ck_assert_msg(tls_client_new(&o, &ctx, &eb) == 0, "%s", eb.text);
+	return ctx;
+}
+
+static bool is_settled(void *arg)
+{
+	struct pair *p = arg;
+	return stream_state(p->end[0]) != STREAM_HANDSHAKE &&
+	       stream_state(p->end[1]) != STREAM_HANDSHAKE;
+}
+
+/* Opens a pair and runs the handshake to its end, good or bad. Takes both contexts. */
+static void shake(struct pair *p, struct loop *l, struct tls_ctx *client, struct tls_ctx *server,
+    const char *host)
+{
+	pair_open(p, l);
+	stream_start_tls(p->end[1], server, true, NULL, PUMP_MS);
+	stream_start_tls(p->end[0], client, false, host, PUMP_MS);
+	/* Sessions keep their own hold on the context. */
+	tls_unref(&client);
+	tls_unref(&server);
+	ck_assert_int_eq(stream_state(p->end[0]), STREAM_HANDSHAKE);
+	ck_assert_ptr_null(stream_tls(p->end[0]));
+	pump_until(l, is_settled, p);
+}
+
+static void expect_open(struct pair *p)
+{
+	for (int i = 0; i < 2; i++)
+		ck_assert_msg(stream_state(p->end[i]) == STREAM_OPEN, "end %d: %s", i,
+		    stream_error_text(p->end[i]));
+	pair_say(p, 0, "EHLO me\r\n");
+	pair_expect(p, 1, "EHLO me\r\n");
+	pair_say(p, 1, "250 you\r\n");
+	pair_expect(p, 0, "250 you\r\n");
+}
+
+START_TEST(files_are_private_and_name_their_errors)
+{
+	struct stat st;
+	struct errbuf eb;
+	struct tls_ctx *ctx = NULL;
+	char other[256];
+	char other_key[256];
+	ck_assert_int_eq(stat(key, &st), 0);
+	ck_assert_int_eq(st.st_mode & 07777, 0600);
+	ck_assert_int_eq(stat(cert, &st), 0);
+	ck_assert_int_eq(st.st_mode & 07777, 0600);
+	ck_assert_int_lt(tls_make_self_signed("x", "/nonexistent/c", "/nonexistent/k", &eb), 0);
+	ck_assert_ptr_nonnull(strstr(eb.text, "/nonexistent/k"));
+
+	struct tls_server_options o = { .certificate = "/nonexistent/c",
+		.key = key,
+		.min_version = "TLSv1.2",
+		.ciphers = "" };
+	ck_assert_int_eq(tls_server_new(&o, &ctx, &eb), ERR_TLS);
+	ck_assert_str_eq(eb.text, "/nonexistent/c: No such file or directory");
+	o.certificate = key; /* a file, but no certificate in it */
+	ck_assert_int_eq(tls_server_new(&o, &ctx, &eb), ERR_TLS);
+	ck_assert_ptr_nonnull(strstr(eb.text, key));
+	o.certificate = cert;
+	o.key = "/nonexistent/k";
+	ck_assert_int_eq(tls_server_new(&o, &ctx, &eb), ERR_TLS);
+	ck_assert_ptr_nonnull(strstr(eb.text, "/nonexistent/k"));
+	scratch_path("other.pem", other);
+	scratch_path("other.key", other_key);
+	ck_assert_int_eq(tls_make_self_signed("192.0.2.1", other, other_key, &eb), 0);
+	o.key = other_key;
+	ck_assert_int_eq(tls_server_new(&o, &ctx, &eb), ERR_TLS);
+	ck_assert_ptr_nonnull(strstr(eb.text, other_key));
+	o.key = key;
+	o.min_version = "SSLv3";
+	ck_assert_int_lt(tls_server_new(&o, &ctx, &eb), 0);
+	ck_assert_ptr_nonnull(strstr(eb.text, "SSLv3"));
+	o.min_version = "TLSv1.2";
+	o.ciphers = "nonsense";
+	ck_assert_int_lt(tls_server_new(&o, &ctx, &eb), 0);
+	ck_assert_ptr_nonnull(strstr(eb.text, "nonsense"));
+	ck_assert_ptr_null(ctx);
+
+	struct tls_client_options c = { .min_version = "TLSv1.2",
+		.ciphers = "",
+		.ca_file = "/nonexistent/ca" };
+	ck_assert_int_eq(tls_client_new(&c, &ctx, &eb), ERR_TLS);
+	ck_assert_ptr_nonnull(strstr(eb.text, "/nonexistent/ca"));
+	tls_unref(&ctx);
+	ck_assert_ptr_null(tls_ref(NULL));
+}
+
+END_TEST
+
+START_TEST(opportunistic_takes_any_certificate)
+{
+	struct pair p;
+	struct loop *l = loop_new();
+	shake(&p, l, client_ctx(false, "", "TLSv1.2"), server_ctx("TLSv1.2"), "other.example.com");
+	expect_open(&p);
+	const struct tls_info *info = stream_tls(p.end[0]);
+	ck_assert_str_eq(info->version, "TLSv1.3");
+	ck_assert_ptr_nonnull(strstr(info->cipher, "TLS_"));
+	ck_assert(!info->verified);
+	ck_assert_str_eq(stream_tls(p.end[1])->version, "TLSv1.3");
+	ck_assert(!stream_tls(p.end[1])->verified);
+	pair_close(&p);
+	loop_free(&l);
+}
+
+END_TEST
+
+static const struct {
+	const char *host;
+	bool ca; /* the certificate is trusted */
+	bool good;
+} cases[] = {
+	{ "mx.example.com", true, true },
+	{ "MX.Example.COM", true, true },
+	{ "mx.example.com.", true, true },
+	{ "mx.example.com", false, false },
+	{ "other.example.com", true, false },
+	{ "example.com", true, false },
+	{ "127.0.0.1", true, false },
+	{ "", true, false },
+};
+
+/* What a verifying client refuses, an opportunistic one takes and notes. */
+START_TEST(verification_is_noted_or_enforced)
+{
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct pair p;
+		struct loop *l = loop_new();
+		const char *ca = cases[i].ca ? cert : "";
+		shake(&p, l, client_ctx(false, ca, "TLSv1.2"), server_ctx("TLSv1.2"),
+		    cases[i].host);
+		expect_open(&p);
+		ck_assert_msg(stream_tls(p.end[0])->verified == cases[i].good, "case %zu", i);
+		pair_close(&p);
+
+		pair_open(&p, l);
+		struct tls_ctx *client = client_ctx(true, ca, "TLSv1.2");
+		struct tls_ctx *server = server_ctx("TLSv1.2");
+		stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+		unsigned notes = p.notes[0];
+		stream_start_tls(p.end[0], client, false, cases[i].host, PUMP_MS);
+		ck_assert_uint_eq(p.notes[0], notes); /* never from inside */
+		tls_unref(&client);
+		tls_unref(&server);
+		pair_wait_state(&p, 0, cases[i].good ? STREAM_OPEN : STREAM_FAILED);
+		if (cases[i].good) {
+			pair_wait_state(&p, 1, STREAM_OPEN);
+			expect_open(&p);
+			ck_assert(stream_tls(p.end[0])->verified);
+		} else {
+			ck_assert_int_eq(stream_error(p.end[0]), ERR_TLS);
+			ck_assert_str_ne(stream_error_text(p.end[0]), "");
+			pump_for(l, 10);
+			ck_assert_uint_eq(p.notes[0], notes + 1);
+		}
+		if (!cases[i].good && *cases[i].host)
+			ck_assert_msg(strstr(stream_error_text(p.end[0]), "verify failed: "), "%s",
+			    stream_error_text(p.end[0]));
+		pair_close(&p);
+		loop_free(&l);
+	}
+}
+
+END_TEST
+
+START_TEST(an_address_is_verified_as_such)
+{
+	struct pair p;
+	struct errbuf eb;
+	struct loop *l = loop_new();
+	ck_assert_int_eq(tls_make_self_signed("127.0.0.1", cert, key, &eb), 0);
+	shake(&p, l, client_ctx(true, cert, "TLSv1.2"), server_ctx("TLSv1.2"), "127.0.0.1");
+	expect_open(&p);
+	ck_assert(stream_tls(p.end[0])->verified);
+	pair_close(&p);
+	loop_free(&l);
+}
+
+END_TEST
+
+START_TEST(versions_have_a_floor)
+{
+	struct pair p;
+	struct loop *l = loop_new();
+	shake(&p, l, client_ctx(false, "", "TLSv1"), server_ctx("TLSv1.3"), "mx.example.com");
+	expect_open(&p);
+	ck_assert_str_eq(stream_tls(p.end[1])->version, "TLSv1.3");
+	pair_close(&p);
+	shake(&p, l, client_ctx(true, cert, "TLSv1.3"), server_ctx("TLSv1"), "mx.example.com");
+	expect_open(&p);
+	ck_assert_str_eq(stream_tls(p.end[0])->version, "TLSv1.3");
+	pair_close(&p);
+	loop_free(&l);
+}
+
+END_TEST
+
+struct bulk {
+	struct pair *pair;
+	struct buf out;
+	size_t given; /* until the socket would take no more */
+	size_t got;
+	bool reading;
+	bool blocked;
+};
+
+static char byte_at(size_t i)
+{
+	return (char)(i * 11 + (i >> 9));
+}
+
+static bool bulk_step(void *arg)
+{
+	struct bulk *b = arg;
+	char piece[30000];
+	while (!b->blocked && buf_len(&b->out) < 100000) {
+		size_t n = sizeof(piece);
+		for (size_t i = 0; i < n; i++)
+			piece[i] = byte_at(b->given + i);
+		ck_assert_int_eq(buf_add(&b->out, piece, n), 0);
+		b->given += n;
+	}
+	ck_assert_int_eq(stream_send(b->pair->end[0], &b->out), 0);
+	b->blocked = b->blocked || buf_len(&b->out) > 0;
+	struct buf *in = stream_input(b->pair->end[1]);
+	ck_assert_uint_le(buf_len(in), STREAM_INPUT_MAX);
+	if (!b->reading) {
+		if (!b->blocked)
+			loop_again(b->pair->loop);
+		return buf_len(in) == STREAM_INPUT_MAX && b->blocked;
+	}
+	/* In pieces that end amid records: the rest of one must not wait for the next packet. */
+	size_t n = MIN(buf_len(in), (size_t)100001);
+	for (size_t i = 0; i < n; i++)
+		ck_assert(buf_ptr(in)[i] == byte_at(b->got + i));
+	buf_consume(in, n);
+	b->got += n;
+	stream_resume(b->pair->end[1]);
+	if (buf_len(in) > 0)
+		loop_again(b->pair->loop);
+	return b->got == b->given;
+}
+
+START_TEST(much_data_arrives_whole)
+{
+	struct pair p;
+	struct loop *l = loop_new();
+	shake(&p, l, client_ctx(false, "", "TLSv1.2"), server_ctx("TLSv1.2"), "mx.example.com");
+	expect_open(&p);
+	struct bulk b = { .pair = &p };
+	buf_init(&b.out, 1 << 20);
+	pump_until(l, bulk_step, &b);
+	b.reading = true;
+	pump_until(l, bulk_step, &b);
+	buf_fini(&b.out);
+	pair_close(&p);
+	loop_free(&l);
+}
+
+END_TEST
+
+static bool client_is_open(void *arg)
+{
+	struct pair *p = arg;
+	return stream_state(p->end[0]) == STREAM_OPEN;
+}
+
+/* A client that speaks at once behind its Finished: the server must not miss it. */
+START_TEST(words_right_behind_the_handshake_are_heard)
+{
+	for (int i = 0; i < 20; i++) {
+		struct pair p;
+		struct loop *l = loop_new();
+		struct tls_ctx *server = server_ctx("TLSv1.2");
+		struct tls_ctx *client = client_ctx(false, "", "TLSv1.2");
+		pair_open(&p, l);
+		stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+		stream_start_tls(p.end[0], client, false, "mx.example.com", PUMP_MS);
+		pump_until(l, client_is_open, &p);
+		pair_say(&p, 0, "EHLO at once\r\n");
+		pair_expect(&p, 1, "EHLO at once\r\n");
+		pair_close(&p);
+		tls_unref(&client);
+		tls_unref(&server);
+		loop_free(&l);
+	}
+}
+
+END_TEST
+
+START_TEST(the_end_is_an_end)
+{
+	struct pair p;
+	struct loop *l = loop_new();
+	shake(&p, l, client_ctx(false, "", "TLSv1.2"), server_ctx("TLSv1.2"), "mx.example.com");
+	expect_open(&p);
+	pair_say(&p, 0, "bye");
+	stream_close(&p.end[0]); /* says goodbye */
+	pair_wait_state(&p, 1, STREAM_EOF);
+	pair_expect(&p, 1, "bye");
+	ck_assert_int_eq(stream_error(p.end[1]), 0);
+	pair_close(&p);
+	loop_free(&l);
+}
+
+END_TEST
+
+static bool server_has_failed(void *arg)
+{
+	struct pair *p = arg;
+	return stream_state(p->end[1]) == STREAM_FAILED;
+}
+
+START_TEST(garbage_is_a_failure)
+{
+	struct pair p;
+	struct loop *l = loop_new();
+	struct tls_ctx *server = server_ctx("TLSv1.2");
+	pair_open(&p, l);
+	stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+	pair_say(&p, 0, "EHLO this is not a hello of TLS\r\n");
+	pump_until(l, server_has_failed, &p);
+	ck_assert_int_eq(stream_error(p.end[1]), ERR_TLS);
+	ck_assert_str_ne(stream_error_text(p.end[1]), "");
+	pair_close(&p);
+
+	/* Hanging up in the middle is one too. */
+	pair_open(&p, l);
+	stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+	stream_close(&p.end[0]);
+	pump_until(l, server_has_failed, &p);
+	ck_assert_int_eq(stream_error(p.end[1]), ERR_TLS);
+	ck_assert_str_ne(stream_error_text(p.end[1]), "");
+	pair_close(&p);
+
+	/* And saying nothing. */
+	pair_open(&p, l);
+	stream_start_tls(p.end[1], server, true, NULL, 40);
+	pump_until(l, server_has_failed, &p);
+	ck_assert_int_eq(stream_error(p.end[1]), ERR_TLS);
+	ck_assert_str_eq(stream_error_text(p.end[1]), "TLS handshake timed out");
+	pair_close(&p);
+
+	/* And having hung up before it began. */
+	pair_open(&p, l);
+	stream_close(&p.end[0]);
+	pair_wait_state(&p, 1, STREAM_EOF);
+	unsigned notes = p.notes[1];
+	stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+	ck_assert_uint_eq(p.notes[1], notes);
+	ck_assert_int_eq(stream_state(p.end[1]), STREAM_FAILED);
+	pump_for(l, 10);
+	ck_assert_uint_eq(p.notes[1], notes + 1);
+	stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+	pair_close(&p);
+	tls_unref(&server);
+	loop_free(&l);
+}
+
+END_TEST
+
+/* While the handshake runs nothing of the owner's is taken. */
+START_TEST(nothing_is_sent_amid_the_handshake)
+{
+	struct pair p;
+	struct buf out;
+	struct loop *l = loop_new();
+	struct tls_ctx *client = client_ctx(false, "", "TLSv1.2");
+	pair_open(&p, l);
+	stream_start_tls(p.end[0], client, false, "mx.example.com", PUMP_MS);
+	buf_init(&out, 100);
+	ck_assert_int_eq(buf_add_str(&out, "secret"), 0);
+	ck_assert_int_eq(stream_send(p.end[0], &out), 0);
+	ck_assert_uint_eq(buf_len(&out), 6);
+	buf_fini(&out);
+	pair_close(&p);
+	tls_unref(&client);
+	loop_free(&l);
+}
+
+END_TEST
+
+START_TEST(references_are_counted)
+{
+	struct tls_ctx *a = server_ctx("TLSv1.1");
+	struct tls_ctx *b = tls_ref(a);
+	tls_unref(&a);
+	ck_assert_ptr_null(a);
+	tls_unref(&b);
+	tls_unref(&b);
+}
+
+END_TEST
+
+Suite *test_tls_suite(void)
+{
+	Suite *s = suite_create("tls");
+	TCase *t = tcase_create("tls");
+	tcase_set_timeout(t, 60);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, files_are_private_and_name_their_errors);
+	tcase_add_test(t, opportunistic_takes_any_certificate);
+	tcase_add_test(t, verification_is_noted_or_enforced);
+	tcase_add_test(t, an_address_is_verified_as_such);
+	tcase_add_test(t, versions_have_a_floor);
+	tcase_add_test(t, much_data_arrives_whole);
+	tcase_add_test(t, words_right_behind_the_handshake_are_heard);
+	tcase_add_test(t, the_end_is_an_end);
+	tcase_add_test(t, garbage_is_a_failure);
+	tcase_add_test(t, nothing_is_sent_amid_the_handshake);
+	tcase_add_test(t, references_are_counted);
+	suite_add_tcase(s, t);
+	return s;
+}
