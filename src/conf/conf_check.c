@@ -242,12 +242,53 @@ static int try_file(const char *path)
 	return err;
 }
 
+/*
+ * Someone without rights who asks `postrider status` or checks a file can't
+ * see the key: no mistake of the file. A daemon that can't says so itself.
+ */
+static void say_unreadable(struct conf_loader *l, const char *name, const char *path, int err)
+{
+	struct conf_place at = conf_place_of_key(l, name);
+	if (err == -EACCES && geteuid() != 0)
+		conf_warning(l, at, "%s: not checked, no permission to read %s", name, path);
+	else
+		conf_mistake(l, at, "%s: cannot read %s: %s", name, path, err_text(err));
+}
+
+static bool is_member(const struct passwd *pw, gid_t gid)
+{
+	const struct group *group = getgrgid(gid);
+	if (pw->pw_gid == gid)
+		return true;
+	for (size_t i = 0; group && group->gr_mem[i]; i++)
+		if (strcmp(group->gr_mem[i], pw->pw_name) == 0)
+			return true;
+	return false;
+}
+
+/* Root reads all at start, but a reload happens as the user the daemon became. */
+static void warn_of_reload(struct conf_loader *l, const char *name, const char *path)
+{
+	struct stat st;
+	const struct passwd *pw = getpwnam(l->conf->user);
+	if (geteuid() != 0 || !pw || pw->pw_uid == 0 || stat(path, &st) != 0)
+		return;
+	mode_t bit = st.st_uid == pw->pw_uid    ? S_IRUSR
+		     : is_member(pw, st.st_gid) ? S_IRGRP
+						: S_IROTH;
+	if (!(st.st_mode & bit))
+		conf_warning(l, conf_place_of_key(l, name),
+		    "%s: user \"%s\" cannot read %s: a reload will be refused", name, l->conf->user,
+		    path);
+}
+
 static void must_be_readable(struct conf_loader *l, const char *name, const char *path)
 {
 	int err = path[0] ? try_file(path) : 0;
 	if (err < 0)
-		conf_mistake(l, conf_place_of_key(l, name), "%s: cannot read %s: %s", name, path,
-		    err_text(err));
+		say_unreadable(l, name, path, err);
+	else if (path[0])
+		warn_of_reload(l, name, path);
 }
 
 static void check_certificate(struct conf_loader *l)
@@ -302,8 +343,7 @@ static void load_template(struct conf_loader *l, const char *name, const char *p
 			    eb.text);
 		}
 	} else if (must_exist || (err != -ENOENT && err != -ENOTDIR)) {
-		conf_mistake(l, conf_place_of_key(l, name), "%s: cannot read %s: %s", name, path,
-		    err_text(err));
+		say_unreadable(l, name, path, err);
 	}
 	buf_fini(&text);
 }

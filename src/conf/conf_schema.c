@@ -178,7 +178,7 @@ static const struct conf_key schema[] = {
 	TEXT("outbound.received_header", TEXT, outbound.received_header, "Postrider outbound",
 	    "comment in the Received field we add; \"disabled\": no such field"),
 	DURATION("outbound.connect_timeout", SECONDS, outbound.connect_timeout_s, 1, STEP_MAX_S, "30s",
-	    "to wait for a TCP connection to one address"),
+	    "how long to wait for a TCP connection to one address"),
 	BOOL("outbound.local_mx_ok", outbound.local_mx_ok, "false",
 	    "deliver also to loopback and to this host's own addresses"),
 	CHOICE("outbound.inet_prefer", CHOICE, AT(outbound.inet_prefer), families, "default",
@@ -215,7 +215,7 @@ static const struct conf_key schema[] = {
 	GROUP("dns", "the resolver"),
 	OTHER("dns.servers", STRINGS, "", "addresses",
 	    "DNS servers, such as [ \"127.0.0.1:53\" ]; not set: those of the system"),
-	DURATION("dns.timeout", MILLISECONDS, dns.timeout_ms, 1, MINUTE_S, "5s", "to wait for one answer"),
+	DURATION("dns.timeout", MILLISECONDS, dns.timeout_ms, 1, MINUTE_S, "5s", "how long to wait for one answer"),
 	{ .name = "dns.tries", .type = CONF_TYPE_INT, .offset = AT(dns.tries), .min = 1, .max = 10, .preset = "2",
 	    .unit = "tries", .help = "how often each server is asked" },
 
@@ -236,7 +236,7 @@ static const struct conf_key schema[] = {
 	GROUPS("tls_policy", "what TLS must give for a domain; the first match counts"),
 	OTHER("tls_policy.domain", SPECIAL, "", "domain", "as in routes"),
 	CHOICE("tls_policy.level", CHOICE, IN(conf_tls_policy, level), tls_levels, "may",
-	    "none: never; may: if offered; encrypt: always; verify: always, and the certificate must be valid for the host"),
+	    "must be given: TLS never, if offered, always, or always and with a certificate valid for the host"),
 
 	GROUP("bounce", "reports of failed delivery"),
 	TEXT("bounce.directory", PATH, bounce.directory, SYSCONFDIR "/postrider/bounce",
