@@ -38,7 +38,7 @@ class Mail:
         self.login = conn.login
         self.helo = conn.helo
         self.conn = conn
-        self.at = 0.0  # when the reply went out
+        self.at = 0.0  # when it was taken
 
     def header(self, name):
         """The values of a field, unfolded."""
@@ -99,8 +99,8 @@ class Conn:
             reply = reply.replace("\n", "\r\n").encode() + b"\r\n"
         self.sock.sendall(reply)
 
-    def answer(self, stage, line, normal):
-        """Sends what the script says or the normal reply; returns its code."""
+    def answer(self, stage, line, normal, before=None):
+        """Sends what the script says or the normal reply; returns its code, which before() is told first."""
         what = self.peer.ask(self, stage, line)
         if what is CLOSE:
             raise EOFError
@@ -109,9 +109,12 @@ class Conn:
                 self.more()
         if what is None:
             what = normal
-        self.send(what)
         text = what if isinstance(what, str) else what.decode("latin-1")
-        return int(text[:3]) if text[:3].isdigit() else 0
+        code = int(text[:3]) if text[:3].isdigit() else 0
+        if before:
+            before(code)
+        self.send(what)
+        return code
 
     # --- commands
 
@@ -204,18 +207,23 @@ class Conn:
         m.raw = raw
         m.data = (b"\r\n" + raw).replace(b"\r\n..", b"\r\n.")[2:]
         self.draft = m
-        good = []
-        for rcpt in m.rcpts if self.peer.lmtp else [None]:
+        takers = m.rcpts if self.peer.lmtp else [None]
+        m.rcpts = [] if self.peer.lmtp else m.rcpts
+        for rcpt in takers:
             self.rcpt_now = rcpt
-            m.at = time.monotonic()
-            if 200 <= self.answer("DOT", line, "250 2.0.0 taken") < 300:
-                good.append(rcpt)
-        if good:
-            if self.peer.lmtp:
-                m.rcpts = good
-            with self.peer.lock:
-                self.peer.mails.append(m)
+            self.answer("DOT", line, "250 2.0.0 taken", lambda code, r=rcpt: self.keep(m, r, code))
         self.reset()
+
+    def keep(self, m, rcpt, code):
+        """The mail counts from just before the reply on: whoever saw the reply finds it."""
+        if not 200 <= code < 300:
+            return
+        m.at = time.monotonic()
+        if rcpt is not None:
+            m.rcpts.append(rcpt)
+        with self.peer.lock:
+            if m not in self.peer.mails:
+                self.peer.mails.append(m)
 
     def command(self, line):
         verb = line.split(" ", 1)[0].upper().split(":")[0]
