@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/prng.h"
 #include "proto/dsn.h"
 
 /*
@@ -91,15 +92,16 @@ static void read_golden(const char *path, struct buf *b)
 	fclose(f);
 }
 
+/* Whole CRLF lines without another CR, LF or NUL in them. */
 static void check_lines(struct slice rest)
 {
 	struct slice line;
+	size_t bad = 0;
 	while (rest.n > 0 && slice_split(&rest, '\n', &line)) {
-		ck_assert(line.n > 0 && line.p[line.n - 1] == '\r');
-		ck_assert_uint_le(line.n, 999);
-		for (size_t i = 0; i + 1 < line.n; i++)
-			ck_assert(line.p[i] != '\r' && line.p[i] != '\0');
+		bad += line.n == 0 || line.n > 999 || slice_find(line, '\0') >= 0;
+		bad += slice_find(line, '\r') != (ptrdiff_t)line.n - 1;
 	}
+	ck_assert_uint_eq(bad, 0);
 }
 
 static void golden(const char *name, const struct dsn_report *r, const struct dsn_template *t,
@@ -338,6 +340,101 @@ START_TEST(test_no_room)
 
 END_TEST
 
+/* Up to max pieces of what would do harm if it were taken for structure. */
+static const char *random_text(struct prng *prng, unsigned max, char *to, size_t size)
+{
+	static const char *const pieces[] = { "\r\n", "\n", "\r", "\t", " ", "--",
+		"=_postrider_0k2x9_0", "=_postrider_0k2x9_1", "\"", ";", ":", "{to}", "<x@y>",
+		"Bcc: x", "Action: relayed", "Content-Type: text/html", "\xc3\xa4", "\xff", "\x01",
+		"\x7f", "\xe2\x80\xa8", "+0D+0A", "rfc822;", "=?utf-8?q?", ".", "word",
+		"a-much-longer-word-that-does-not-fold-anywhere-at-all-in-a-line-of-78" };
+	to[0] = '\0';
+	for (uint64_t n = prng_below(prng, max + 1); n > 0; n--) {
+		const char *piece = pieces[prng_below(prng, ARRAY_LEN(pieces))];
+		if (strlen(to) + strlen(piece) + 1 < size)
+			strncat(to, piece, size - strlen(to) - 1);
+	}
+	return to;
+}
+
+static bool is_one_of(struct slice line, const char *const *names, size_t n)
+{
+	if (line.n == 1 || line.p[0] == ' ') /* the CR of a blank line; a fold */
+		return true;
+	for (size_t i = 0; i < n; i++)
+		if (slice_starts(line, slice_str(names[i])))
+			return true;
+	return false;
+}
+
+/* Lines of the header, of the status part, and delimiters are those meant, and no others. */
+static void check_structure(struct slice report, size_t rcpts)
+{
+	static const char *const header[] = { "Received: by relay", "Date:", "From: Mail D",
+		"To:", "Subject: Your m", "Message-ID:", "Auto-Submitted: auto-replied",
+		"In-Reply-To:", "References:", "MIME-Version:", "Content-Type: multipart/report;",
+		"Content-Transfer-Encoding: 8bit" };
+	static const char *const status[] = { "Content-Description: D",
+		"Content-Type: message/delivery-status", "Reporting-MTA: dns;",
+		"Original-Envelope-Id:", "Arrival-Date:", "X-Postrider-Queue-ID:",
+		"Original-Recipient:", "Final-Recipient:", "Action: failed",
+		"Status:", "Remote-MTA: dns;", "Diagnostic-Code: smtp;", "Last-Attempt-Date:" };
+	const char *at = memmem(report.p, report.n, "boundary=\"", 10);
+	ck_assert_ptr_nonnull(at);
+	struct slice mark = slice_from(report, (size_t)(at - report.p) + 10);
+	mark.n = (size_t)slice_find(mark, '"');
+	struct slice line;
+	size_t delimiters = 0, finals = 0;
+	bool in_header = true;
+	while (report.n > 0 && slice_split(&report, '\n', &line)) {
+		in_header = in_header && line.n > 1;
+		bool dashes = slice_starts(line, SLICE("--"));
+		delimiters += dashes && slice_starts(slice_from(line, 2), mark);
+		if (in_header)
+			ck_assert(is_one_of(line, header, ARRAY_LEN(header)));
+		if (delimiters == 2 && !dashes)
+			ck_assert(is_one_of(line, status, ARRAY_LEN(status)));
+		finals += delimiters == 2 && slice_starts(line, SLICE("Final-Recipient:"));
+	}
+	ck_assert_uint_eq(delimiters, 4);
+	ck_assert_uint_eq(finals, rcpts);
+}
+
+START_TEST(test_random_text)
+{
+	enum {
+		ROUNDS = 1000,
+		TEXTS = 12,
+		TEXT_BYTES = 2000
+	};
+
+	static char text[TEXTS][TEXT_BYTES];
+	struct prng prng;
+	prng_init(&prng, 20261120);
+	for (int round = 0; round < ROUNDS; round++) {
+		for (size_t i = 0; i < TEXTS; i++)
+			random_text(&prng, round % 40, text[i], TEXT_BYTES);
+		struct dsn_rcpt rcpts[] = {
+			{ text[0], text[1], "5.0.0", text[2], text[3], text[4], 0 },
+			{ text[5], text[6], "5.0.0", text[7], text[8], text[4], 1795200475000 },
+		};
+		struct dsn_report r = plain_report();
+		r.rcpts = rcpts;
+		r.rcpts_n = ARRAY_LEN(rcpts);
+		r.sender = text[9];
+		r.envid = text[10];
+		r.original_message_id = text[11];
+		r.original_8bit = round % 2;
+		struct buf out;
+		write_report(&r, dsn_template_builtin(), SLICE("A: b\r\n\r\nc\r\n"), &out);
+		check_lines(buf_slice(&out));
+		check_structure(buf_slice(&out), ARRAY_LEN(rcpts));
+		buf_fini(&out);
+	}
+}
+
+END_TEST
+
 /* A parser nobody here wrote sees the parts and fields that were meant. */
 START_TEST(test_foreign_parser)
 {
@@ -367,6 +464,7 @@ Suite *test_dsn_suite(void)
 	tcase_add_test(t, test_header_block_ends);
 	tcase_add_test(t, test_many_recipients);
 	tcase_add_test(t, test_no_room);
+	tcase_add_test(t, test_random_text);
 	suite_add_tcase(s, t);
 	return s;
 }
