@@ -7,7 +7,7 @@ BUILD_PACKAGES="gcc libc6-dev make autoconf automake pkg-config libevent-dev lib
 libconfig-dev libgsasl-dev libidn2-dev libjansson-dev libcrypt-dev check"
 
 # To run the quick start.
-RUN_PACKAGES="openssl"
+RUN_PACKAGES="curl openssl"
 
 # To run "make check": other people's senders, receivers, DNS server and tools.
 TEST_PACKAGES="python3 openssl swaks libnet-ssleay-perl curl msmtp knot postfix strace procps iproute2"

@@ -42,15 +42,15 @@ struct command {
 
 static const struct command commands[] = {
 	{ "status", 0, 1, "", "what the daemon is doing" },
-	{ "queue", 0, 6, "[--domain D] [--sender S] [--json]", "mail that waits, and why" },
-	{ "show", 1, 2, "ID", "one message: recipients, attempts, last replies" },
+	{ "queue", 0, 5, "[--domain D] [--sender S] [--json]", "mail that waits, and why" },
+	{ "show", 1, 1, "ID", "one message: recipients, attempts, last replies" },
 	{ "flush", 0, 1, "[ID|DOMAIN]", "deferred mail becomes due now" },
 	{ "hold", 1, 1, "ID|DOMAIN", "keeps mail back until it is released" },
 	{ "release", 1, 1, "ID|DOMAIN", "ends a hold" },
 	{ "delete", 1, 1, "ID|DOMAIN", "removes mail without a report to the sender" },
 	{ "reload", 0, 0, "", "reads the configuration again" },
 	{ "log", 1, 1, "LEVEL", "sets the level of the log" },
-	{ "stats", 0, 1, "", "counters" },
+	{ "stats", 0, 0, "", "counters" },
 	{ "passwd", 1, 1, "USER", "adds or changes a user in the users file" },
 };
 
@@ -241,6 +241,24 @@ static int passwd(const struct conf *conf, const char *login)
 
 /* --- main --- */
 
+/* Warnings are for `postriderd -t`; here only mistakes count. */
+static struct conf *load_conf(const char *file)
+{
+	struct conf *conf = NULL;
+	char *text = NULL;
+	size_t n = 0;
+	FILE *errors = open_memstream(&text, &n);
+	int err = errors ? conf_load(file, &conf, errors) : -errno;
+	if (errors)
+		fclose(errors);
+	struct slice rest = slice_of(text, n), line;
+	while (err && rest.n && slice_split(&rest, '\n', &line))
+		if (line.n && !slice_starts(line, SLICE("warning: ")))
+			fprintf(stderr, "%.*s\n", SLICE_ARG(line));
+	free(text);
+	return conf;
+}
+
 /* Returns the exit status when there is nothing more to do, else -1. */
 static int parse_options(int argc, char **argv, const char **file)
 {
@@ -291,7 +309,6 @@ int main(int argc, char **argv)
 {
 	const char *file = SYSCONFDIR "/postrider/postrider.conf";
 	struct sigaction ignore = { .sa_handler = SIG_IGN };
-	struct conf *conf = NULL;
 	int status = parse_options(argc, argv, &file);
 	if (status >= 0)
 		return status;
@@ -301,7 +318,8 @@ int main(int argc, char **argv)
 	if (status != EXIT_DONE)
 		return status;
 	sigaction(SIGPIPE, &ignore, NULL);
-	if (conf_load(file, &conf, stderr) != 0)
+	struct conf *conf = load_conf(file);
+	if (!conf)
 		return EXIT_REFUSED;
 	if (strcmp(argv[0], "passwd") == 0)
 		status = passwd(conf, argv[1]);
