@@ -151,7 +151,7 @@ static int add_label(char out[DNS_NAME_MAX], size_t *len, const unsigned char *p
 	return r;
 }
 
-int dns_walk_name(const unsigned char *msg, size_t n, size_t *at, char out[DNS_NAME_MAX])
+static int read_name(const unsigned char *msg, size_t n, size_t *at, char out[DNS_NAME_MAX])
 {
 	size_t p = *at;
 	size_t part_at = *at; /* where the labels since the last pointer began */
@@ -159,7 +159,6 @@ int dns_walk_name(const unsigned char *msg, size_t n, size_t *at, char out[DNS_N
 	size_t len = 0;
 	unsigned hops = 0;
 	int result = 0;
-	out[0] = '\0';
 	for (;;) {
 		if (p >= n)
 			return ERR_CORRUPT;
@@ -183,11 +182,17 @@ int dns_walk_name(const unsigned char *msg, size_t n, size_t *at, char out[DNS_N
 		p += 1 + size;
 	}
 	*at = end ? end : p + 1;
-	if (result < 0)
-		len = 0;
 	slice_lower(out, len);
 	out[len] = '\0';
 	return result;
+}
+
+int dns_walk_name(const unsigned char *msg, size_t n, size_t *at, char out[DNS_NAME_MAX])
+{
+	int r = read_name(msg, n, at, out);
+	if (r < 0)
+		out[0] = '\0';
+	return r;
 }
 
 static int read_rr(const struct message *m, size_t *at, struct rr *rr)

@@ -46,7 +46,7 @@ void dns_walk_answer(const unsigned char *msg, size_t n, const char *name, enum 
 /*
  * Reads the name at *at and moves *at behind it; out gets it in lower case without final dot.
  * ERR_CORRUPT: not a name. ERR_SYNTAX: a name, but not one that text can carry (a dot, a blank or
- * a control character in a label); out is then "".
+ * a control character in a label); *at is moved then too. out is "" on error.
  */
 int dns_walk_name(const unsigned char *msg, size_t n, size_t *at, char out[DNS_NAME_MAX]) MUST_USE;
 
