@@ -301,7 +301,7 @@ class World:
         return False
 
     def show_logs(self):
-        for name, file in self._logs:
+        for name, file in self._logs[-4:]:
             try:
                 with open(file, "rb") as f:
                     tail = f.read()[-4000:].decode("utf-8", "replace").split("\n")[-30:]
