@@ -4,6 +4,9 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/main.c \
 	tests/unit/queue/qio_fault.c \
 	tests/unit/queue/qio_fault.h \
+	tests/unit/queue/qio_mem.c \
+	tests/unit/queue/qio_mem.h \
+	tests/unit/queue/test_crash.c \
 	tests/unit/queue/test_damage.c \
 	tests/unit/queue/test_envelope.c \
 	tests/unit/queue/test_fault.c \

@@ -10,6 +10,7 @@ unit_suite_fn test_parts_suite;
 unit_suite_fn test_queue_suite;
 unit_suite_fn test_damage_suite;
 unit_suite_fn test_fault_suite;
+unit_suite_fn test_crash_suite;
 
 static void no_log(void *arg UNUSED, const char *line UNUSED, size_t n UNUSED)
 {
@@ -27,6 +28,7 @@ int main(void)
 		test_queue_suite,
 		test_damage_suite,
 		test_fault_suite,
+		test_crash_suite,
 	};
 	return unit_main(suites, ARRAY_LEN(suites));
 }

@@ -1,0 +1,227 @@
+/*
+ * The power goes at any call, also while starting again: what was
+ * acknowledged is there, whole, with every outcome that was recorded; what was
+ * removed for certain is not; and nothing is ever found damaged.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/unit.h"
+#include "unit/queue/fixture.h"
+#include "unit/queue/qio_mem.h"
+
+Suite *test_crash_suite(void);
+
+enum { ITEMS_MAX = 400, STEPS = 40, SEEDS = 150 };
+
+struct known { /* an acknowledged queue file */
+	char id[QUEUE_ID_MAX];
+	unsigned attempts; /* of its first recipient, recorded */
+	bool gone;         /* settled for good, the unlink perhaps not synced */
+	bool gone_for_sure;
+};
+
+static struct fixture f;
+static struct qio_mem disk;
+static struct prng luck;
+static struct known known[ITEMS_MAX];
+static size_t known_n;
+
+static void learn(struct queue_done *done)
+{
+	list_foreach_safe (node, &done->items) {
+		list_remove(node);
+		ck_assert_uint_lt(known_n, ITEMS_MAX);
+		known[known_n] = (struct known){ .attempts = 0 };
+		queue_item_id(list_entry(node, struct queue_item, link), known[known_n++].id);
+	}
+}
+
+/* One to three messages of up to three files in a batch. */
+static void step_commit(void)
+{
+	static const char *const rcpts[] = { "a@x.test", "b@x.test", "c@y.test", "d@z.test" };
+	struct queue_op *ops[3];
+	struct queue_done done;
+	size_t n = 1 + prng_below(&luck, 3);
+	for (size_t i = 0; i < n; i++) {
+		size_t bytes = prng_below(&luck, 20) == 0 ? 270000 : 1 + prng_below(&luck, 9000);
+		ops[i] = fixture_op_commit(&f, fixture_message(&f, rcpts, 1 + prng_below(&luck, 4), bytes));
+	}
+	queue_run(f.q, ops, n);
+	for (size_t i = 0; i < n; i++) {
+		queue_finish(f.q, &ops[i], f.now, &done);
+		learn(&done);
+	}
+}
+
+static struct queue_item *find(const struct known *k)
+{
+	struct queue_item *item = NULL;
+	(void)queue_find(f.q, slice_str(k->id), &item, 1);
+	return item;
+}
+
+static bool load(struct queue_item *item)
+{
+	struct queue_done done;
+	return item->mail != NULL || fixture_run(&f, queue_op_load(item), &done) == 0;
+}
+
+/* A deferral or an end for one of the files. */
+static void step_settle(void)
+{
+	if (known_n == 0)
+		return;
+	struct known *k = &known[prng_below(&luck, known_n)];
+	struct queue_item *item = find(k);
+	struct queue_done done;
+	if (item == NULL || item->state != QUEUE_ITEM_ACTIVE || !load(item))
+		return;
+	if (prng_below(&luck, 3) > 0) {
+		unsigned attempts = item->mail->envelope->rcpts[0].attempts + 1u;
+		if (fixture_settle(&f, item, 0, FATE_PENDING, attempts, f.now.wall_ms) == 0)
+			k->attempts = attempts;
+		return;
+	}
+	struct queue_outcome all[4];
+	size_t n = item->mail->envelope->rcpts_n;
+	for (size_t i = 0; i < n; i++)
+		all[i] = (struct queue_outcome){ .rcpt = i, .fate = FATE_DELIVERED, .status = { .text = "ok", .host = "", .ip = "" } };
+	k->gone = fixture_run(&f, queue_op_settle(item, all, n, f.now), &done) == 0;
+}
+
+static void step_sync(void)
+{
+	struct queue_done done;
+	struct queue_op *op = queue_op_sync(f.q, f.now, 0);
+	if (op != NULL && fixture_run(&f, op, &done) < 0)
+		return;
+	if (disk.dead)
+		return;
+	for (size_t i = 0; i < known_n; i++)
+		known[i].gone_for_sure = known[i].gone;
+}
+
+static void step_hold(void)
+{
+	struct queue_item *item = known_n == 0 ? NULL : find(&known[prng_below(&luck, known_n)]);
+	struct queue_done done;
+	if (item == NULL || (item->state != QUEUE_ITEM_PARKED && item->state != QUEUE_ITEM_HELD))
+		return;
+	(void)!fixture_run(&f, queue_op_hold(item, item->state == QUEUE_ITEM_PARKED, f.now), &done);
+}
+
+static void live(void)
+{
+	for (unsigned i = 0; i < STEPS && !disk.dead; i++) {
+		switch (prng_below(&luck, 8)) {
+		case 0:
+		case 1:
+			step_commit();
+			break;
+		case 2:
+			step_sync();
+			break;
+		case 3:
+			step_hold();
+			break;
+		default:
+			step_settle();
+		}
+		fixture_advance(&f, 10);
+		while (fixture_take(&f) != NULL)
+			continue;
+	}
+}
+
+/* Starting may be interrupted too. */
+static void start_again(void)
+{
+	qio_mem_restart(&disk);
+	disk.countdown = (unsigned)prng_below(&luck, 400);
+	if (queue_open(&f.q, &f.opt, f.now, NULL) == 0) {
+		while (queue_scan_step(f.q, f.now) > 0)
+			continue;
+		queue_close(&f.q);
+	}
+	qio_mem_restart(&disk);
+	fixture_open(&f);
+}
+
+static void check_all_there(uint64_t seed)
+{
+	struct queue_stats s;
+	struct queue_item *item;
+	size_t cursor = 0;
+	for (size_t i = 0; i < known_n; i++) {
+		item = find(&known[i]);
+		if (item == NULL && !known[i].gone)
+			ck_abort_msg("seed %lu: %s is lost", (unsigned long)seed, known[i].id);
+		if (item != NULL && known[i].gone_for_sure)
+			ck_abort_msg("seed %lu: %s is back", (unsigned long)seed, known[i].id);
+		known[i].gone = item == NULL; /* for the next life */
+	}
+	queue_flush(f.q, f.now);
+	while (fixture_take(&f) != NULL)
+		continue;
+	while ((item = queue_next_item(f.q, &cursor)) != NULL) {
+		struct queue_done done;
+		if (item->state == QUEUE_ITEM_HELD) {
+			ck_assert_int_eq(fixture_run(&f, queue_op_hold(item, false, f.now), &done), 0);
+			ck_assert_ptr_eq(fixture_take(&f), item);
+		}
+		fixture_load(&f, item);
+		fixture_check_body(item->mail->body, item->mail->envelope->body_bytes);
+		for (size_t i = 0; i < known_n; i++) {
+			if (find(&known[i]) == item && item->mail->envelope->rcpts[0].attempts < known[i].attempts)
+				ck_abort_msg("seed %lu: an outcome of %s is lost", (unsigned long)seed, known[i].id);
+		}
+		queue_unload(f.q, item);
+	}
+	queue_stats(f.q, &s);
+	ck_assert_uint_eq(s.corrupt, 0);
+	ck_assert_uint_eq(qio_mem_count(&disk, "corrupt"), 0);
+	ck_assert_uint_eq(qio_mem_count(&disk, "tmp"), 0);
+}
+
+static void life(uint64_t seed, unsigned calls)
+{
+	f = (struct fixture){ .now = { .wall_ms = INT64_C(1790000000000), .mono_ms = 1000 } };
+	ck_assert_int_eq(retry_parse(SLICE("1m*20"), &f.retry, NULL), 0);
+	f.opt = (struct queue_options){ .directory = "spool", .qio = &disk.io, .seed = seed };
+	known_n = 0;
+	prng_init(&luck, seed);
+	qio_mem_init(&disk, seed);
+	fixture_open(&f);
+	/* Two lives: the second starts from what the first left. */
+	for (unsigned i = 0; i < 2; i++) {
+		disk.calls = 0;
+		disk.countdown = calls == 0 ? 0 : 1 + (unsigned)prng_below(&luck, calls);
+		live();
+		disk.countdown = 1;
+		fixture_close(&f);
+		start_again();
+		check_all_there(seed);
+	}
+	queue_close(&f.q);
+	qio_mem_restart(&disk);
+	qio_mem_fini(&disk);
+}
+
+START_TEST(power_cuts)
+{
+	for (unsigned i = 0; i < SEEDS; i++)
+		life(1 + (uint64_t)_i * SEEDS + i, 50 << (i % 5));
+}
+END_TEST
+
+Suite *test_crash_suite(void)
+{
+	Suite *s = suite_create("crash");
+	TCase *tc = tcase_create("crash");
+	tcase_set_timeout(tc, 120);
+	tcase_add_loop_test(tc, power_cuts, 0, 4);
+	suite_add_tcase(s, tc);
+	return s;
+}
