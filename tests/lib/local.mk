@@ -1,6 +1,4 @@
 # Shared by every unit program; the layers' local.mk name it.
 unit_lib_sources = \
-	tests/lib/split_feed.c \
-	tests/lib/split_feed.h \
 	tests/lib/unit.c \
 	tests/lib/unit.h

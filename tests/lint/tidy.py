@@ -12,7 +12,7 @@ LINES_MAX = 800
 COLUMNS_MAX = 100
 
 BANNED = re.compile(
-    r"(?<![\w.>])(strcpy|strcat|v?sprintf|strncpy|strncat|strtok|ato[ilf]|atoll|v?[fs]?scanf|alloca|gets"
+    r"(?<![\w.>])(strcpy|strcat|v?sprintf|strncpy|strtok|ato[ilf]|atoll|v?[fs]?scanf|alloca|gets"
     r"|localtime|gmtime|ctime|asctime|signal)\s*\("
 )
 
