@@ -18,6 +18,7 @@ libio_a_SOURCES = \
 	src/io/stream_socket.h \
 	src/io/system.c \
 	src/io/system.h \
+	src/io/system_files.c \
 	src/io/tls.c \
 	src/io/tls.h \
 	src/io/tls_private.h \

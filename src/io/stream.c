@@ -184,7 +184,11 @@ static bool read_clear(struct stream *s)
 	}
 }
 
-/* The session reads ahead: only TLS_WANT_READ says that the poll is worth asking again. */
+/*
+ * The session reads ahead: the poll is worth asking again only once nothing is left inside. A short
+ * read that left nothing most likely emptied the socket too; to be told so by it would cost a
+ * syscall for each command and reply.
+ */
 static bool read_tls(struct stream *s)
 {
 	struct errbuf eb;
@@ -216,6 +220,8 @@ static bool read_tls(struct stream *s)
 		buf_commit(&s->input, done);
 		s->quiet_reads = done < READ_BYTES ? s->quiet_reads + 1 : 0;
 		changed = true;
+		if (done < room && !tls_session_has_pending(s->tls))
+			return true;
 	}
 }
 
@@ -244,7 +250,8 @@ static bool advance_handshake(struct stream *s)
 	s->tls_up = true;
 	set_state(s, STREAM_OPEN);
 	/* What came right behind the handshake has been read ahead: the poll won't tell. */
-	(void)read_some(s);
+	if (tls_session_has_pending(s->tls))
+		(void)read_some(s);
 	return true;
 }
 

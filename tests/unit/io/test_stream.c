@@ -148,8 +148,8 @@ END_TEST
 START_TEST(no_failure_inside_connect)
 {
 	static const char *const paths[] = { "/nonexistent/socket",
-		"/a/path/that/is/far/too/long/to/be/the/address/of/a/unix/socket/which/ends/at/one/hundred/"
-		"and/eight/bytes/all/told" };
+		"/a/path/that/is/far/too/long/to/be/the/address/of/a/unix/socket/which/ends/at/"
+		"one/hundred/and/eight/bytes/all/told" };
 	static const int errors[] = { -ENOENT, -ENAMETOOLONG };
 	struct loop *l = loop_new();
 	struct netaddr foreign;
