@@ -9,6 +9,8 @@ fuzz_programs = \
 	tests/fuzz/fuzz_envelope \
 	tests/fuzz/fuzz_header \
 	tests/fuzz/fuzz_path \
+	tests/fuzz/fuzz_queue_name \
+	tests/fuzz/fuzz_queue_tail \
 	tests/fuzz/fuzz_reply \
 	tests/fuzz/fuzz_retry \
 	tests/fuzz/fuzz_smtp_client \
@@ -36,6 +38,10 @@ tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c $(fuzz_common)
 tests_fuzz_fuzz_header_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_path_SOURCES = tests/fuzz/fuzz_path.c $(fuzz_common)
 tests_fuzz_fuzz_path_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_queue_name_SOURCES = tests/fuzz/fuzz_queue_name.c $(fuzz_common)
+tests_fuzz_fuzz_queue_name_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_queue_tail_SOURCES = tests/fuzz/fuzz_queue_tail.c $(fuzz_common)
+tests_fuzz_fuzz_queue_tail_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_reply_SOURCES = tests/fuzz/fuzz_reply.c $(fuzz_common)
 tests_fuzz_fuzz_reply_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_retry_SOURCES = tests/fuzz/fuzz_retry.c $(fuzz_common)
