@@ -12,7 +12,7 @@ struct run {
 	struct smtp_client *c;
 	struct now now;
 	struct buf said; /* what the client has said since the last row */
-	char results[2048];
+	struct buf results;
 	int sent, done, closed, starttls;
 	bool late;
 };
@@ -23,16 +23,16 @@ static const struct smtp_client_rcpt rcpts[] = {
 	{ "r3@b.example", "", 2 | 4 | 8 },
 };
 
-static void add_result(char *to, size_t size, const struct smtp_result *r)
+static void add_result(struct buf *to, const struct smtp_result *r)
 {
 	static const char *const needs[] = { "", " size", " utf8", " 8bit", " tls", " auth" };
-	size_t n = strlen(to);
-	n += (size_t)snprintf(to + n, size - n, "%s", smtp_stage_name(r->stage));
+	int err = buf_add_str(to, smtp_stage_name(r->stage));
 	if (r->reply.code)
-		n += (size_t)snprintf(to + n, size - n, " %d", r->reply.code);
+		err |= buf_printf(to, " %d", r->reply.code);
 	if (r->err)
-		n += (size_t)snprintf(to + n, size - n, " %s", err_name(r->err));
-	snprintf(to + n, size - n, "%s%s", needs[r->need], r->accepted ? " ok" : "");
+		err |= buf_printf(to, " %s", err_name(r->err));
+	err |= buf_printf(to, "%s%s", needs[r->need], r->accepted ? " ok" : "");
+	ck_assert_int_eq(err, 0);
 	ck_assert(!r->accepted || reply_class(&r->reply) == 2);
 	ck_assert(r->accepted || reply_class(&r->reply) != 2);
 }
@@ -57,10 +57,10 @@ static void on_done(struct run *x)
 {
 	size_t n = x->s->rcpts ? x->s->rcpts : 1;
 	if (x->done++ > 0)
-		strncat(x->results, "/ ", sizeof(x->results) - strlen(x->results) - 1);
+		ck_assert_int_eq(buf_add_str(&x->results, "/ "), 0);
 	for (size_t i = 0; i < n; i++) {
-		add_result(x->results, sizeof(x->results), smtp_client_result(x->c, i));
-		strncat(x->results, "; ", sizeof(x->results) - strlen(x->results) - 1);
+		add_result(&x->results, smtp_client_result(x->c, i));
+		ck_assert_int_eq(buf_add_str(&x->results, "; "), 0);
 	}
 	ck_assert_int_eq(x->done, x->sent);
 }
@@ -166,6 +166,7 @@ static void begin(struct run *x)
 	x->now = (struct now){ .wall_ms = 1000000, .mono_ms = 5000 };
 	x->c = smtp_client_new(&cfg, x->now);
 	buf_init(&x->said, 1 << 20);
+	buf_init(&x->results, 4096);
 	if (!x->late)
 		send_message(x);
 	drive(x);
@@ -178,12 +179,14 @@ static void finish(struct run *x)
 		send_message(x);
 		drive(x);
 	}
-	ck_assert_msg(strcmp(x->results, s->results) == 0, "%s%s: got %s want %s", s->name,
-	    x->late ? " (late)" : "", x->results, s->results);
-	char session[256] = "";
-	add_result(session, sizeof(session), smtp_client_session_result(x->c));
-	ck_assert_msg(strcmp(session, s->session ? s->session : "none") == 0,
-	    "%s: session %s want %s", s->name, session, s->session ? s->session : "none");
+	ck_assert_msg(strcmp(buf_cstr(&x->results), s->results) == 0, "%s%s: got %s want %s",
+	    s->name, x->late ? " (late)" : "", buf_cstr(&x->results), s->results);
+	struct buf session;
+	buf_init(&session, 256);
+	add_result(&session, smtp_client_session_result(x->c));
+	ck_assert_msg(strcmp(buf_cstr(&session), s->session ? s->session : "none") == 0,
+	    "%s: session %s want %s", s->name, buf_cstr(&session),
+	    s->session ? s->session : "none");
 	ck_assert_int_eq(x->done, x->sent);
 	ck_assert_int_ge(x->closed, 1);
 	ck_assert_int_eq(smtp_client_next(x->c), SMTP_CLIENT_NONE);
@@ -197,6 +200,8 @@ static void finish(struct run *x)
 	ck_assert_int_eq(smtp_client_next(x->c), SMTP_CLIENT_NONE);
 	smtp_client_free(&x->c);
 	smtp_client_free(&x->c);
+	buf_fini(&session);
+	buf_fini(&x->results);
 	buf_fini(&x->said);
 }
 

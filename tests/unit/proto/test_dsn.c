@@ -348,12 +348,13 @@ static const char *random_text(struct prng *prng, unsigned max, char *to, size_t
 		"Bcc: x", "Action: relayed", "Content-Type: text/html", "\xc3\xa4", "\xff", "\x01",
 		"\x7f", "\xe2\x80\xa8", "+0D+0A", "rfc822;", "=?utf-8?q?", ".", "word",
 		"a-much-longer-word-that-does-not-fold-anywhere-at-all-in-a-line-of-78" };
-	to[0] = '\0';
-	for (uint64_t n = prng_below(prng, max + 1); n > 0; n--) {
-		const char *piece = pieces[prng_below(prng, ARRAY_LEN(pieces))];
-		if (strlen(to) + strlen(piece) + 1 < size)
-			strncat(to, piece, size - strlen(to) - 1);
-	}
+	struct buf text;
+	buf_init(&text, size - 1);
+	for (uint64_t n = prng_below(prng, max + 1); n > 0; n--)
+		if (buf_add_str(&text, pieces[prng_below(prng, ARRAY_LEN(pieces))]))
+			break;
+	memcpy(to, buf_cstr(&text), buf_len(&text) + 1);
+	buf_fini(&text);
 	return to;
 }
 
