@@ -32,8 +32,8 @@ enum conf_listen_tls {
 struct conf_listen {
 	struct netaddr address;
 	enum conf_listen_tls tls;
-	bool auth_required; /* auth = "required": trusted networks must log in too. Default
-			       "optional" */
+	bool
+	    auth_required; /* trusted networks must log in too; default "optional": they need not */
 };
 
 struct conf_tls_policy {
@@ -58,8 +58,8 @@ struct conf {
 	size_t listen_n;
 
 	struct {
-		const char *certificate, *key, *min_version,
-		    *ciphers; /* certificate "": no server TLS */
+		const char *certificate; /* "": no server TLS */
+		const char *key, *min_version, *ciphers;
 	} tls;
 
 	struct {
@@ -80,8 +80,8 @@ struct conf {
 		bool disabled, enable_tls, always_split, local_mx_ok;
 		unsigned concurrency_max, max_temp_failures;
 		struct retry_policy retry; /* temp_fail_intervals, max_temp_failures, lifetime */
-		const char *
-		    received_header; /* comment in our Received; "disabled": no Received is added */
+		/* comment in our Received; "disabled": no Received is added */
+		const char *received_header;
 		int connect_timeout_s;
 		enum mx_prefer inet_prefer;
 		uint16_t port;
@@ -93,7 +93,7 @@ struct conf {
 		struct {
 			int greeting_s, ehlo_s, starttls_s, auth_s, mail_s, rcpt_s, data_s, body_s,
 			    dot_s, rset_s, quit_s;
-		} timeouts; /* 0: the engine's default */
+		} timeouts;
 	} outbound;
 
 	struct {
@@ -124,22 +124,32 @@ struct conf {
 	const char *control_socket; /* "" none */
 };
 
-/* Loads and checks. On mistakes *conf_r is NULL, each goes to `errors` as one line (also warnings,
- * prefixed "warning: "), and ERR_SYNTAX (or -errno of the file) is returned. */
+/*
+ * Loads and checks. Each mistake goes to `errors` as one line, by file and
+ * line; so do warnings, which begin with "warning: " and are no failure. With
+ * a mistake *conf_r is NULL and ERR_SYNTAX (or -errno of the file) is
+ * returned. Main thread only (libconfig changes its locale, getpwnam).
+ */
 int conf_load(const char *file, struct conf **conf_r, FILE *errors) MUST_USE;
+
+/* From any thread. The last unref wipes the passwords. */
 struct conf *conf_ref(struct conf *c);
 void conf_unref(struct conf **c);
 
-/* Settings that a running daemon can't change (listen, spool, user, group, shards, control): names
- * of those that differ, comma-separated, into buf; "" if none. */
+/*
+ * Settings that a running daemon can't change (listen, spool, user, group,
+ * shards, control): names of those that differ, comma-separated, into buf; ""
+ * if none.
+ */
 void conf_diff_static(const struct conf *a, const struct conf *b, char *buf, size_t n);
 
-const struct conf_traffic *conf_find_traffic(const struct conf *c,
-    struct slice domain); /* most specific first in file order; never NULL */
+/* The first in the file that matches, else the one for "default"; never NULL. */
+const struct conf_traffic *conf_find_traffic(const struct conf *c, struct slice domain);
+/* By the route (may be NULL), then tls_policy, then outbound.enable_tls; never NONE_SET. */
 enum tls_level conf_find_tls_level(const struct conf *c, const struct route *route,
-    struct slice domain); /* route, then tls_policy, then outbound.enable_tls */
+    struct slice domain);
 
-/* The effective configuration, every key with its value, as a config file: for -t -v and tests. */
+/* The effective configuration, every key with its value, as a config file; passwords hidden. */
 void conf_dump(const struct conf *c, FILE *to);
 
 #endif

@@ -147,7 +147,8 @@ static void check_received_header(struct conf_loader *l)
 		ok = ok && *p >= ' ' && *p <= '~' && !strchr("()\\", *p);
 	if (!ok)
 		conf_mistake(l, conf_place_of_key(l, "outbound.received_header"),
-		    "outbound.received_header: at most %d printable ASCII characters, none of ( ) \\",
+		    "outbound.received_header: at most %d printable ASCII characters, none of ( ) "
+		    "\\",
 		    RECEIVED_HEADER_MAX);
 }
 

@@ -20,6 +20,9 @@ struct conf_report {
 };
 
 static void report(struct conf_loader *l, bool is_warning, struct conf_place at, const char *fmt,
+    va_list ap) __attribute__((format(printf, 4, 0)));
+
+static void report(struct conf_loader *l, bool is_warning, struct conf_place at, const char *fmt,
     va_list ap)
 {
 	char text[2048];

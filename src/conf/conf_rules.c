@@ -68,7 +68,8 @@ static void load_listener(struct conf_loader *l, const config_setting_t *s, size
 		return;
 	if (netaddr_parse(slice_str(text), 0, &listen->address) < 0) {
 		conf_mistake(l, conf_place_of(l, member(s, "address")),
-		    "listen.address: \"%s\" is no address with a port, such as \"192.0.2.1:587\" or "
+		    "listen.address: \"%s\" is no address with a port, such as \"192.0.2.1:587\" "
+		    "or "
 		    "\"[::]:587\"",
 		    text);
 		return;
@@ -125,7 +126,8 @@ static void load_networks(struct conf_loader *l)
 			continue;
 		if (netaddr_parse_net(slice_str(text), &net) < 0) {
 			conf_mistake(l, conf_place_of(l, conf_list_at(s, i)),
-			    "%s: \"%s\" is no network such as \"10.0.0.0/8\" (no bits may be set after "
+			    "%s: \"%s\" is no network such as \"10.0.0.0/8\" (no bits may be set "
+			    "after "
 			    "the prefix)",
 			    name, text);
 			continue;
@@ -299,7 +301,8 @@ static void load_traffic(struct conf_loader *l)
 		const char *site = is_default ? "default" : pattern_of(l, text);
 		if (!site)
 			conf_mistake(l, conf_place_of(l, member(element, "site")),
-			    "traffic.site: \"%s\" is neither \"default\" nor a domain nor \"*.domain\"",
+			    "traffic.site: \"%s\" is neither \"default\" nor a domain nor "
+			    "\"*.domain\"",
 			    text);
 		else if (is_default && has_default)
 			conf_mistake(l, conf_place_of(l, member(element, "site")),

@@ -1,7 +1,10 @@
 /*
  * mx.h - from DNS answers to the addresses of an attempt (RFC 5321 5.1, RFC 7505).
  *
- * Pure: records in, ordered candidates out; chance is a parameter.
+ * Pure: records in, ordered candidates out; chance is a parameter. The steps
+ * of a resolver in core: mx_is_null, mx_sort, addresses of each host looked
+ * up, mx_remove_self, mx_candidates. The family that is preferred comes first
+ * within a host; the preference of MX records is never crossed.
  */
 #ifndef POLICY_MX_H
 #define POLICY_MX_H
@@ -44,15 +47,28 @@ struct mx_options {
 /* True if the records are a null MX: exactly one, with the root as host (any preference). A root
  * host among others is dropped by mx_sort. */
 bool mx_is_null(const struct mx_host *hosts, size_t n);
-/* By preference, at random within one; bad entries (root, IP text) and duplicates dropped; returns
- * the new count, at most MX_HOSTS_MAX. */
+
+/*
+ * By preference, at random within one; bad entries (root, IP text) and
+ * duplicates are dropped, names come out in lower case without a final dot.
+ * Returns the new count, at most MX_HOSTS_MAX: the most preferred.
+ */
 size_t mx_sort(struct mx_host *hosts, size_t n, struct prng *rng);
-/* Removes hosts that are ourselves (by name or address) and all of equal or worse preference (RFC
- * 5321 5.1); returns the new count. *was_self says whether one was found. */
+
+/*
+ * Removes hosts that are ourselves, by name or address, and all of equal or
+ * worse preference (RFC 5321 5.1), unless local_ok; returns the new count.
+ * *was_self says whether one was found. Loopback does not count as ourselves
+ * here: such an MX is somebody's mistake, and worse hosts may take the mail.
+ */
 size_t mx_remove_self(struct mx_host *hosts, size_t n, const struct mx_options *o, bool *was_self);
-/* The ordered addresses to dial; never undialable ones; loopback and own ones only with local_ok.
- * Keeps room so that one host or family can't use up all places. *loop: an address was left out
- * because it was loopback or our own. */
+
+/*
+ * The ordered addresses to dial, n at most MX_HOSTS_MAX; never undialable
+ * ones, loopback and own ones only with local_ok, each once. One host or
+ * family can't use up all places. *loop: an address was left out because it
+ * was loopback or our own.
+ */
 size_t mx_candidates(const struct mx_host *hosts, size_t n, const struct mx_options *o,
     struct mx_candidate out[MX_CANDIDATES_MAX], bool *loop);
 

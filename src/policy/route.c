@@ -214,6 +214,7 @@ int route_parse_hop(struct slice text, struct arena *arena, struct route_hop *ho
 		    "credentials need a URL: smtp://user:password@host");
 	if (slice_find(text, '/') >= 0)
 		return errbuf_set(eb, ERR_SYNTAX,
-		    "unknown kind of address: use host[:port], smtp://, smtps://, lmtp:// or unix:/path");
+		    "unknown kind of address: use host[:port], smtp://, smtps://, lmtp:// or "
+		    "unix:/path");
 	return parse_authority(text, arena, hop, eb);
 }

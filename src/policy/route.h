@@ -1,5 +1,10 @@
 /*
  * route.h - which way mail for a domain goes: MX lookup or a static route.
+ *
+ * Routes are a list in the order of the config; the first whose pattern
+ * matches the recipient's domain counts. A route without hops still goes by
+ * MX, with its own TLS level, source address or EHLO name. Passwords live in
+ * the hops: they are never put into messages or logs.
  */
 #ifndef POLICY_ROUTE_H
 #define POLICY_ROUTE_H
@@ -17,8 +22,8 @@ enum tls_level { /* what is asked of a connection's TLS */
 };
 
 const char *tls_level_name(enum tls_level l);
-enum tls_level tls_level_parse(
-    struct slice s); /* "none" "may" "encrypt" "verify"; TLS_LEVEL_NONE_SET if unknown */
+/* "none" "may" "encrypt" "verify"; TLS_LEVEL_NONE_SET if unknown */
+enum tls_level tls_level_parse(struct slice s);
 
 struct route_hop {
 	const char *host;      /* name or IP text; "" for a unix socket */
@@ -32,10 +37,10 @@ struct route_hop {
 #define ROUTE_HOPS_MAX 16
 
 struct route {
-	const char *domain; /* "corp.example", ".corp.example" or "*.corp.example" for what lies
-			       below it, "*" for all */
-	const struct route_hop
-	    *hops; /* in order; empty: MX lookup (a route that only sets tls, bind or helo) */
+	/* "corp.example"; "*.corp.example" or ".corp.example" for what lies below it; "*" for all */
+	const char *domain;
+	/* in order; none: MX lookup (a route that only sets tls, bind or helo) */
+	const struct route_hop *hops;
 	size_t hops_n;
 	enum tls_level tls; /* TLS_LEVEL_NONE_SET: the default */
 	bool has_bind;
@@ -45,11 +50,16 @@ struct route {
 
 /* First match wins; NULL if none. domain is an A-label name in lower case. */
 const struct route *route_find(const struct route *routes, size_t n, struct slice domain);
+/* Without case; a wildcard never matches the domain it is below of. */
 bool route_pattern_matches(struct slice pattern, struct slice domain);
 
 struct arena;
-/* "host", "host:port", "[v6]:port", "smtp://user:pass@host:port", "smtps://", "lmtp://host:port",
- * "unix:/path" (LMTP). Strings into the arena. Default ports 25, 465 (smtps), 24 (lmtp). */
+
+/*
+ * "host", "host:port", "[v6]:port", "smtp://user:pass@host:port", "smtps://",
+ * "lmtp://host:port", "unix:/path" (LMTP). Strings go into the arena. Default
+ * ports 25, 465 (smtps), 24 (lmtp). The error's text shows no credentials.
+ */
 int route_parse_hop(struct slice text, struct arena *arena, struct route_hop *hop,
     struct errbuf *eb) MUST_USE;
 

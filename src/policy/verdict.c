@@ -34,23 +34,29 @@ enum rule {
 	TOO_MANY, /* defer if another recipient was accepted, else final */
 };
 
+/* No answer is no column: its cells would be NONE. */
+#define ROW(...)                                                                                   \
+	{                                                                                          \
+		RULE_NONE, __VA_ARGS__                                                             \
+	}
+
 /* clang-format off */
 static const uint8_t law4[SMTP_STAGE_LOCAL + 1][ANSWER_N] = {
-	/*                      none      421    4xx    session 521     552       5xx     odd    lost */
-	[SMTP_STAGE_NONE]     = { DEFER,  DEFER, DEFER, DEFER,  DEFER,  DEFER,    DEFER,  DEFER, DEFER },
-	[SMTP_STAGE_DNS]      = { DEFER,  DEFER, DEFER, DEFER,  DEFER,  DEFER,    DEFER,  DEFER, DEFER },
-	[SMTP_STAGE_CONNECT]  = { NEXT,   NEXT,  NEXT,  NEXT,   NEXT,   NEXT,     NEXT,   NEXT,  NEXT },
-	[SMTP_STAGE_GREETING] = { NEXT,   NEXT,  NEXT,  NEXT,   ALL,    NEXT,     NEXT,   NEXT,  NEXT },
-	[SMTP_STAGE_EHLO]     = { NEXT,   NEXT,  NEXT,  NEXT,   NEXT,   NEXT,     NEXT,   NEXT,  NEXT },
-	[SMTP_STAGE_STARTTLS] = { NEXT,   NEXT,  NEXT,  NEXT,   NEXT,   NEXT,     NEXT,   NEXT,  NEXT },
-	[SMTP_STAGE_AUTH]     = { NEXT,   NEXT,  NEXT,  NEXT,   NEXT,   NEXT,     NEXT,   NEXT,  NEXT },
-	[SMTP_STAGE_MAIL]     = { NEXT,   NEXT,  DEFER, DEFER,  BOUNCE, BOUNCE,   BOUNCE, NEXT,  NEXT },
-	[SMTP_STAGE_RCPT]     = { NEXT,   NEXT,  DEFER, DEFER,  BOUNCE, TOO_MANY, BOUNCE, NEXT,  NEXT },
-	[SMTP_STAGE_DATA]     = { NEXT,   NEXT,  DEFER, DEFER,  BOUNCE, BOUNCE,   BOUNCE, NEXT,  NEXT },
-	[SMTP_STAGE_BODY]     = { NEXT,   NEXT,  DEFER, DEFER,  BOUNCE, BOUNCE,   BOUNCE, NEXT,  NEXT },
+	/*                            421    4xx    session 521     552       5xx     odd    lost */
+	[SMTP_STAGE_NONE]     = ROW(DEFER, DEFER, DEFER, DEFER,  DEFER,    DEFER,  DEFER, DEFER),
+	[SMTP_STAGE_DNS]      = ROW(DEFER, DEFER, DEFER, DEFER,  DEFER,    DEFER,  DEFER, DEFER),
+	[SMTP_STAGE_CONNECT]  = ROW(NEXT,  NEXT,  NEXT,  NEXT,   NEXT,     NEXT,   NEXT,  NEXT),
+	[SMTP_STAGE_GREETING] = ROW(NEXT,  NEXT,  NEXT,  ALL,    NEXT,     NEXT,   NEXT,  NEXT),
+	[SMTP_STAGE_EHLO]     = ROW(NEXT,  NEXT,  NEXT,  NEXT,   NEXT,     NEXT,   NEXT,  NEXT),
+	[SMTP_STAGE_STARTTLS] = ROW(NEXT,  NEXT,  NEXT,  NEXT,   NEXT,     NEXT,   NEXT,  NEXT),
+	[SMTP_STAGE_AUTH]     = ROW(NEXT,  NEXT,  NEXT,  NEXT,   NEXT,     NEXT,   NEXT,  NEXT),
+	[SMTP_STAGE_MAIL]     = ROW(NEXT,  DEFER, DEFER, BOUNCE, BOUNCE,   BOUNCE, NEXT,  NEXT),
+	[SMTP_STAGE_RCPT]     = ROW(NEXT,  DEFER, DEFER, BOUNCE, TOO_MANY, BOUNCE, NEXT,  NEXT),
+	[SMTP_STAGE_DATA]     = ROW(NEXT,  DEFER, DEFER, BOUNCE, BOUNCE,   BOUNCE, NEXT,  NEXT),
+	[SMTP_STAGE_BODY]     = ROW(NEXT,  DEFER, DEFER, BOUNCE, BOUNCE,   BOUNCE, NEXT,  NEXT),
 	/* After the dot the host may have taken it: another one would make a duplicate (law 3). */
-	[SMTP_STAGE_DOT]      = { DEFER,  DEFER, DEFER, DEFER,  BOUNCE, BOUNCE,   BOUNCE, DEFER, DEFER },
-	[SMTP_STAGE_LOCAL]    = { DEFER,  DEFER, DEFER, DEFER,  DEFER,  DEFER,    DEFER,  DEFER, DEFER },
+	[SMTP_STAGE_DOT]      = ROW(DEFER, DEFER, DEFER, BOUNCE, BOUNCE,   BOUNCE, DEFER, DEFER),
+	[SMTP_STAGE_LOCAL]    = ROW(DEFER, DEFER, DEFER, DEFER,  DEFER,    DEFER,  DEFER, DEFER),
 };
 
 /* clang-format on */
@@ -211,6 +217,7 @@ static void verdict_of_need(const struct smtp_result *r, struct verdict *v)
 
 static void apply_rule(struct verdict *v, enum rule rule, bool other_accepted)
 {
+	CHECK(rule != RULE_NONE);
 	if (rule == TOO_MANY)
 		rule = other_accepted ? DEFER : BOUNCE;
 	v->kind = rule == BOUNCE || rule == ALL ? VERDICT_BOUNCE : VERDICT_DEFER;

@@ -23,40 +23,45 @@ enum verdict_kind {
 };
 
 struct verdict {
-	enum verdict_kind kind; /* for this recipient, if no other host is tried */
-	bool next_host;         /* another host of the same attempt should be tried first */
-	bool unless_all; /* kind is BOUNCE only if every host of the attempt says so; DEFER if one
-			    failed otherwise (needs, 521) */
-	int code;        /* SMTP code to show and store: the reply's, or ours */
-	uint8_t enhanced[3]; /* always set; class equals the code's first digit, 4 for a deferral
-				and 5 for a bounce of our own finding */
-	const char
-	    *text; /* our words when there was no reply; NULL: use the reply's text. Static */
-	bool connection_failed; /* says something about the host, not the message */
+	/* For this recipient, if no other host is tried. */
+	enum verdict_kind kind;
+	/* Another host of the same attempt should be tried first. */
+	bool next_host;
+	/* BOUNCE holds only if every host of the attempt says so (needs, 521); else DEFER. */
+	bool unless_all;
+	/* SMTP code to show and store: the reply's, or ours. */
+	int code;
+	/* Always set; the class is the code's first digit. */
+	uint8_t enhanced[3];
+	/* Our words; NULL: use the reply's text. Static. */
+	const char *text;
+	/* The failure is the host's, not the message's: it would have met any other mail too. */
+	bool connection_failed;
 };
 
-/* Of one recipient's result. other_accepted: some recipient of the transaction had been accepted
- * before (552 to RCPT, too many recipients). */
+/*
+ * Of one recipient's result, as the engine gives it. other_accepted: some
+ * recipient of the transaction had been accepted before, so 552 to RCPT means
+ * too many recipients.
+ */
 void verdict_of_result(const struct smtp_result *r, bool other_accepted, struct verdict *v);
 
-enum verdict_finding { /* what we find out by ourselves */
+/* What we find out by ourselves. */
+enum verdict_finding {
 	VERDICT_FINDING_NONE = 0,
-	VERDICT_FINDING_NXDOMAIN,   /* 550 5.1.2 */
-	VERDICT_FINDING_NULL_MX,    /* 556 5.1.10 */
-	VERDICT_FINDING_MX_LOOP,    /* 550 5.4.6 */
-	VERDICT_FINDING_NO_ADDRESS, /* MX hosts exist, none has an address: 451 4.4.4, deferred;
-				       NXDOMAIN of domain itself is the first */
-	VERDICT_FINDING_NO_HOST, /* the domain has neither MX nor address, but exists: 550 5.1.2 */
+	VERDICT_FINDING_NXDOMAIN,          /* 550 5.1.2 */
+	VERDICT_FINDING_NULL_MX,           /* 556 5.1.10 */
+	VERDICT_FINDING_MX_LOOP,           /* 550 5.4.6 */
+	VERDICT_FINDING_NO_ADDRESS,        /* 451 4.4.4: MX hosts exist, none has an address */
+	VERDICT_FINDING_NO_HOST,           /* 550 5.1.2: the domain has no MX and no address */
 	VERDICT_FINDING_DNS_FAILED,        /* 451 4.4.3 */
-	VERDICT_FINDING_UNDIALABLE,        /* only addresses we never dial: 451 4.4.4 */
+	VERDICT_FINDING_UNDIALABLE,        /* 451 4.4.4: only addresses we never dial */
 	VERDICT_FINDING_EXPIRED,           /* 550 5.4.7 */
-	VERDICT_FINDING_TOO_MANY_ATTEMPTS, /* intervals used up: 550 5.4.7, with the last reply kept
-					      as diagnostic */
-	VERDICT_FINDING_HOSTS_EXHAUSTED,   /* ten addresses or five minutes, all without an answer:
-					      451 4.4.1 */
+	VERDICT_FINDING_TOO_MANY_ATTEMPTS, /* 550 5.4.7; the last reply is the diagnostic */
+	VERDICT_FINDING_HOSTS_EXHAUSTED,   /* 451 4.4.1: ten addresses or five minutes */
 	VERDICT_FINDING_SITE_DOWN,         /* 451 4.4.1 */
-	VERDICT_FINDING_LOCAL_ERROR,       /* our disk, our memory, our hook: 451 4.3.0 */
-	VERDICT_FINDING_DELETED,           /* by the operator */
+	VERDICT_FINDING_LOCAL_ERROR,       /* 451 4.3.0: our disk, our memory, our hook */
+	VERDICT_FINDING_DELETED,           /* 554 5.3.0: by the operator */
 };
 
 void verdict_of_finding(enum verdict_finding f, struct verdict *v);

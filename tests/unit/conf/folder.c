@@ -75,7 +75,8 @@ const char *folder_base(void)
 	if (strcmp(user, "root") == 0)
 		user = "nobody";
 	snprintf(base, sizeof(base),
-	    "me = \"relay.example\"; user = \"%s\"; group = \"%s\"; bounce = { directory = \"%s\"; };",
+	    "me = \"relay.example\"; user = \"%s\"; group = \"%s\"; bounce = { directory = \"%s\"; "
+	    "};",
 	    user, strcmp(user, "nobody") == 0 ? "nogroup" : user, path);
 	return base;
 }

@@ -150,7 +150,8 @@ START_TEST(manual_has_the_options)
 		while (section[same] && section[same] == from[same])
 			same++;
 		ck_assert_msg(section[same] == '\0',
-		    "man/postrider.conf.5 differs from the schema at \"%.60s\" (run with UPDATE_DOCS=1)",
+		    "man/postrider.conf.5 differs from the schema at \"%.60s\" (run with "
+		    "UPDATE_DOCS=1)",
 		    section + same);
 		ck_assert_ptr_eq(from + same, to);
 	}
@@ -231,9 +232,10 @@ START_TEST(sample_says_the_defaults)
 	mem_free(text);
 	struct conf *sample = folder_load("sample.conf");
 	ck_assert_str_eq(folder_said(), "");
-	folder_write("short.conf",
-	    "user = \"nobody\"; group = \"nogroup\"; me = \"relay.example.net\"; bounce = { directory = \"@/\"; };\n"
-	    "tls = { certificate = \"@/c.pem\"; key = \"@/c.pem\"; }; submission = { trusted_networks = \"::1\"; };");
+	folder_write("short.conf", "user = \"nobody\"; group = \"nogroup\"; me = "
+				   "\"relay.example.net\"; bounce = { directory = \"@/\"; };\n"
+				   "tls = { certificate = \"@/c.pem\"; key = \"@/c.pem\"; }; "
+				   "submission = { trusted_networks = \"::1\"; };");
 	struct conf *defaults = folder_load("short.conf");
 	ck_assert_str_eq(folder_said(), "");
 	char *a = dump(sample);

@@ -51,22 +51,26 @@ static const struct {
 	    "tls.min_version: must be one of \"TLSv1\" \"TLSv1.1\" \"TLSv1.2\" \"TLSv1.3\"" },
 	{ "tls = \"x\";", "tls: must be a group { ... }, not text in quotes" },
 	{ "listen = ( { address = \"[::]:587\"; tls = \"starttls\"; } );",
-	    "listen: tls = \"starttls\" needs a certificate: set tls.certificate and tls.key, or tls = "
+	    "listen: tls = \"starttls\" needs a certificate: set tls.certificate and tls.key, or "
+	    "tls = "
 	    "\"none\" here" },
 	{ "listen = ( { address = \"[::]:465\"; tls = \"implicit\"; } );",
-	    "listen: tls = \"implicit\" needs a certificate: set tls.certificate and tls.key, or tls = "
+	    "listen: tls = \"implicit\" needs a certificate: set tls.certificate and tls.key, or "
+	    "tls = "
 	    "\"none\" here" },
 	{ "listen = ( { tls = \"none\"; } );", "listen: address is missing" },
 	{ "listen = ( { address = \"587\"; tls = \"none\"; } );",
 	    "listen.address: \"587\" is no address with a port, such as \"192.0.2.1:587\" or "
 	    "\"[::]:587\"" },
-	{ "listen = ( { address = \"1.2.3.4:5\"; tls = \"none\"; }, { address = \"1.2.3.4:5\"; tls = "
+	{ "listen = ( { address = \"1.2.3.4:5\"; tls = \"none\"; }, { address = \"1.2.3.4:5\"; tls "
+	  "= "
 	  "\"none\"; } );",
 	    "listen.address: \"1.2.3.4:5\" is listed twice" },
 	{ "listen = { address = \"1.2.3.4:5\"; tls = \"none\"; };",
 	    "listen: must be a list of groups ( { ... } ), not a group" },
 	{ "submission = { trusted_networks = [ \"10.0.0.1/8\" ]; users_file = \"/etc/passwd\"; };",
-	    "submission.trusted_networks: \"10.0.0.1/8\" is no network such as \"10.0.0.0/8\" (no bits may "
+	    "submission.trusted_networks: \"10.0.0.1/8\" is no network such as \"10.0.0.0/8\" (no "
+	    "bits may "
 	    "be set after the prefix)" },
 	{ "submission = { trusted_networks = ( 5 ); users_file = \"/etc/passwd\"; };",
 	    "submission.trusted_networks: must be text in quotes, not a number" },
@@ -77,7 +81,8 @@ static const struct {
 	{ "submission = { users_file = \"/etc/passwd\"; mechanisms = [ \"GSSAPI\" ]; };",
 	    "submission.mechanisms: \"GSSAPI\" is not one of \"PLAIN\" \"LOGIN\"" },
 	{ "submission = { users_file = \"/etc/passwd\"; mechanisms = [ ]; };",
-	    "submission.mechanisms: empty; to offer no login at all set submission.users_file = \"\"" },
+	    "submission.mechanisms: empty; to offer no login at all set submission.users_file = "
+	    "\"\"" },
 	{ "submission = { users_file = \"/etc/passwd\"; rate = \"0/1h\"; };",
 	    "submission.rate: \"0/1h\" is no rate such as \"500/1h\"" },
 	{ "submission = { users_file = \"/etc/passwd\"; max_message_size = \"25X\"; };",
@@ -95,14 +100,16 @@ static const struct {
 	{ "outbound = { temp_fail_intervals = [ \"60s\" ]; };",
 	    "outbound.temp_fail_intervals: must be text in quotes, not a list" },
 	{ "outbound = { temp_fail_intervals = \"1m,bad\"; };",
-	    "outbound.temp_fail_intervals: element 2 \"bad\": expected a number, one of s m h d, and "
+	    "outbound.temp_fail_intervals: element 2 \"bad\": expected a number, one of s m h d, "
+	    "and "
 	    "perhaps *count" },
 	{ "outbound = { max_temp_failures = 27; };",
 	    "outbound.max_temp_failures: must be from 1 to 26" },
 	{ "outbound = { connect_timeout = \"0s\"; };",
 	    "outbound.connect_timeout: must be from 1s to 1h" },
 	{ "outbound = { connect_timeout = \"soon\"; };",
-	    "outbound.connect_timeout: \"soon\" is no duration (\"30s\" \"5m\" \"1h\" \"5d\", or seconds)" },
+	    "outbound.connect_timeout: \"soon\" is no duration (\"30s\" \"5m\" \"1h\" \"5d\", or "
+	    "seconds)" },
 	{ "outbound = { connect_timeout = true; };",
 	    "outbound.connect_timeout: must be a duration such as \"30s\"" },
 	{ "outbound = { lifetime = \"99999999999999999999d\"; };",
@@ -110,9 +117,10 @@ static const struct {
 	{ "outbound = { inet_prefer = \"v5\"; };",
 	    "outbound.inet_prefer: must be one of \"default\" \"v4\" \"v6\"" },
 	{ "outbound = { spool_min_free = \"100%\"; };",
-	    "outbound.spool_min_free: must be a percentage below 100 (\"5%\") or a size (\"500M\")" },
-	{ "outbound = { spool_min_free = -5; };",
-	    "outbound.spool_min_free: must be a percentage below 100 (\"5%\") or a size (\"500M\")" },
+	    "outbound.spool_min_free: must be a percentage below 100 (\"5%\") or a size "
+	    "(\"500M\")" },
+	{ "outbound = { spool_min_free = -5; };", "outbound.spool_min_free: must be a percentage "
+						  "below 100 (\"5%\") or a size (\"500M\")" },
 	{ "outbound = { received_header = \"a (b\"; };",
 	    "outbound.received_header: at most 200 printable ASCII characters, none of ( ) \\" },
 	{ "outbound = { port = 65536; };", "outbound.port: must be from 1 to 65535" },
@@ -147,11 +155,12 @@ static const struct {
 	{ "tls_policy = ( { domain = \"a.example\"; level = \"dane\"; } );",
 	    "tls_policy.level: must be one of \"none\" \"may\" \"encrypt\" \"verify\"" },
 	{ "log = { to = \"syslog\"; };", "log.to: must be \"stderr\" or an absolute path" },
-	{ "log = { level = \"loud\"; };",
-	    "log.level: must be one of \"data\" \"protocol\" \"debug\" \"info\" \"notice\" \"warn\" "
-	    "\"error\" \"crit\" \"alert\" \"emerg\"" },
+	{ "log = { level = \"loud\"; };", "log.level: must be one of \"data\" \"protocol\" "
+					  "\"debug\" \"info\" \"notice\" \"warn\" "
+					  "\"error\" \"crit\" \"alert\" \"emerg\"" },
 	{ "control = { socket = "
-	  "\"/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/"
+	  "\"/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/"
+	  "0123456789/"
 	  "0123456789/0123456789\"; };",
 	    "control.socket: longer than the 107 bytes a socket's path may have" },
 	{ "log = { level = \"info\"; level = \"debug\"; };", "duplicate setting name" },
@@ -214,14 +223,15 @@ START_TEST(all_in_the_order_of_lines)
 		 "colour = \"red\";\n"
 		 "outbound = { port = 0;\n"
 		 "  temp_fail_intervals = \"4s\"; };\n");
-	ck_assert_str_eq(folder_said(),
-	    "@/x.conf:2: log.level: must be one of \"data\" \"protocol\" \"debug\" \"info\" \"notice\" "
-	    "\"warn\" \"error\" \"crit\" \"alert\" \"emerg\"\n"
-	    "@/x.conf:3: dns.tries: must be from 1 to 10\n"
-	    "@/x.conf:4: unknown key \"colour\"\n"
-	    "@/x.conf:5: outbound.port: must be from 1 to 65535\n"
-	    "@/x.conf:6: outbound.temp_fail_intervals: element 1 \"4s\": the interval is shorter than 5 "
-	    "seconds\n");
+	ck_assert_str_eq(folder_said(), "@/x.conf:2: log.level: must be one of \"data\" "
+					"\"protocol\" \"debug\" \"info\" \"notice\" "
+					"\"warn\" \"error\" \"crit\" \"alert\" \"emerg\"\n"
+					"@/x.conf:3: dns.tries: must be from 1 to 10\n"
+					"@/x.conf:4: unknown key \"colour\"\n"
+					"@/x.conf:5: outbound.port: must be from 1 to 65535\n"
+					"@/x.conf:6: outbound.temp_fail_intervals: element 1 "
+					"\"4s\": the interval is shorter than 5 "
+					"seconds\n");
 }
 
 END_TEST
@@ -246,9 +256,9 @@ END_TEST
 
 START_TEST(secrets_stay_out)
 {
-	load_bad(
-	    "routes = ( { domain = \"*\"; mx = [ \"u:secret@h.example\", \"smtp://u:secret@h..example\",\n"
-	    "\"smtp://u:secr%et@h.example\", \"smtp://secret@h.example\" ]; } );");
+	load_bad("routes = ( { domain = \"*\"; mx = [ \"u:secret@h.example\", "
+		 "\"smtp://u:secret@h..example\",\n"
+		 "\"smtp://u:secr%et@h.example\", \"smtp://secret@h.example\" ]; } );");
 	ck_assert_ptr_null(strstr(folder_said(), "secr"));
 	ck_assert_ptr_nonnull(strstr(folder_said(), "routes.mx: "));
 }
@@ -288,8 +298,8 @@ START_TEST(bad_name)
 	folder_write("n.conf",
 	    "user = \"nobody\"; group = \"nogroup\"; listen = ( );\nme = \"a_b c\";");
 	ck_assert_ptr_null(folder_load("n.conf"));
-	ck_assert_str_eq(folder_said(),
-	    "@/n.conf:2: me: \"a_b c\" is neither a domain nor an address literal like [192.0.2.1]\n");
+	ck_assert_str_eq(folder_said(), "@/n.conf:2: me: \"a_b c\" is neither a domain nor an "
+					"address literal like [192.0.2.1]\n");
 }
 
 END_TEST
@@ -314,15 +324,19 @@ static const struct {
 	const char *text, *said;
 } warnings[] = {
 	{ "routes = ( { domain = \"*\"; },\n { domain = \"a.example\"; } );",
-	    "warning: @/x.conf:3: routes: \"a.example\" is never reached: \"*\" comes before it\n" },
+	    "warning: @/x.conf:3: routes: \"a.example\" is never reached: \"*\" comes before "
+	    "it\n" },
 	{ "tls_policy = ( { domain = \".A.example\"; level = \"may\"; },\n"
 	  "{ domain = \"*.a.example\"; level = \"none\"; } );",
-	    "warning: @/x.conf:3: tls_policy: \"*.a.example\" is never reached: it is listed before\n" },
+	    "warning: @/x.conf:3: tls_policy: \"*.a.example\" is never reached: it is listed "
+	    "before\n" },
 	{ "submission = { trusted_networks = [ \"0.0.0.0/0\" ]; };",
-	    "warning: @/x.conf:2: submission.trusted_networks: \"0.0.0.0/0\" makes this host an open "
+	    "warning: @/x.conf:2: submission.trusted_networks: \"0.0.0.0/0\" makes this host an "
+	    "open "
 	    "relay\n" },
 	{ "submission = { users_file = \"/nonexistent\"; };",
-	    "warning: @/x.conf:2: nobody can submit mail: no trusted network, and /nonexistent cannot be "
+	    "warning: @/x.conf:2: nobody can submit mail: no trusted network, and /nonexistent "
+	    "cannot be "
 	    "read (No such file or directory); create users with `postrider passwd USER`\n" },
 	{ "submission = { users_file = \"\"; };",
 	    "warning: @/x.conf:2: nobody can submit mail: no trusted network and no users file\n" },
@@ -385,9 +399,8 @@ START_TEST(byte_order_mark)
 {
 	folder_write("b.conf", "\xef\xbb\xbfme = \"a.example\";");
 	ck_assert_ptr_null(folder_load("b.conf"));
-	ck_assert_ptr_eq(
-	    strstr(folder_said(),
-		"@/b.conf:1: the file begins with a byte order mark: save it as UTF-8 without one\n"),
+	ck_assert_ptr_eq(strstr(folder_said(), "@/b.conf:1: the file begins with a byte order "
+					       "mark: save it as UTF-8 without one\n"),
 	    folder_said());
 }
 

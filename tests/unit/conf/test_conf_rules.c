@@ -26,12 +26,13 @@ END_TEST
 
 START_TEST(routes)
 {
-	struct conf *c = folder_conf(
-	    "routes = ( { domain = \"Corp.Example\"; mx = [ \"smtp://u:p%40@10.1.2.3:587\", \"b.example\" ];\n"
-	    "    tls = \"verify\"; bind = \"192.0.2.1\"; helo = \"Out.Example\"; },\n"
-	    "  { domain = \".corp.example\"; tls = \"none\"; },\n"
-	    "  { domain = \"b\xc3\xbc\x63her.example\"; mx = \"[2001:db8::1]:26\"; },\n"
-	    "  { domain = \"*\"; mx = ( \"unix:/lmtp\" ); } );");
+	struct conf *c =
+	    folder_conf("routes = ( { domain = \"Corp.Example\"; mx = [ "
+			"\"smtp://u:p%40@10.1.2.3:587\", \"b.example\" ];\n"
+			"    tls = \"verify\"; bind = \"192.0.2.1\"; helo = \"Out.Example\"; },\n"
+			"  { domain = \".corp.example\"; tls = \"none\"; },\n"
+			"  { domain = \"b\xc3\xbc\x63her.example\"; mx = \"[2001:db8::1]:26\"; },\n"
+			"  { domain = \"*\"; mx = ( \"unix:/lmtp\" ); } );");
 	ck_assert_uint_eq(c->routes_n, 4);
 	const struct route *r = route_find(c->routes, c->routes_n, SLICE("corp.example"));
 	ck_assert_ptr_eq(r, &c->routes[0]);
@@ -79,11 +80,13 @@ END_TEST
 
 START_TEST(tls_levels)
 {
-	struct conf *c = folder_conf(
-	    "routes = ( { domain = \"r.example\"; tls = \"encrypt\"; }, { domain = \"bank.example\"; } );\n"
-	    "tls_policy = ( { domain = \"bank.example\"; level = \"verify\"; },\n"
-	    "  { domain = \"r.example\"; level = \"none\"; }, { domain = \"*.old.example\"; level = \"none\"; } "
-	    ");");
+	struct conf *c =
+	    folder_conf("routes = ( { domain = \"r.example\"; tls = \"encrypt\"; }, { domain = "
+			"\"bank.example\"; } );\n"
+			"tls_policy = ( { domain = \"bank.example\"; level = \"verify\"; },\n"
+			"  { domain = \"r.example\"; level = \"none\"; }, { domain = "
+			"\"*.old.example\"; level = \"none\"; } "
+			");");
 	ck_assert_int_eq(conf_find_tls_level(c, &c->routes[0], SLICE("r.example")),
 	    TLS_LEVEL_ENCRYPT);
 	ck_assert_int_eq(conf_find_tls_level(c, &c->routes[1], SLICE("bank.example")),
