@@ -33,8 +33,8 @@ static const struct server_case sessions[] = {
 	    "501 5.5.4 Not a host name or address literal\n"
 	    "501 5.5.4 Not a host name or address literal\n501 5.5.4 Host name missing\n" },
 	{ "HELO names", SERVER_NO_EHLO,
-	    SLICE(
-		"HELO a\r\nHELO a.test.\r\nHELO [IPv6:::1]\r\nhelo [::1]\r\nHELO \xc3\xa9.test\r\n"),
+	    SLICE("HELO a\r\nHELO a.test.\r\nHELO [IPv6:::1]\r\nhelo [::1]\r\n"
+		  "HELO \xc3\xa9.test\r\n"),
 	    "250 mx.test\n250 mx.test\n250 mx.test\n250 mx.test\n250 mx.test\n" },
 	{ "a message, pipelined", 0,
 	    SLICE(MAIL1 RCPT1 "DATA\r\nSubject: x\r\n\r\nhi\r\n.\r\nQUIT\r\n"),
@@ -125,7 +125,8 @@ static const struct server_case mails[] = {
 	{ "null sender", 0, SLICE("MAIL FROM:<>\r\n"), "> MAIL <> ESMTP\n250 2.1.0 OK\n" },
 	{ "all parameters", 0,
 	    SLICE("MAIL FROM:<a@b.test> SIZE=42 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=x+2By "
-		  "AUTH=<>\r\nRCPT TO:<c@d.test> NOTIFY=SUCCESS,delay ORCPT=rfc822;q@d.test\r\n"),
+		  "AUTH=<>\r\n"
+		  "RCPT TO:<c@d.test> NOTIFY=SUCCESS,delay ORCPT=rfc822;q@d.test\r\n"),
 	    "> MAIL <a@b.test> UTF8SMTP 8bit utf8 size=42 ret=2 envid=x+2By\n250 2.1.0 OK\n"
 	    "> RCPT <c@d.test> orcpt=rfc822;q@d.test notify=10\n250 2.1.5 OK\n" },
 	{ "too large", 0, SLICE("MAIL FROM:<a@b.test> SIZE=100001\r\n"),
@@ -135,7 +136,8 @@ static const struct server_case mails[] = {
 	{ "just not too large", 0, SLICE("MAIL FROM:<a@b.test> SIZE=100000 RET=FULL\r\n"),
 	    "> MAIL <a@b.test> ESMTP size=100000 ret=1\n250 2.1.0 OK\n" },
 	{ "no keyword", 0, SLICE("MAIL <a@b.test>\r\nMAIL\r\n" MAIL1 "RCPT <c@d.test>\r\n"),
-	    "501 5.5.4 Syntax: MAIL FROM:<address>\n501 5.5.4 Syntax: MAIL FROM:<address>\n" MAIL1_LOG
+	    "501 5.5.4 Syntax: MAIL FROM:<address>\n"
+	    "501 5.5.4 Syntax: MAIL FROM:<address>\n" MAIL1_LOG
 	    "501 5.5.4 Syntax: RCPT TO:<address>\n" },
 	{ "bad sender", 0, SLICE("MAIL FROM:<;sleep 66;>\r\nMAIL FROM:a@b.test\r\n"),
 	    "501 5.1.7 Bad sender address: malformed local part\n"
