@@ -61,7 +61,7 @@ struct conn {
 	    at_dot; /* who acts there, by the recipients so far; kind NONE: nobody */
 };
 
-/* cert and key files of the hosts. The first listeners are opened here. */
+/* The first listeners are opened here. */
 int sandbox_smtp_new(struct sandbox_smtp *s,
     struct errbuf *eb) MUST_USE; /* loop, store, tls, port, verbose are set */
 void sandbox_smtp_fini(struct sandbox_smtp *s);
