@@ -37,8 +37,7 @@ struct route_hop {
 #define ROUTE_HOPS_MAX 16
 
 struct route {
-	/* "corp.example"; "*.corp.example" or ".corp.example" for what lies below it; "*" for all
-	 */
+	/* "corp.example"; "*.corp.example" or ".corp.example": what lies below it; "*": all */
 	const char *domain;
 	/* in order; none: MX lookup (a route that only sets tls, bind or helo) */
 	const struct route_hop *hops;
