@@ -73,7 +73,7 @@ int accounting_open(struct accounting *a, struct errbuf *eb)
 	accounting_close(a);
 	if (a->file[0] == '\0')
 		return 0;
-	a->fd = open(a->file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+	a->fd = open(a->file, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
 	if (a->fd < 0) {
 		int err = -errno;
 		return errbuf_set(eb, err, "events file %s: %s", a->file, err_text(err));
@@ -81,6 +81,10 @@ int accounting_open(struct accounting *a, struct errbuf *eb)
 	if (fstat(a->fd, &st) == 0) {
 		a->dev = st.st_dev;
 		a->ino = st.st_ino;
+		/* kill -9 can cut a write short: what it left must not spoil the next line. */
+		char last = '\n';
+		if (st.st_size > 0 && pread(a->fd, &last, 1, st.st_size - 1) == 1)
+			a->torn = last != '\n';
 	}
 	return 0;
 }
