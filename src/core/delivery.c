@@ -135,17 +135,9 @@ static void find(struct delivery *d, enum verdict_finding finding, enum smtp_sta
 	}
 }
 
-static bool others_accepted(const struct delivery *d, const struct attempt_rcpt *but)
-{
-	for (size_t i = 0; i < d->rcpts_n; i++)
-		if (&d->rcpts[i] != but && d->rcpts[i].verdict.kind == VERDICT_DELIVERED)
-			return true;
-	return false;
-}
-
 /* Takes one host's answer for one recipient; it is decided unless another host may know better. */
 static void take_result(struct delivery *d, struct attempt_rcpt *a,
-    const struct smtp_result *result)
+    const struct smtp_result *result, bool some_accepted)
 {
 	size_t i = (size_t)(a - d->rcpts);
 	struct errbuf why;
@@ -153,7 +145,7 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a,
 	smtp_result_copy(&a->result, result);
 	a->stage = result->stage;
 	a->host = d->host;
-	verdict_of_result(result, others_accepted(d, a), &a->verdict);
+	verdict_of_result(result, some_accepted, &a->verdict);
 	a->text = "";
 	if (!result->reply.code && result->err) {
 		const char *detail = d->stream ? stream_error_text(d->stream) : "";
@@ -167,17 +159,19 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a,
 	a->decided = !a->verdict.next_host;
 }
 
-/* No host is left: a bounce that holds only if every host agreed becomes a deferral if one did not.
- */
+/* No host is left to try. What would be a bounce if every host said so is a deferral if one did
+ * not, or was not asked. */
 static void decide_rest(struct delivery *d)
 {
+	bool unasked = d->at < d->candidates_n;
+
 	for (size_t i = 0; i < d->rcpts_n; i++) {
 		struct attempt_rcpt *a = &d->rcpts[i];
 		if (a->decided)
 			continue;
 		a->decided = true;
-		if (a->verdict.unless_all && d->temporary[i])
-			a->verdict.kind = VERDICT_DEFER;
+		if (a->verdict.unless_all && (unasked || d->temporary[i]))
+			verdict_of_finding(VERDICT_FINDING_HOSTS_EXHAUSTED, &a->verdict);
 	}
 }
 
@@ -199,7 +193,7 @@ static void host_failed(struct delivery *d, enum smtp_stage stage, int err, stru
 	r.err = err;
 	for (size_t i = 0; i < d->rcpts_n; i++)
 		if (!d->rcpts[i].decided)
-			take_result(d, &d->rcpts[i], &r);
+			take_result(d, &d->rcpts[i], &r, false);
 	smtp_result_fini(&r);
 	close_connection(d);
 	next_host(d, now);
@@ -402,6 +396,18 @@ static bool wants_clear_retry(const struct delivery *d)
 	       !d->in_clear && !(hop && hop->user[0]);
 }
 
+/* Whether the host took some recipient of this transaction: a 552 to another then means "too many".
+ */
+static bool some_accepted(const struct delivery *d)
+{
+	for (size_t i = 0; i < d->msg.rcpts_n; i++) {
+		const struct smtp_result *r = smtp_client_result(d->client, i);
+		if (r->accepted || r->stage > SMTP_STAGE_RCPT)
+			return true;
+	}
+	return false;
+}
+
 /* The host has said all it will say about this message. Returns false when d is gone or moved on.
  */
 static bool message_done(struct delivery *d, struct now now)
@@ -415,8 +421,9 @@ static bool message_done(struct delivery *d, struct now now)
 		connect_host(d, now);
 		return false;
 	}
+	bool some = some_accepted(d);
 	for (size_t i = 0; i < d->msg.rcpts_n; i++)
-		take_result(d, &d->rcpts[d->wire_index[i]], smtp_client_result(d->client, i));
+		take_result(d, &d->rcpts[d->wire_index[i]], smtp_client_result(d->client, i), some);
 	if (all_decided(d)) {
 		settle(d, now);
 		return true;
