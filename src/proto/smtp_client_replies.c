@@ -199,10 +199,9 @@ static void on_auth(struct smtp_client *c)
 
 /* 3. a message */
 
+/* The state of a step after MAIL. */
 static enum client_state step_state(const struct smtp_client *c, size_t step)
 {
-	if (step == 0)
-		return CLIENT_MAIL;
 	return step <= c->rcpts_n ? CLIENT_RCPT : CLIENT_DATA;
 }
 

@@ -101,16 +101,14 @@ void client_decide_rest(struct smtp_client *c, const struct smtp_result *as)
 
 /*
  * The server sent more replies than it owed, in the same breath as those that
- * decided a pipelined message which the driver has not yet been told about.
- * Any of them may have been taken for its neighbour's, so a refusal proves
- * nothing; a final 250 does, since it follows the dot.
+ * refused a pipelined message, and the driver has not been told yet. Any of
+ * them may have been taken for its neighbour's, so none proves anything.
  */
 void client_desynced(struct smtp_client *c)
 {
 	for (size_t i = 0; i < c->rcpts_n; i++) {
 		struct smtp_result *r = &c->rcpts[i].result;
-		if (r->accepted || r->reply.code == 0)
-			continue;
+		CHECK(!r->accepted);
 		reply_clear(&r->reply);
 		r->err = ERR_PROTOCOL;
 	}

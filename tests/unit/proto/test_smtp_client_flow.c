@@ -361,6 +361,67 @@ START_TEST(test_secrets_wiped)
 
 END_TEST
 
+/* Freed in the middle of AUTH: for ASan, and nothing to see otherwise. */
+START_TEST(test_freed_with_secrets)
+{
+	struct now now = { .mono_ms = 1 };
+	struct smtp_client_config cfg = {
+		.helo = "me",
+		.tls = SMTP_TLS_NEVER,
+		.auth_user = "user",
+		.auth_password = "secret",
+		.auth_in_clear_ok = true,
+	};
+	struct smtp_client *c = smtp_client_new(&cfg, now);
+	say(c, "220 mx\r\n", now);
+	say(c, "250-mx\r\n250 AUTH PLAIN\r\n", now);
+	ck_assert(c->out_secret);
+	smtp_client_free(&c);
+	ck_assert_ptr_null(c);
+}
+
+END_TEST
+
+/* More mechanisms than anybody has: what is beyond our limit is not seen. */
+START_TEST(test_endless_mechanisms)
+{
+	struct now now;
+	struct smtp_client *c = new_client(&now, false);
+	say(c, "220 mx\r\n", now);
+	drain(c);
+	char line[1500];
+	memset(line, 'X', sizeof(line));
+	memcpy(line, "250-AUTH ", 9);
+	memcpy(line + sizeof(line) - 2, "\r\n", 2);
+	smtp_client_feed(c, SLICE("250-mx\r\n250-\r\n"), now);
+	for (int i = 0; i < 9; i++)
+		smtp_client_feed(c, slice_of(line, sizeof(line)), now);
+	smtp_client_feed(c, SLICE("250 DSN\r\n"), now);
+	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_READY);
+	ck_assert(smtp_client_offers_dsn(c));
+	ck_assert_uint_le(buf_len(&c->caps.auth), SASL_MESSAGE_MAX);
+	smtp_client_free(&c);
+}
+
+END_TEST
+
+START_TEST(test_absent_parameters)
+{
+	static const struct smtp_client_rcpt rcpt = { "r@b.example", NULL, 0 };
+	struct smtp_client_msg m = { .sender = "", .rcpts = &rcpt, .rcpts_n = 1, .ret = 1 };
+	struct now now;
+	struct smtp_client *c = new_client(&now, true);
+	say(c, "220 mx\r\n", now);
+	say(c, "250-mx\r\n250-PIPELINING\r\n250 DSN\r\n", now);
+	drain(c);
+	smtp_client_send(c, &m, now);
+	ck_assert_str_eq(buf_cstr(smtp_client_output(c)),
+	    "MAIL FROM:<> RET=FULL\r\nRCPT TO:<r@b.example>\r\nDATA\r\n");
+	smtp_client_free(&c);
+}
+
+END_TEST
+
 static void poisoned(const struct smtp_client_msg *m)
 {
 	struct now now;
@@ -509,6 +570,9 @@ Suite *test_smtp_client_flow_suite(void)
 	suite_add_tcase(s, t);
 	t = tcase_create("safety");
 	tcase_add_test(t, test_secrets_wiped);
+	tcase_add_test(t, test_freed_with_secrets);
+	tcase_add_test(t, test_endless_mechanisms);
+	tcase_add_test(t, test_absent_parameters);
 	tcase_add_test(t, test_no_injection);
 	tcase_add_test(t, test_names);
 	suite_add_tcase(s, t);
