@@ -270,7 +270,7 @@ size_t smtp_server_feed(struct smtp_server *s, struct slice in, struct now now)
 	if (s->state == SMTP_SERVER_STATE_BODY)
 		restart_wait(s);
 	size_t room;
-	char *to = buf_reserve(&s->in, MAX(in.n, (size_t)INPUT_FIRST), &room);
+	char *to = buf_reserve(&s->in, s->in.mem ? in.n : MAX(in.n, (size_t)INPUT_FIRST), &room);
 	size_t n = MIN(in.n, room);
 	if (n)
 		memcpy(to, in.p, n);

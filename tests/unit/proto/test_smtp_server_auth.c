@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "lib/unit.h"
+#include "proto/smtp_server_int.h"
 #include "server_case.h"
 
 /* STARTTLS, AUTH, and who may send. */
@@ -203,6 +204,42 @@ START_TEST(facts_follow_the_session)
 
 END_TEST
 
+static bool holds(const struct buf *b, const char *text)
+{
+	return b->mem && memmem(b->mem, b->cap, text, strlen(text)) != NULL;
+}
+
+/* Law 7: whether it was taken, refused or too early, no buffer keeps a password. */
+START_TEST(passwords_are_wiped)
+{
+	static const char *const EXCHANGES[] = {
+		"AUTH PLAIN " JOE "\r\n",
+		"NOOP\r\nAUTH PLAIN\r\n" JOE "\r\nNOOP\r\n",
+		"AUTH LOGIN\r\nam9l\r\n" JOE "\r\nRSET\r\nNOOP a\r\n",
+		"AUTH NONE " JOE "\r\n",
+		"AUTH PLAIN " JOE " " JOE "\r\n",
+		"AUTH PLAIN\r\n" JOE "?\r\n",
+		"AUTH PLAIN\r\n" JOE "\n",
+	};
+	struct smtp_server_config cfg;
+	struct buf log;
+	buf_init(&log, 10000);
+	for (size_t i = 0; i < 2 * ARRAY_LEN(EXCHANGES); i++) {
+		/* In clear what follows a refused AUTH is not a response, but a command. */
+		bool one_line = slice_starts(slice_str(EXCHANGES[i / 2]), SLICE("AUTH PLAIN A"));
+		unsigned options = i % 2 || !one_line ? SERVER_TLS : 0;
+		server_case_config(&cfg, options);
+		struct smtp_server *s = server_case_open(&cfg, options);
+		server_case_feed(s, slice_str(EXCHANGES[i / 2]), &log);
+		ck_assert(!holds(&s->in, "AGpvZQBzZWNy"));
+		ck_assert(!holds(&s->line, "AGpvZQBzZWNy"));
+		smtp_server_free(&s);
+	}
+	buf_fini(&log);
+}
+
+END_TEST
+
 static void add_many(struct buf *in, char c, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -250,6 +287,7 @@ Suite *test_smtp_server_auth_suite(void)
 	tcase_add_test(t, a_failed_or_late_handshake_closes);
 	tcase_add_test(t, facts_follow_the_session);
 	tcase_add_test(t, long_lines);
+	tcase_add_test(t, passwords_are_wiped);
 	suite_add_tcase(s, t);
 	return s;
 }
