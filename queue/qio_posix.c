@@ -14,7 +14,7 @@
 #include "base/mem.h"
 #include "queue/qio.h"
 
-enum { IOV_MAX_HERE = 8, COPY_BLOCK_BYTES = 128 * 1024 };
+enum { COPY_BLOCK_BYTES = 128 * 1024 };
 
 static const int open_flags[] = {
 	[QIO_OPEN_READ] = O_RDONLY | O_NONBLOCK,
@@ -79,9 +79,9 @@ static void advance(struct iovec **iov, int *n, size_t done)
 
 static int posix_pwritev(void *arg UNUSED, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
-	struct iovec left[IOV_MAX_HERE];
+	struct iovec left[QIO_IOV_MAX];
 	struct iovec *at = left;
-	CHECK(n <= IOV_MAX_HERE);
+	CHECK(n <= QIO_IOV_MAX);
 	for (int i = 0; i < n; i++)
 		left[i] = iov[i];
 	advance(&at, &n, 0);

@@ -12,6 +12,9 @@
 #include "base/mem.h"
 
 #define PATH_BYTES 512
+#define SEGMENT_BYTES (2 * 1024 * 1024) /* takes a record of 256 KiB */
+
+bool fixture_no_journal;
 
 static void init_at(struct fixture *f, const char *base)
 {
@@ -20,7 +23,8 @@ static void init_at(struct fixture *f, const char *base)
 	ck_assert_ptr_nonnull(mkdtemp(f->dir));
 	ck_assert_int_eq(retry_parse(SLICE("1m, 5m*2, 1h*3"), &f->retry, NULL), 0);
 	f->retry.lifetime_s = 5 * 24 * 3600;
-	f->opt = (struct queue_options){ .directory = f->dir, .seed = 42, .retry = &f->retry, .space_min_bytes = 1 };
+	f->opt = (struct queue_options){ .directory = f->dir, .seed = 42, .retry = &f->retry, .space_min_bytes = 1,
+		.no_journal = fixture_no_journal, .journal_segment_bytes = SEGMENT_BYTES, .journal_segments_max = 4 };
 }
 
 void fixture_init(struct fixture *f)
