@@ -33,7 +33,7 @@ static void choose_sizes(struct journal *j, const struct journal_options *opt)
 		max = MIN(max, space.bytes / FRACTION_ALL / j->segment_bytes);
 	CHECK(j->segment_bytes >= SEGMENT_SMALLEST);
 	j->segment_bytes = j->segment_bytes / JOURNAL_HEADER_BYTES * JOURNAL_HEADER_BYTES;
-	j->segments_max = (unsigned)MIN(MAX(max, SEGMENTS_MIN), JOURNAL_SLOTS_MAX);
+	j->segments_max = (unsigned)MIN(MAX(max, SEGMENTS_MIN), JOURNAL_SLOTS_MAX - JOURNAL_SLOTS_EXTRA);
 	j->reserve = j->segment_bytes / RESERVE_FRACTION;
 	j->record_max = (j->segment_bytes - j->reserve) / RECORDS_PER_SEGMENT;
 }
@@ -62,7 +62,7 @@ int journal_open(struct journal **j_r, const struct journal_options *opt, struct
 	init(j, opt, spool);
 	int err = journal_replay(j, eb);
 	if (err == 0 && !j->read_only && j->free_n == 0)
-		(void)journal_make_spare(j); /* without one, queue files serve */
+		(void)journal_make_spare(j, true); /* without one, queue files serve */
 	if (err < 0)
 		journal_close(&j);
 	*j_r = j;
@@ -238,13 +238,21 @@ static void put_entries(struct round *r, struct list_node *batch, struct list_no
 	}
 }
 
-/* Waiters look at `left` under the lock, and own the entry again once it is 0. */
+/* Entries committed together, and who waits for them: woken when they are done, or to take the pen. */
+struct journal_group {
+	size_t left;
+	pthread_cond_t wake;
+};
+
+/* Locked. */
 static void tell(struct journal_entry *e, int result)
 {
+	struct journal_group *g = e->group;
 	list_remove(&e->node);
 	e->result = result;
-	CHECK(*e->left > 0);
-	(*e->left)--;
+	CHECK(g->left > 0);
+	if (--g->left == 0)
+		pthread_cond_signal(&g->wake);
 }
 
 static void accept(struct journal_segment *s, struct journal_entry *e)
@@ -317,25 +325,32 @@ static bool next_fits(const struct journal *j, const struct list_node *batch, co
 	return list_is_empty(batch) || has_room(&r, list_entry(batch->next, struct journal_entry, node));
 }
 
+/* No next segment for messages: ends have the reserve of this one, then segments of their own. */
+static int write_ends(struct journal *j, struct buf *ends)
+{
+	struct list_node none;
+	int err = 0;
+	list_init(&none);
+	while (err == 0 && (buf_len(ends) > 0 || j->seal)) {
+		bool fits = next_fits(j, &none, ends);
+		err = fits ? 0 : journal_rotate(j, false);
+		if (err == 0 && buf_len(ends) > 0)
+			err = write_round(j, &none, ends);
+	}
+	return err;
+}
+
+/* What is left in batch then must pass. */
 static int write_batch(struct journal *j, struct list_node *batch, struct buf *ends)
 {
 	int err = 0;
-	while (err == 0 && (!list_is_empty(batch) || buf_len(ends) > 0 || j->seal)) {
+	while (err == 0 && !list_is_empty(batch)) {
 		bool fits = next_fits(j, batch, ends);
-		int rotated = fits ? 0 : journal_rotate(j);
-		if (rotated == 0) {
-			if (!list_is_empty(batch) || buf_len(ends) > 0)
-				err = write_round(j, batch, ends);
-			continue;
-		}
-		err = rotated;
-		/* No next segment: the reserve of this one still takes ends. */
-		struct list_node none;
-		list_init(&none);
-		if (j->head != NULL && buf_len(ends) > 0 && write_round(j, &none, ends) == 0 && buf_len(ends) == 0)
-			err = rotated == -ENOSPC ? JOURNAL_PASS : rotated;
+		if (!fits && journal_rotate(j, true) < 0)
+			break;
+		err = write_round(j, batch, ends);
 	}
-	return err;
+	return err < 0 ? err : write_ends(j, ends);
 }
 
 /* Locked, and nobody has the pen. */
@@ -358,50 +373,55 @@ static void lead(struct journal *j)
 	} else {
 		buf_fini(&ends);
 	}
-	j->last_result = MIN(err, 0);
+	j->last_result = err;
 	j->writing = false;
+	if (!list_is_empty(&j->waiting))
+		pthread_cond_signal(&list_first(&j->waiting, struct journal_entry, node)->group->wake);
 	pthread_cond_broadcast(&j->changed);
 }
 
 void journal_commit(struct journal *j, struct journal_entry *const *entries, size_t n)
 {
-	size_t left = 0;
+	struct journal_group g = { .wake = PTHREAD_COND_INITIALIZER };
 	pthread_mutex_lock(&j->lock);
 	for (size_t i = 0; i < n; i++) {
 		if (entries[i]->result != 0)
 			continue;
-		entries[i]->left = &left;
+		entries[i]->group = &g;
 		list_push(&j->waiting, &entries[i]->node);
-		left++;
+		g.left++;
 	}
-	while (left > 0) {
+	while (g.left > 0) {
 		if (j->writing)
-			pthread_cond_wait(&j->changed, &j->lock);
+			pthread_cond_wait(&g.wake, &j->lock);
 		else
 			lead(j);
 	}
 	pthread_mutex_unlock(&j->lock);
+	pthread_cond_destroy(&g.wake);
 }
 
 /* --- upkeep ---------------------------------------------------------------------- */
 
+/* A spare first: after a failure it may be what the rest needs. Not having one only means queue files; why is said there. */
 int journal_sync(struct journal *j)
 {
 	int err = 0;
 	pthread_mutex_lock(&j->lock);
+	if (journal_wants_spare(j))
+		journal_advance(j);
+	if (journal_wants_spare(j)) {
+		pthread_mutex_unlock(&j->lock);
+		(void)journal_make_spare(j, true);
+		pthread_mutex_lock(&j->lock);
+	}
 	while (j->writing)
 		pthread_cond_wait(&j->changed, &j->lock);
 	if (buf_len(&j->ends) > 0 || j->seal) {
 		lead(j);
 		err = j->last_result;
 	}
-	bool spare = journal_wants_spare(j);
-	if (spare)
-		journal_advance(j);
-	spare = journal_wants_spare(j);
 	pthread_mutex_unlock(&j->lock);
-	if (spare)
-		(void)journal_make_spare(j); /* said there; not having one only means queue files */
 	return err;
 }
 

@@ -70,6 +70,7 @@
 
 struct journal;
 struct journal_segment;
+struct journal_group;
 
 struct journal_options {
 	uint64_t segment_bytes; /* 0: 1/64 of the filesystem, at least 4 and at most 64 MiB */
@@ -113,7 +114,7 @@ struct journal_entry { /* one message on its way in */
 	struct journal_head head;
 	struct journal_msg *msg; /* once accepted: the caller owns each of its parts */
 	int result;              /* 0, JOURNAL_PASS, or the error */
-	size_t *left;            /* of those committed together */
+	struct journal_group *group; /* of those committed together */
 };
 
 /* Encodes; result JOURNAL_PASS if it is too large for the journal, or an error of the envelopes. */

@@ -15,6 +15,7 @@
 #include "queue/journal.h"
 
 #define JOURNAL_SLOTS_MAX 64 /* files in journal/ */
+#define JOURNAL_SLOTS_EXTRA 4 /* of them, begun for ends alone when messages have all others */
 #define JOURNAL_ENDS_MAX (64 * 1024 * 1024) /* bytes of ends in memory, when the disk refuses them */
 #define JOURNAL_ENDS_CROWDED (256 * 1024)
 
@@ -30,6 +31,7 @@ struct journal_segment {
 	struct list_node msgs; /* with live parts */
 	size_t live;   /* parts LIVE or MOVING */
 	atomic_size_t refs; /* the journal's own, readers, bodies */
+	unsigned bad_copy; /* of its header: written first */
 	bool dead;
 };
 
@@ -78,8 +80,8 @@ struct journal {
 
 /* journal_segment.c */
 char *journal_slot_name(unsigned slot, char buf[16]);
-int journal_rotate(struct journal *j); /* has the pen. A new head; -ENOSPC: none to be had; else what failed */
-int journal_make_spare(struct journal *j);
+int journal_rotate(struct journal *j, bool for_messages); /* has the pen. A new head; -ENOSPC: none to be had; else what failed */
+int journal_make_spare(struct journal *j, bool for_messages);
 bool journal_wants_spare(const struct journal *j); /* locked */
 void journal_advance(struct journal *j); /* locked: frees what is drained, from the oldest on */
 void journal_abandon(struct journal *j, struct journal_segment *s); /* locked; in no list: its file goes away */

@@ -61,24 +61,33 @@ static bool is_zero(const unsigned char *p, size_t n)
 }
 
 /*
- * Two copies, synced one after the other: a cut while one is rewritten leaves
- * the other. 0: *h is good. ERR_NOT_FOUND: none, and none that counted was ever
- * there. ERR_CORRUPT: both are damaged.
+ * Two copies, synced one after the other, a bad one first: so a cut while they
+ * are rewritten leaves one. The later of two good ones counts. 0: *h is good.
+ * ERR_NOT_FOUND: none, and none that counted was ever there. ERR_CORRUPT: both
+ * are damaged.
  */
-static int read_header(struct journal *j, int fd, struct journal_header *h)
+static int read_header(struct journal_segment *s, struct journal_header *h)
 {
-	unsigned char p[2][JOURNAL_HEADER_USED] = { { 0 } };
-	int bad[2];
+	struct journal_header copy[2] = { { 0 } }; /* sequence 0: bad */
+	bool garbage[2];
 	for (unsigned i = 0; i < 2; i++) {
-		ssize_t n = j->io->pread(j->io->arg, fd, p[i], JOURNAL_HEADER_USED, i * (uint64_t)JOURNAL_HEADER_COPY_AT);
+		unsigned char p[JOURNAL_HEADER_USED] = { 0 };
+		ssize_t n = s->io->pread(s->io->arg, s->fd, p, sizeof(p), i * (uint64_t)JOURNAL_HEADER_COPY_AT);
 		if (n < 0)
 			return (int)n;
-		bad[i] = journal_header_decode(p[i], h);
-		if (bad[i] == 0 || bad[i] == ERR_VERSION)
-			return bad[i];
+		int bad = journal_header_decode(p, &copy[i]);
+		if (bad == ERR_VERSION)
+			return bad;
+		if (bad < 0)
+			copy[i].sequence = 0;
+		garbage[i] = bad < 0 && !is_zero(p, sizeof(p));
 	}
-	bool never_used = is_zero(p[0], JOURNAL_HEADER_USED) || is_zero(p[1], JOURNAL_HEADER_USED);
-	return never_used ? ERR_NOT_FOUND : ERR_CORRUPT;
+	unsigned good = copy[0].sequence >= copy[1].sequence ? 0 : 1;
+	*h = copy[good];
+	s->bad_copy = garbage[good] ? good : 1 - good;
+	if (h->sequence > 0)
+		return 0;
+	return garbage[0] && garbage[1] ? ERR_CORRUPT : ERR_NOT_FOUND;
 }
 
 /* Whole, for a person to look at. */
@@ -127,8 +136,8 @@ static void add_free(struct journal *j, struct journal_segment *s)
 static int take_segment(struct replay *r, struct journal_segment *s)
 {
 	struct journal *j = r->j;
-	struct journal_header h;
-	int err = read_header(j, s->fd, &h);
+	struct journal_header h = { 0 };
+	int err = read_header(s, &h);
 	if (err == ERR_NOT_FOUND) {
 		add_free(j, s);
 		return 0;
@@ -483,6 +492,11 @@ int journal_replayed(struct journal *j, journal_found_fn *fn, void *arg)
 	}
 	pthread_mutex_lock(&j->lock);
 	journal_advance(j);
+	bool ends = buf_len(&j->ends) > 0;
 	pthread_mutex_unlock(&j->lock);
+	/* Before anyone unlinks a file that was found, as after a move. No room for it now (-ENOSPC) is no reason not to start. */
+	int err = ends ? journal_sync(j) : 0;
+	if (err < 0)
+		log_warn("queue", "journal: %s; tried again while running", err_text(err));
 	return 0;
 }

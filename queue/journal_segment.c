@@ -89,10 +89,15 @@ static int create_file(struct journal *j, unsigned slot, int *fd_r)
 	return err;
 }
 
-/* A number no file has; false when there are as many as may be. */
-static bool reserve_slot(struct journal *j, unsigned *slot)
+static unsigned max_slots(const struct journal *j, bool for_messages)
 {
-	if (j->slots_n >= j->segments_max)
+	return j->segments_max + (for_messages ? 0 : JOURNAL_SLOTS_EXTRA);
+}
+
+/* A number no file has; false when there are as many as may be. */
+static bool reserve_slot(struct journal *j, bool for_messages, unsigned *slot)
+{
+	if (j->slots_n >= max_slots(j, for_messages))
 		return false;
 	for (unsigned i = 0; i < JOURNAL_SLOTS_MAX; i++) {
 		if ((j->slots >> i & 1) != 0)
@@ -113,12 +118,12 @@ static void release_slot(struct journal *j, unsigned slot)
 }
 
 /* One more FREE segment; -ENOSPC when there are enough. */
-int journal_make_spare(struct journal *j)
+int journal_make_spare(struct journal *j, bool for_messages)
 {
 	unsigned slot;
 	int fd = -1;
 	pthread_mutex_lock(&j->lock);
-	bool may = reserve_slot(j, &slot);
+	bool may = reserve_slot(j, for_messages, &slot);
 	pthread_mutex_unlock(&j->lock);
 	if (!may)
 		return -ENOSPC;
@@ -180,10 +185,11 @@ void journal_advance(struct journal *j)
 	}
 }
 
-static struct journal_segment *take_free(struct journal *j)
+/* Locked. */
+static struct journal_segment *take_free(struct journal *j, bool for_messages)
 {
 	journal_advance(j);
-	if (j->free_n == 0)
+	if (j->free_n == 0 || j->used_n >= max_slots(j, for_messages))
 		return NULL;
 	struct journal_segment *s = list_first(&j->free, struct journal_segment, node);
 	list_remove(&s->node);
@@ -193,8 +199,8 @@ static struct journal_segment *take_free(struct journal *j)
 
 /*
  * Synced before any record is written behind it: records never stand under the
- * header of another use. One copy after the other, so that at no moment both
- * can be lost.
+ * header of another use. One copy after the other, a bad one first, so that
+ * at no moment both can be lost.
  */
 static int write_header(struct journal *j, struct journal_segment *s, uint64_t oldest)
 {
@@ -211,7 +217,7 @@ static int write_header(struct journal *j, struct journal_segment *s, uint64_t o
 	journal_header_encode(&h, block);
 	for (unsigned i = 0; err == 0 && i < 2; i++) {
 		struct iovec iov = { block, sizeof(block) };
-		err = j->io->pwritev(j->io->arg, s->fd, &iov, 1, i * (uint64_t)JOURNAL_HEADER_COPY_AT);
+		err = j->io->pwritev(j->io->arg, s->fd, &iov, 1, (i ^ s->bad_copy) * (uint64_t)JOURNAL_HEADER_COPY_AT);
 		atomic_fetch_add_explicit(&j->spool->syncs, 1, memory_order_relaxed);
 		if (err == 0)
 			err = j->io->sync(j->io->arg, s->fd);
@@ -219,16 +225,16 @@ static int write_header(struct journal *j, struct journal_segment *s, uint64_t o
 	return err;
 }
 
-int journal_rotate(struct journal *j)
+int journal_rotate(struct journal *j, bool for_messages)
 {
 	CHECK(j->writing);
 	pthread_mutex_lock(&j->lock);
-	struct journal_segment *s = take_free(j);
-	bool may_make = s == NULL && !j->no_more;
+	struct journal_segment *s = take_free(j, for_messages);
+	bool may_make = s == NULL && j->free_n == 0 && !j->no_more;
 	pthread_mutex_unlock(&j->lock);
-	if (may_make && journal_make_spare(j) == 0) {
+	if (may_make && journal_make_spare(j, for_messages) == 0) {
 		pthread_mutex_lock(&j->lock);
-		s = take_free(j);
+		s = take_free(j, for_messages);
 		pthread_mutex_unlock(&j->lock);
 	}
 	if (s == NULL)
