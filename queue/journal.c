@@ -408,9 +408,12 @@ int journal_sync(struct journal *j)
 {
 	int err = 0;
 	pthread_mutex_lock(&j->lock);
+	journal_bury(j);
 	if (journal_wants_spare(j))
 		journal_advance(j);
-	if (journal_wants_spare(j)) {
+	bool spare = journal_wants_spare(j);
+	j->no_more = false;
+	if (spare) {
 		pthread_mutex_unlock(&j->lock);
 		(void)journal_make_spare(j, true);
 		pthread_mutex_lock(&j->lock);
@@ -437,7 +440,7 @@ static bool wants_collect(const struct journal *j)
 bool journal_is_dirty(struct journal *j)
 {
 	pthread_mutex_lock(&j->lock);
-	bool dirty = buf_len(&j->ends) > 0 || j->seal || wants_collect(j) || journal_wants_spare(j);
+	bool dirty = buf_len(&j->ends) > 0 || j->seal || j->zombies != 0 || wants_collect(j) || journal_wants_spare(j);
 	pthread_mutex_unlock(&j->lock);
 	return dirty;
 }

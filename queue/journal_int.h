@@ -67,8 +67,10 @@ struct journal {
 	bool seal;                /* a batch failed, and no header says so yet */
 	struct list_node used, free;
 	size_t used_n, free_n;
+	atomic_uint made;         /* files: names them in tmp/ */
 	unsigned slots_n;         /* files, used and free and being made */
 	uint64_t slots;           /* a bit each */
+	uint64_t zombies;         /* of them, those whose file is to go but can't be removed yet */
 	bool no_more;             /* making a file failed: tried again by journal_sync only */
 	struct journal_segment *head; /* NULL: the next batch begins a new one */
 
@@ -85,6 +87,7 @@ int journal_make_spare(struct journal *j, bool for_messages);
 bool journal_wants_spare(const struct journal *j); /* locked */
 void journal_advance(struct journal *j); /* locked: frees what is drained, from the oldest on */
 void journal_abandon(struct journal *j, struct journal_segment *s); /* locked; in no list: its file goes away */
+void journal_bury(struct journal *j); /* locked: tries to remove the zombies again */
 struct journal_segment *journal_segment_new(struct journal *j, unsigned slot, int fd);
 
 /* journal.c */

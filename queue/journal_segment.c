@@ -61,19 +61,21 @@ static bool has_space(struct journal *j)
 	return space.bytes_free >= j->segment_bytes && space.bytes_free - j->segment_bytes >= j->keep_bytes;
 }
 
-/* By way of tmp/, so that whatever bears a segment's name has been written whole. */
-static int create_file(struct journal *j, unsigned slot, int *fd_r)
+/* By way of tmp/, so that whatever bears a segment's name has been written whole. stays: it failed, and the name is taken. */
+static int create_file(struct journal *j, unsigned slot, int *fd_r, bool *stays)
 {
 	const struct spool *spool = j->spool;
-	char name[16];
-	int fd = j->io->open(j->io->arg, spool->tmp, journal_slot_name(slot, name), QIO_OPEN_CREATE);
+	char name[16], tmp_name[32];
+	journal_slot_name(slot, name);
+	snprintf(tmp_name, sizeof(tmp_name), "journal.%s.%u", name, atomic_fetch_add(&j->made, 1));
+	int fd = j->io->open(j->io->arg, spool->tmp, tmp_name, QIO_OPEN_CREATE);
 	if (fd < 0)
 		return fd;
 	int err = write_zeros(j, fd);
 	if (err == 0)
 		err = j->io->sync(j->io->arg, fd);
 	if (err == 0)
-		err = j->io->rename(j->io->arg, spool->tmp, name, spool->journal, name);
+		err = j->io->rename(j->io->arg, spool->tmp, tmp_name, spool->journal, name);
 	bool in_place = err == 0;
 	if (err == 0)
 		err = j->io->sync_directory(j->io->arg, spool->journal);
@@ -82,10 +84,10 @@ static int create_file(struct journal *j, unsigned slot, int *fd_r)
 		return 0;
 	}
 	(void)j->io->close(j->io->arg, fd);
-	if (in_place) /* if this fails: one unused file until the next start */
-		(void)j->io->unlink(j->io->arg, spool->journal, name);
-	else
-		spool_discard(j->spool, SPOOL_TMP, name);
+	if (!in_place)
+		spool_discard(j->spool, SPOOL_TMP, tmp_name);
+	else if (j->io->unlink(j->io->arg, spool->journal, name) < 0)
+		*stays = true;
 	return err;
 }
 
@@ -127,13 +129,16 @@ int journal_make_spare(struct journal *j, bool for_messages)
 	pthread_mutex_unlock(&j->lock);
 	if (!may)
 		return -ENOSPC;
-	int err = has_space(j) ? create_file(j, slot, &fd) : -ENOSPC;
+	bool stays = false;
+	int err = has_space(j) ? create_file(j, slot, &fd, &stays) : -ENOSPC;
 	pthread_mutex_lock(&j->lock);
 	if (err == 0) {
 		struct journal_segment *s = journal_segment_new(j, slot, fd);
 		s->bytes = j->segment_bytes;
 		list_push(&j->free, &s->node);
 		j->free_n++;
+	} else if (stays) {
+		j->zombies |= UINT64_C(1) << slot;
 	} else if (err != -EEXIST) { /* a name that is taken stays so: the next try takes another */
 		release_slot(j, slot);
 	}
@@ -152,16 +157,33 @@ bool journal_wants_spare(const struct journal *j)
 	return j->no_more || (j->head != NULL && j->head->end > j->segment_bytes / 2);
 }
 
+static bool remove_file(struct journal *j, unsigned slot)
+{
+	char name[16];
+	int err = j->io->unlink(j->io->arg, j->spool->journal, journal_slot_name(slot, name));
+	if (err < 0 && err != -ENOENT) {
+		log_warn("queue", "journal/%s can't be removed, will try again: %s", name, err_text(err));
+		return false;
+	}
+	j->zombies &= ~(UINT64_C(1) << slot);
+	release_slot(j, slot);
+	return true;
+}
+
 /* Closed when the last body that is read from it is gone. */
 void journal_abandon(struct journal *j, struct journal_segment *s)
 {
-	char name[16];
-	int err = j->io->unlink(j->io->arg, j->spool->journal, journal_slot_name(s->slot, name));
-	if (err < 0 && err != -ENOENT)
-		log_warn("queue", "journal/%s can't be removed: %s", name, err_text(err));
-	else
-		release_slot(j, s->slot);
+	if (!remove_file(j, s->slot))
+		j->zombies |= UINT64_C(1) << s->slot;
 	journal_segment_unref(s);
+}
+
+void journal_bury(struct journal *j)
+{
+	for (unsigned slot = 0; slot < JOURNAL_SLOTS_MAX; slot++) {
+		if ((j->zombies >> slot & 1) != 0 && !remove_file(j, slot))
+			return;
+	}
 }
 
 /* --- order ---------------------------------------------------------------------- */
