@@ -3,6 +3,7 @@
  * sync, and telling those who wait.
  */
 #include <errno.h>
+#include <semaphore.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -12,7 +13,7 @@
 #include "queue/journal_int.h"
 
 enum { IOVS = QIO_IOV_MAX, SEGMENTS_DEFAULT = 16, SEGMENTS_MIN = 4, FRACTION = 64, FRACTION_ALL = 8, RECORDS_PER_SEGMENT = 4,
-	RESERVE_FRACTION = 16 };
+	RESERVE_FRACTION = 16, LATECOMERS = 8 };
 
 #define SEGMENT_MIN (UINT64_C(4) << 20)
 #define SEGMENT_MAX (UINT64_C(64) << 20)
@@ -45,6 +46,7 @@ static void init(struct journal *j, const struct journal_options *opt, struct sp
 	j->keep_bytes = opt->keep_bytes;
 	j->read_only = opt->read_only;
 	list_init(&j->waiting);
+	list_init(&j->told);
 	list_init(&j->used);
 	list_init(&j->free);
 	list_init(&j->found);
@@ -238,31 +240,83 @@ static void put_entries(struct round *r, struct list_node *batch, struct list_no
 	}
 }
 
-/* Entries committed together, and who waits for them: woken when they are done, or to take the pen. */
+/*
+ * Entries committed together, and the thread that waits for them. It is woken
+ * when they are done, or to take the pen, and always outside the lock: or all
+ * that wake would only queue up for it. Hence the references: the waiter may be
+ * gone before whoever wakes it is through.
+ */
 struct journal_group {
-	size_t left;
-	pthread_cond_t wake;
+	struct list_node node; /* in told */
+	atomic_size_t left, refs;
+	sem_t wake;
 };
 
+static struct journal_group *group_new(void)
+{
+	struct journal_group *g = mem_zalloc(sizeof(*g));
+	list_init(&g->node);
+	atomic_init(&g->left, 0);
+	atomic_init(&g->refs, 1);
+	int err = sem_init(&g->wake, 0, 0);
+	CHECK(err == 0);
+	return g;
+}
+
+static void group_unref(struct journal_group *g)
+{
+	if (atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	sem_destroy(&g->wake);
+	mem_free(g);
+}
+
+static void group_wait(struct journal_group *g)
+{
+	while (sem_wait(&g->wake) < 0)
+		continue; /* a signal */
+}
+
 /* Locked. */
-static void tell(struct journal_entry *e, int result)
+static void wake_later(struct journal *j, struct journal_group *g)
+{
+	if (list_is_linked(&g->node))
+		return;
+	atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+	list_push(&j->told, &g->node);
+}
+
+/* Locked. The entry is its owner's again once none is left. */
+static void tell(struct journal *j, struct journal_entry *e, int result)
 {
 	struct journal_group *g = e->group;
 	list_remove(&e->node);
 	e->result = result;
-	CHECK(g->left > 0);
-	if (--g->left == 0)
-		pthread_cond_signal(&g->wake);
+	size_t left = atomic_load_explicit(&g->left, memory_order_relaxed);
+	CHECK(left > 0);
+	if (left == 1)
+		wake_later(j, g);
+	atomic_store_explicit(&g->left, left - 1, memory_order_release);
 }
 
-static void accept(struct journal_segment *s, struct journal_entry *e)
+static void wake(struct list_node *told)
+{
+	list_foreach_safe (node, told) {
+		struct journal_group *g = list_entry(node, struct journal_group, node);
+		list_remove(node);
+		sem_post(&g->wake);
+		group_unref(g);
+	}
+}
+
+static void accept(struct journal *j, struct journal_segment *s, struct journal_entry *e)
 {
 	struct journal_msg *m = e->msg;
 	m->segment = s;
 	m->sequence = s->sequence;
 	s->live += m->live;
 	list_push(&s->msgs, &m->node);
-	tell(e, 0);
+	tell(j, e, 0);
 }
 
 /* A round that failed leaves the segment dead from where its last good one ended. */
@@ -281,16 +335,25 @@ static void end_round(struct round *r, struct list_node *taken, struct buf *ends
 	list_foreach_safe (node, taken) {
 		struct journal_entry *e = list_entry(node, struct journal_entry, node);
 		if (r->err == 0)
-			accept(r->s, e);
+			accept(j, r->s, e);
 		else
-			tell(e, r->err);
+			tell(j, e, r->err);
 	}
 	pthread_mutex_unlock(&j->lock);
 	if (r->err < 0)
 		log_error("queue", "journal/%08x: can't be written, is given up: %s", r->s->slot, err_text(r->err));
 }
 
-static int write_round(struct journal *j, struct list_node *batch, struct buf *ends)
+/* Who came while the others' records went to the file goes with them: the sync is what costs. */
+static bool more(struct journal *j, struct list_node *batch)
+{
+	pthread_mutex_lock(&j->lock);
+	list_splice(batch, &j->waiting);
+	pthread_mutex_unlock(&j->lock);
+	return !list_is_empty(batch);
+}
+
+static int write_round(struct journal *j, struct list_node *batch, struct buf *ends, bool with_late)
 {
 	struct round *r = mem_alloc(sizeof(*r));
 	struct list_node taken;
@@ -302,6 +365,10 @@ static int write_round(struct journal *j, struct list_node *batch, struct buf *e
 	size_t ends_n = put_ends(r, ends);
 	put_entries(r, batch, &taken);
 	flush(r);
+	for (unsigned i = 0; with_late && i < LATECOMERS && r->err == 0 && list_is_empty(batch) && more(j, batch); i++) {
+		put_entries(r, batch, &taken);
+		flush(r);
+	}
 	if (r->err == 0 && r->at > r->start) {
 		atomic_fetch_add_explicit(&j->spool->syncs, 1, memory_order_relaxed);
 		r->err = j->io->sync(j->io->arg, r->s->fd);
@@ -335,7 +402,7 @@ static int write_ends(struct journal *j, struct buf *ends)
 		bool fits = next_fits(j, &none, ends);
 		err = fits ? 0 : journal_rotate(j, false);
 		if (err == 0 && buf_len(ends) > 0)
-			err = write_round(j, &none, ends);
+			err = write_round(j, &none, ends, false);
 	}
 	return err;
 }
@@ -348,17 +415,18 @@ static int write_batch(struct journal *j, struct list_node *batch, struct buf *e
 		bool fits = next_fits(j, batch, ends);
 		if (!fits && journal_rotate(j, true) < 0)
 			break;
-		err = write_round(j, batch, ends);
+		err = write_round(j, batch, ends, true);
 	}
 	return err < 0 ? err : write_ends(j, ends);
 }
 
-/* Locked, and nobody has the pen. */
+/* Locked, before and after, and nobody has the pen. */
 static void lead(struct journal *j)
 {
-	struct list_node batch;
+	struct list_node batch, told;
 	struct buf ends = j->ends;
 	list_init(&batch);
+	list_init(&told);
 	list_splice(&batch, &j->waiting);
 	buf_init(&j->ends, JOURNAL_ENDS_MAX);
 	j->writing = true;
@@ -366,7 +434,7 @@ static void lead(struct journal *j)
 	int err = write_batch(j, &batch, &ends);
 	pthread_mutex_lock(&j->lock);
 	list_foreach_safe (node, &batch) /* a journal that is full or can't go on leaves messages to the queue files */
-		tell(list_entry(node, struct journal_entry, node), JOURNAL_PASS);
+		tell(j, list_entry(node, struct journal_entry, node), JOURNAL_PASS);
 	if (buf_len(&ends) > 0 && buf_add_slice(&ends, buf_slice(&j->ends)) == 0) {
 		buf_fini(&j->ends);
 		j->ends = ends;
@@ -375,30 +443,44 @@ static void lead(struct journal *j)
 	}
 	j->last_result = err;
 	j->writing = false;
-	if (!list_is_empty(&j->waiting))
-		pthread_cond_signal(&list_first(&j->waiting, struct journal_entry, node)->group->wake);
+	if (!list_is_empty(&j->waiting)) /* the next to lead */
+		wake_later(j, list_first(&j->waiting, struct journal_entry, node)->group);
 	pthread_cond_broadcast(&j->changed);
+	list_splice(&told, &j->told);
+	pthread_mutex_unlock(&j->lock);
+	wake(&told);
+	pthread_mutex_lock(&j->lock);
+}
+
+static void wait_or_lead(struct journal *j, struct journal_group *g)
+{
+	while (atomic_load_explicit(&g->left, memory_order_acquire) > 0) {
+		pthread_mutex_lock(&j->lock);
+		bool leads = !j->writing && atomic_load_explicit(&g->left, memory_order_relaxed) > 0;
+		if (leads)
+			lead(j);
+		pthread_mutex_unlock(&j->lock);
+		if (!leads)
+			group_wait(g);
+	}
 }
 
 void journal_commit(struct journal *j, struct journal_entry *const *entries, size_t n)
 {
-	struct journal_group g = { .wake = PTHREAD_COND_INITIALIZER };
+	struct journal_group *g = group_new();
+	size_t left = 0;
 	pthread_mutex_lock(&j->lock);
 	for (size_t i = 0; i < n; i++) {
 		if (entries[i]->result != 0)
 			continue;
-		entries[i]->group = &g;
+		entries[i]->group = g;
 		list_push(&j->waiting, &entries[i]->node);
-		g.left++;
+		left++;
 	}
-	while (g.left > 0) {
-		if (j->writing)
-			pthread_cond_wait(&g.wake, &j->lock);
-		else
-			lead(j);
-	}
+	atomic_store_explicit(&g->left, left, memory_order_relaxed);
 	pthread_mutex_unlock(&j->lock);
-	pthread_cond_destroy(&g.wake);
+	wait_or_lead(j, g);
+	group_unref(g);
 }
 
 /* --- upkeep ---------------------------------------------------------------------- */

@@ -61,6 +61,7 @@ struct journal {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a batch is done, or a part no longer MOVING */
 	struct list_node waiting; /* entries to be written */
+	struct list_node told;    /* struct journal_group, to be woken */
 	struct buf ends;          /* to be written */
 	bool writing;             /* someone has the pen */
 	int last_result;          /* of the last batch */
