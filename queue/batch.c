@@ -85,14 +85,16 @@ static struct qfile_body body_of(const struct queue_msg *m)
 	};
 }
 
-/* One record for all its destinations. Those the journal doesn't take are written as queue files. */
+/* One record for all its destinations. Those the journal doesn't take are written as queue files.
+ */
 static void encode_entry(struct batch *b, struct queue_op *op)
 {
 	struct queue_msg *m = op->msg;
 	const struct envelope **envelopes = mem_alloc(op->parts_n * sizeof(*envelopes));
 	for (size_t i = 0; i < op->parts_n; i++)
 		envelopes[i] = op->parts[i].envelope;
-	journal_entry_init(b->q->journal, &op->entry, m->id, envelopes, op->parts_n, buf_slice(&m->mem), m->crc);
+	journal_entry_init(b->q->journal, &op->entry, m->id, envelopes, op->parts_n,
+	    buf_slice(&m->mem), m->crc);
 	mem_free(envelopes);
 }
 
@@ -125,7 +127,8 @@ static void commit_to_journal(struct batch *b, struct queue_op *const *ops, size
 	mem_free(entries);
 }
 
-/* The file in which the body already is becomes the queue file. ERR_TOO_BIG if the envelope doesn't fit in front. */
+/* The file in which the body already is becomes the queue file. ERR_TOO_BIG if the envelope doesn't
+ * fit in front. */
 static int adopt_spill(struct batch *b, struct queue_op *op, struct part *p)
 {
 	struct queue_msg *m = op->msg;
@@ -159,7 +162,8 @@ static int write_part(struct batch *b, struct queue_op *op, struct part *p)
 	return 0;
 }
 
-/* The first part comes last: it may take the spilled body's file, from which the others are copied. */
+/* The first part comes last: it may take the spilled body's file, from which the others are copied.
+ */
 static void write_commit(struct batch *b, struct queue_op *op)
 {
 	struct queue_msg *m = op->msg;
@@ -185,7 +189,8 @@ static void publish(struct batch *b, struct queue_op *op)
 	for (size_t i = 0; op->result == 0 && i < op->parts_n; i++) {
 		struct part *p = &op->parts[i];
 		batch_part_name(op, p, &name);
-		int err = spool_publish(b->spool, p->tmp_name, b->subdir, spool_name_format(&name, text));
+		int err =
+		    spool_publish(b->spool, p->tmp_name, b->subdir, spool_name_format(&name, text));
 		if (err == 0)
 			p->place = PART_PUBLISHED;
 		b->published = b->published || err == 0;
@@ -231,9 +236,11 @@ static void publish_all(struct batch *b, struct queue_op *const *ops, size_t n)
 	}
 	if (!unpublished)
 		return;
-	err = spool_sync(b->spool, b->subdir); /* stays dirty if it fails: the next sync tries again */
+	err = spool_sync(b->spool,
+	    b->subdir); /* stays dirty if it fails: the next sync tries again */
 	if (err < 0)
-		log_error("queue", "queue/%02x: the removal of refused messages is not synced: %s", b->subdir, err_text(err));
+		log_error("queue", "queue/%02x: the removal of refused messages is not synced: %s",
+		    b->subdir, err_text(err));
 }
 
 /* --- settle, hold ------------------------------------------------------------------ */
@@ -251,7 +258,8 @@ static void write_settle(struct batch *b, struct queue_op *op)
 		batch_fail(op, fd);
 		return;
 	}
-	int err = qfile_append(b->io, fd, op->item->mail->envelope, op->rcpts, op->rcpts_n, &op->tail);
+	int err =
+	    qfile_append(b->io, fd, op->item->mail->envelope, op->rcpts, op->rcpts_n, &op->tail);
 	if (err < 0) {
 		(void)b->io->close(b->io->arg, fd);
 		batch_fail(op, err);
@@ -291,10 +299,12 @@ static void finish_settle(struct batch *b, struct queue_op *op)
 			batch_fail(op, err);
 		return;
 	}
-	/* The record is safe, and it is what counts: an old name only means an early look after a restart. */
+	/* The record is safe, and it is what counts: an old name only means an early look after a
+	 * restart. */
 	err = rename_item(b, op);
 	if (err < 0)
-		log_warn("queue", "queue/%02x/%s can't be renamed: %s", op->subdir, text, err_text(err));
+		log_warn("queue", "queue/%02x/%s can't be renamed: %s", op->subdir, text,
+		    err_text(err));
 }
 
 /* --- load ------------------------------------------------------------------------ */
@@ -320,11 +330,14 @@ static void adopt_loaded(struct batch *b, struct queue_op *op, struct qfile_load
 static bool is_as_named(const struct envelope *e, const struct spool_name *name)
 {
 	char id[QID_TEXT_MAX], label[SPOOL_DOMAIN_MAX + 1], stored[SPOOL_DOMAIN_MAX + 1];
-	return slice_eq(slice_str(e->queue_id), slice_str(qid_format_part(name->id, name->part, id))) &&
-	    slice_eq(slice_str(spool_label(name->domain, label)), slice_str(spool_label(slice_str(e->domain), stored)));
+	return slice_eq(slice_str(e->queue_id),
+		   slice_str(qid_format_part(name->id, name->part, id))) &&
+	       slice_eq(slice_str(spool_label(name->domain, label)),
+		   slice_str(spool_label(slice_str(e->domain), stored)));
 }
 
-static void load_failed(struct batch *b, struct queue_op *op, const char *name, int err, const char *why)
+static void load_failed(struct batch *b, struct queue_op *op, const char *name, int err,
+    const char *why)
 {
 	if (err == ERR_CORRUPT || err == ERR_VERSION) {
 		int moved = spool_quarantine(b->spool, op->subdir, name, why);
@@ -332,11 +345,13 @@ static void load_failed(struct batch *b, struct queue_op *op, const char *name, 
 		batch_fail(op, op->gone ? ERR_CORRUPT : moved);
 		return;
 	}
-	log_error("queue", "queue/%02x/%s can't be read, stays: %s", op->subdir, name, err_text(err));
+	log_error("queue", "queue/%02x/%s can't be read, stays: %s", op->subdir, name,
+	    err_text(err));
 	batch_fail(op, err);
 }
 
-static void load_file(struct batch *b, struct queue_op *op, const struct spool_name *name, const char *text, int fd)
+static void load_file(struct batch *b, struct queue_op *op, const struct spool_name *name,
+    const char *text, int fd)
 {
 	struct qfile_loaded l;
 	int err = qfile_load(b->io, fd, &l);
@@ -352,8 +367,8 @@ static void load_file(struct batch *b, struct queue_op *op, const struct spool_n
 		return;
 	}
 	if (l.torn)
-		log_warn("queue", "queue/%02x/%s ends in an outcome record cut short: ignored that", op->subdir,
-		    text);
+		log_warn("queue", "queue/%02x/%s ends in an outcome record cut short: ignored that",
+		    op->subdir, text);
 	adopt_loaded(b, op, &l, fd);
 	if (envelope_pending(l.envelope) > 0)
 		return;
@@ -363,7 +378,8 @@ static void load_file(struct batch *b, struct queue_op *op, const struct spool_n
 	batch_fail(op, op->gone ? -ENOENT : err);
 }
 
-/* A link, a fifo or a directory under one of our names is not ours: never followed, never touched. */
+/* A link, a fifo or a directory under one of our names is not ours: never followed, never touched.
+ */
 static bool is_foreign(struct batch *b, int fd)
 {
 	struct qio_stat st;
@@ -398,7 +414,8 @@ static bool load_from_journal(struct batch *b, struct queue_op *op)
 	if (body != NULL) {
 		m.mem = NULL;
 	} else {
-		body = body_new_shared(b->q->pool, b->io, m.fd, m.body_at, m.body_bytes, journal_segment_unref, m.segment);
+		body = body_new_shared(b->q->pool, b->io, m.fd, m.body_at, m.body_bytes,
+		    journal_segment_unref, m.segment);
 		m.segment = NULL;
 	}
 	op->mail = mem_zalloc(sizeof(*op->mail));

@@ -8,7 +8,9 @@
 
 #include "queue/queue_int.h"
 
-enum { BATCH_WINDOW = 256 }; /* files open at a time */
+enum {
+	BATCH_WINDOW = 256
+}; /* files open at a time */
 
 struct batch {
 	struct queue *q;
@@ -16,15 +18,18 @@ struct batch {
 	const struct qio *io;
 	unsigned subdir; /* for the commits of this batch that make queue files */
 	bool published;
+
 	struct {
 		int fd;
 		struct queue_op *op;
 	} open[BATCH_WINDOW];
+
 	size_t open_n;
 };
 
 void batch_fail(struct queue_op *op, int err); /* the first counts */
-void batch_sync_later(struct batch *b, int fd, struct queue_op *op); /* from here on the descriptor is the window's */
+void batch_sync_later(struct batch *b, int fd,
+    struct queue_op *op); /* from here on the descriptor is the window's */
 void batch_sync_window(struct batch *b);
 
 /*
@@ -33,9 +38,11 @@ void batch_sync_window(struct batch *b);
  * in tmp/ (op->moving). False if the item has a queue file, with op->subdir set.
  */
 bool park_begin(struct batch *b, struct queue_op *op);
-/* After the window is synced: all that moves into its sub-directories, these synced. What failed is the journal's again. */
+/* After the window is synced: all that moves into its sub-directories, these synced. What failed is
+ * the journal's again. */
 void park_publish(struct batch *b, struct queue_op *const *ops, size_t n);
-/* Of the oldest segment, when space gets short: all that is left in it; notes what moved for queue_finish. */
+/* Of the oldest segment, when space gets short: all that is left in it; notes what moved for
+ * queue_finish. */
 void park_oldest(struct batch *b, struct queue_op *sync);
 
 #endif

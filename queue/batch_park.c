@@ -16,23 +16,29 @@
 #include "base/mem.h"
 #include "queue/batch.h"
 
-enum { PARK_MAX = 32768 }; /* parts moved by one SYNC */
+enum {
+	PARK_MAX = 32768
+}; /* parts moved by one SYNC */
 
 /* --- write ---------------------------------------------------------------------- */
 
-static int write_file(struct batch *b, struct queue_op *op, const struct envelope *e, const struct qfile_body *body)
+static int write_file(struct batch *b, struct queue_op *op, const struct envelope *e,
+    const struct qfile_body *body)
 {
 	char id[QID_TEXT_MAX];
-	/* A name of its own each time: what is left of a move that failed is not in the way of the next. */
+	/* A name of its own each time: what is left of a move that failed is not in the way of the
+	 * next. */
 	snprintf(op->tmp_name, sizeof(op->tmp_name), "%s.%u",
-	    qid_format_part(journal_part_id(op->part), op->part->number, id), atomic_fetch_add(&b->q->moves, 1));
+	    qid_format_part(journal_part_id(op->part), op->part->number, id),
+	    atomic_fetch_add(&b->q->moves, 1));
 	int fd = b->io->open(b->io->arg, b->spool->tmp, op->tmp_name, QIO_OPEN_CREATE);
 	if (fd < 0)
 		return fd;
 	op->in_tmp = true;
 	int err = qfile_write(b->io, fd, e, body, &op->tail);
 	if (err == 0 && op->rcpts_n > 0)
-		err = qfile_append(b->io, fd, op->item->mail->envelope, op->rcpts, op->rcpts_n, &op->tail);
+		err = qfile_append(b->io, fd, op->item->mail->envelope, op->rcpts, op->rcpts_n,
+		    &op->tail);
 	if (err < 0) {
 		(void)b->io->close(b->io->arg, fd);
 		return err;
@@ -48,13 +54,19 @@ static int write_part(struct batch *b, struct queue_op *op)
 	struct queue_mail *mail = op->item != NULL ? op->item->mail : NULL;
 	struct slice body = mail != NULL ? queue_body_memory(mail->body) : SLICE_NONE;
 	if (body.p != NULL) {
-		struct qfile_body from = { .mem = body.p, .fd = -1, .bytes = body.n, .crc = codec_crc32c(0, body.p, body.n) };
+		struct qfile_body from = { .mem = body.p,
+			.fd = -1,
+			.bytes = body.n,
+			.crc = codec_crc32c(0, body.p, body.n) };
 		return write_file(b, op, mail->envelope, &from);
 	}
 	int err = journal_read(b->q->journal, op->part, &m);
 	if (err < 0)
 		return err;
-	struct qfile_body from = { .mem = m.mem, .fd = -1, .bytes = m.body_bytes, .crc = m.body_crc };
+	struct qfile_body from = { .mem = m.mem,
+		.fd = -1,
+		.bytes = m.body_bytes,
+		.crc = m.body_crc };
 	if (op->item == NULL) /* its name needs the destination */
 		op->domain = mem_strdup(m.envelope->domain);
 	err = write_file(b, op, m.envelope, &from);
@@ -78,8 +90,9 @@ bool park_begin(struct batch *b, struct queue_op *op)
 	if (op->part == NULL)
 		return false;
 	op->stays = op->kind == QUEUE_OP_SETTLE && !op->remove && op->rcpts_n == 0 && !op->held;
-	enum journal_place place = op->remove ? journal_end(j, op->part) :
-	    op->stays ? journal_place(j, op->part, NULL) : journal_take(j, op->part);
+	enum journal_place place = op->remove  ? journal_end(j, op->part)
+				   : op->stays ? journal_place(j, op->part, NULL)
+					       : journal_take(j, op->part);
 	if (place == JOURNAL_PARKED) {
 		op->stays = false;
 		op->subdir = journal_part_dir(op->part);
@@ -90,7 +103,8 @@ bool park_begin(struct batch *b, struct queue_op *op)
 	if (place == JOURNAL_MOVING && !op->stays)
 		move_begin(b, op);
 	else if (place == JOURNAL_DAMAGED && !op->remove)
-		batch_fail(op, ERR_CORRUPT); /* its record is in corrupt/; what memory knows stays there */
+		batch_fail(op,
+		    ERR_CORRUPT); /* its record is in corrupt/; what memory knows stays there */
 	return true;
 }
 
@@ -179,7 +193,8 @@ void park_publish(struct batch *b, struct queue_op *const *ops, size_t n)
 		conclude(b, ops[i]);
 		parked = parked || ops[i]->result == 0;
 	}
-	/* Before anyone can unlink the file: a lost end would then bring the mail back as it came. If it fails, the next sync tries again. */
+	/* Before anyone can unlink the file: a lost end would then bring the mail back as it came.
+	 * If it fails, the next sync tries again. */
 	if (parked)
 		(void)!journal_sync(b->q->journal);
 }

@@ -12,11 +12,19 @@
 #include "base/mem.h"
 #include "queue/journal_int.h"
 
-enum { IOVS = QIO_IOV_MAX, SEGMENTS_DEFAULT = 16, SEGMENTS_MIN = 4, FRACTION = 64, FRACTION_ALL = 8, RECORDS_PER_SEGMENT = 4,
-	RESERVE_FRACTION = 16, LATECOMERS = 8 };
+enum {
+	IOVS = QIO_IOV_MAX,
+	SEGMENTS_DEFAULT = 16,
+	SEGMENTS_MIN = 4,
+	FRACTION = 64,
+	FRACTION_ALL = 8,
+	RECORDS_PER_SEGMENT = 4,
+	RESERVE_FRACTION = 16,
+	LATECOMERS = 8
+};
 
-#define SEGMENT_MIN (UINT64_C(4) << 20)
-#define SEGMENT_MAX (UINT64_C(64) << 20)
+#define SEGMENT_MIN      (UINT64_C(4) << 20)
+#define SEGMENT_MAX      (UINT64_C(64) << 20)
 #define SEGMENT_SMALLEST (64 * 1024) /* that can be asked for */
 
 /* --- life ----------------------------------------------------------------------- */
@@ -34,7 +42,8 @@ static void choose_sizes(struct journal *j, const struct journal_options *opt)
 		max = MIN(max, space.bytes / FRACTION_ALL / j->segment_bytes);
 	CHECK(j->segment_bytes >= SEGMENT_SMALLEST);
 	j->segment_bytes = j->segment_bytes / JOURNAL_HEADER_BYTES * JOURNAL_HEADER_BYTES;
-	j->segments_max = (unsigned)MIN(MAX(max, SEGMENTS_MIN), JOURNAL_SLOTS_MAX - JOURNAL_SLOTS_EXTRA);
+	j->segments_max =
+	    (unsigned)MIN(MAX(max, SEGMENTS_MIN), JOURNAL_SLOTS_MAX - JOURNAL_SLOTS_EXTRA);
 	j->reserve = j->segment_bytes / RESERVE_FRACTION;
 	j->record_max = (j->segment_bytes - j->reserve) / RECORDS_PER_SEGMENT;
 }
@@ -57,7 +66,8 @@ static void init(struct journal *j, const struct journal_options *opt, struct sp
 	choose_sizes(j, opt);
 }
 
-int journal_open(struct journal **j_r, const struct journal_options *opt, struct spool *spool, struct errbuf *eb)
+int journal_open(struct journal **j_r, const struct journal_options *opt, struct spool *spool,
+    struct errbuf *eb)
 {
 	struct journal *j = mem_zalloc(sizeof(*j));
 	*j_r = NULL;
@@ -73,9 +83,9 @@ int journal_open(struct journal **j_r, const struct journal_options *opt, struct
 
 static void free_segments(struct list_node *list)
 {
-	list_foreach_safe (node, list) {
+	list_foreach_safe(node, list) {
 		struct journal_segment *s = list_entry(node, struct journal_segment, node);
-		list_foreach_safe (m, &s->msgs)
+		list_foreach_safe(m, &s->msgs)
 			mem_free(list_entry(m, struct journal_msg, node));
 		journal_segment_unref(s);
 	}
@@ -91,7 +101,7 @@ void journal_close(struct journal **j_p)
 	CHECK(list_is_empty(&j->waiting));
 	free_segments(&j->used);
 	free_segments(&j->free);
-	list_foreach_safe (node, &j->found)
+	list_foreach_safe(node, &j->found)
 		mem_free(list_entry(node, struct journal_msg, node));
 	buf_fini(&j->ends);
 	pthread_cond_destroy(&j->changed);
@@ -110,7 +120,9 @@ struct journal_msg *journal_msg_new(struct qid id, unsigned parts_n, const struc
 	m->body_bytes = h->body_bytes;
 	m->live = m->refs = m->parts_n = parts_n;
 	for (unsigned i = 0; i < parts_n; i++)
-		m->parts[i] = (struct journal_part){ .msg = m, .number = (uint16_t)(i + 1), .place = JOURNAL_LIVE };
+		m->parts[i] = (struct journal_part){ .msg = m,
+			.number = (uint16_t)(i + 1),
+			.place = JOURNAL_LIVE };
 	return m;
 }
 
@@ -133,7 +145,9 @@ void journal_entry_init(struct journal *j, struct journal_entry *e, struct qid i
 	}
 	int err = journal_front_encode(id, body_crc, envelopes, n, &e->front);
 	if (err < 0) {
-		e->result = err == ERR_TOO_BIG ? JOURNAL_PASS : err; /* an envelope too big by itself fails there as well */
+		e->result = err == ERR_TOO_BIG
+				? JOURNAL_PASS
+				: err; /* an envelope too big by itself fails there as well */
 		return;
 	}
 	e->head = (struct journal_head){
@@ -203,13 +217,15 @@ static void put_record(struct round *r, struct journal_head *h, const char *fron
 	r->at += bytes;
 }
 
-/* As many ends as there is room for; they leave the buffer only when they are durable. Returns their bytes. */
+/* As many ends as there is room for; they leave the buffer only when they are durable. Returns
+ * their bytes. */
 static size_t put_ends(struct round *r, const struct buf *ends)
 {
 	uint64_t room = r->s->bytes - r->at;
 	if (room < JOURNAL_HEAD_BYTES + JOURNAL_END_BYTES)
 		return 0;
-	uint64_t n = MIN(buf_len(ends), room - JOURNAL_HEAD_BYTES) / JOURNAL_END_BYTES * JOURNAL_END_BYTES;
+	uint64_t n =
+	    MIN(buf_len(ends), room - JOURNAL_HEAD_BYTES) / JOURNAL_END_BYTES * JOURNAL_END_BYTES;
 	if (n == 0)
 		return 0;
 	struct journal_head h = {
@@ -229,7 +245,7 @@ static bool has_room(const struct round *r, const struct journal_entry *e)
 /* Moves entries from batch to round while they fit. */
 static void put_entries(struct round *r, struct list_node *batch, struct list_node *taken)
 {
-	list_foreach_safe (node, batch) {
+	list_foreach_safe(node, batch) {
 		struct journal_entry *e = list_entry(node, struct journal_entry, node);
 		if (!has_room(r, e))
 			return;
@@ -301,7 +317,7 @@ static void tell(struct journal *j, struct journal_entry *e, int result)
 
 static void wake(struct list_node *told)
 {
-	list_foreach_safe (node, told) {
+	list_foreach_safe(node, told) {
 		struct journal_group *g = list_entry(node, struct journal_group, node);
 		list_remove(node);
 		sem_post(&g->wake);
@@ -332,7 +348,7 @@ static void end_round(struct round *r, struct list_node *taken, struct buf *ends
 		j->head = NULL;
 		j->seal = true;
 	}
-	list_foreach_safe (node, taken) {
+	list_foreach_safe(node, taken) {
 		struct journal_entry *e = list_entry(node, struct journal_entry, node);
 		if (r->err == 0)
 			accept(j, r->s, e);
@@ -341,7 +357,8 @@ static void end_round(struct round *r, struct list_node *taken, struct buf *ends
 	}
 	pthread_mutex_unlock(&j->lock);
 	if (r->err < 0)
-		log_error("queue", "journal/%08x: can't be written, is given up: %s", r->s->slot, err_text(r->err));
+		log_error("queue", "journal/%08x: can't be written, is given up: %s", r->s->slot,
+		    err_text(r->err));
 }
 
 /* Who came while the others' records went to the file goes with them: the sync is what costs. */
@@ -365,7 +382,9 @@ static int write_round(struct journal *j, struct list_node *batch, struct buf *e
 	size_t ends_n = put_ends(r, ends);
 	put_entries(r, batch, &taken);
 	flush(r);
-	for (unsigned i = 0; with_late && i < LATECOMERS && r->err == 0 && list_is_empty(batch) && more(j, batch); i++) {
+	for (unsigned i = 0;
+	     with_late && i < LATECOMERS && r->err == 0 && list_is_empty(batch) && more(j, batch);
+	     i++) {
 		put_entries(r, batch, &taken);
 		flush(r);
 	}
@@ -379,7 +398,8 @@ static int write_round(struct journal *j, struct list_node *batch, struct buf *e
 	return err;
 }
 
-static bool next_fits(const struct journal *j, const struct list_node *batch, const struct buf *ends)
+static bool next_fits(const struct journal *j, const struct list_node *batch,
+    const struct buf *ends)
 {
 	struct round r = { .j = (struct journal *)(uintptr_t)j, .s = j->head };
 	if (j->head == NULL)
@@ -389,7 +409,8 @@ static bool next_fits(const struct journal *j, const struct list_node *batch, co
 		return false;
 	if (buf_len(ends) > 0)
 		r.at += JOURNAL_HEAD_BYTES + buf_len(ends);
-	return list_is_empty(batch) || has_room(&r, list_entry(batch->next, struct journal_entry, node));
+	return list_is_empty(batch) ||
+	       has_room(&r, list_entry(batch->next, struct journal_entry, node));
 }
 
 /* No next segment for messages: ends have the reserve of this one, then segments of their own. */
@@ -433,7 +454,8 @@ static void lead(struct journal *j)
 	pthread_mutex_unlock(&j->lock);
 	int err = write_batch(j, &batch, &ends);
 	pthread_mutex_lock(&j->lock);
-	list_foreach_safe (node, &batch) /* a journal that is full or can't go on leaves messages to the queue files */
+	list_foreach_safe(node,
+	    &batch) /* a journal that is full or can't go on leaves messages to the queue files */
 		tell(j, list_entry(node, struct journal_entry, node), JOURNAL_PASS);
 	if (buf_len(&ends) > 0 && buf_add_slice(&ends, buf_slice(&j->ends)) == 0) {
 		buf_fini(&j->ends);
@@ -456,7 +478,8 @@ static void wait_or_lead(struct journal *j, struct journal_group *g)
 {
 	while (atomic_load_explicit(&g->left, memory_order_acquire) > 0) {
 		pthread_mutex_lock(&j->lock);
-		bool leads = !j->writing && atomic_load_explicit(&g->left, memory_order_relaxed) > 0;
+		bool leads =
+		    !j->writing && atomic_load_explicit(&g->left, memory_order_relaxed) > 0;
 		if (leads)
 			lead(j);
 		pthread_mutex_unlock(&j->lock);
@@ -485,7 +508,8 @@ void journal_commit(struct journal *j, struct journal_entry *const *entries, siz
 
 /* --- upkeep ---------------------------------------------------------------------- */
 
-/* A spare first: after a failure it may be what the rest needs. Not having one only means queue files; why is said there. */
+/* A spare first: after a failure it may be what the rest needs. Not having one only means queue
+ * files; why is said there. */
 int journal_sync(struct journal *j)
 {
 	int err = 0;
@@ -522,7 +546,8 @@ static bool wants_collect(const struct journal *j)
 bool journal_is_dirty(struct journal *j)
 {
 	pthread_mutex_lock(&j->lock);
-	bool dirty = buf_len(&j->ends) > 0 || j->seal || j->zombies != 0 || wants_collect(j) || journal_wants_spare(j);
+	bool dirty = buf_len(&j->ends) > 0 || j->seal || j->zombies != 0 || wants_collect(j) ||
+		     journal_wants_spare(j);
 	pthread_mutex_unlock(&j->lock);
 	return dirty;
 }
@@ -541,7 +566,7 @@ size_t journal_collect(struct journal *j, struct journal_part **parts, size_t ma
 	pthread_mutex_lock(&j->lock);
 	if (wants_collect(j)) {
 		struct journal_segment *s = list_first(&j->used, struct journal_segment, node);
-		list_foreach (node, &s->msgs) {
+		list_foreach(node, &s->msgs) {
 			struct journal_msg *m = list_entry(node, struct journal_msg, node);
 			for (unsigned i = 0; i < m->parts_n && n < max; i++) {
 				if (m->parts[i].place != JOURNAL_LIVE)

@@ -77,7 +77,7 @@ struct journal_options {
 	unsigned segments_max;  /* 0: 16, or what 1/8 of the filesystem holds; at least 4 */
 	uint64_t keep_bytes;    /* no segment is made that would leave less free than this */
 	uint64_t seed;
-	bool read_only;         /* messages are refused (JOURNAL_PASS); what is there is served */
+	bool read_only; /* messages are refused (JOURNAL_PASS); what is there is served */
 };
 
 enum journal_place {
@@ -96,11 +96,14 @@ struct journal_part { /* opaque for callers, but number */
 	uint8_t place;    /* enum journal_place */
 };
 
-int journal_open(struct journal **j_r, const struct journal_options *opt, struct spool *spool, struct errbuf *eb) MUST_USE; /* replays */
+int journal_open(struct journal **j_r, const struct journal_options *opt, struct spool *spool,
+    struct errbuf *eb) MUST_USE;        /* replays */
 void journal_close(struct journal **j); /* parts must have been released; sync before */
 
-/* What replay found live. Each part comes once, with its envelope, whose owner is fn; fn becomes the part's owner too (journal_release). */
-typedef void journal_found_fn(void *arg, struct journal_part *part, struct qid id, struct envelope *e);
+/* What replay found live. Each part comes once, with its envelope, whose owner is fn; fn becomes
+ * the part's owner too (journal_release). */
+typedef void journal_found_fn(void *arg, struct journal_part *part, struct qid id,
+    struct envelope *e);
 int journal_replayed(struct journal *j, journal_found_fn *fn, void *arg) MUST_USE;
 
 /* --- commit --------------------------------------------------------------------- */
@@ -112,13 +115,14 @@ struct journal_entry { /* one message on its way in */
 	struct buf front;
 	const char *body; /* borrowed until the commit returns */
 	struct journal_head head;
-	struct journal_msg *msg; /* once accepted: the caller owns each of its parts */
-	int result;              /* 0, JOURNAL_PASS, or the error */
+	struct journal_msg *msg;     /* once accepted: the caller owns each of its parts */
+	int result;                  /* 0, JOURNAL_PASS, or the error */
 	struct journal_group *group; /* of those committed together */
 };
 
 /* Encodes; result JOURNAL_PASS if it is too large for the journal, or an error of the envelopes. */
-void journal_entry_init(struct journal *j, struct journal_entry *e, struct qid id, const struct envelope *const *envelopes, size_t n, struct slice body, uint32_t body_crc);
+void journal_entry_init(struct journal *j, struct journal_entry *e, struct qid id,
+    const struct envelope *const *envelopes, size_t n, struct slice body, uint32_t body_crc);
 void journal_entry_fini(struct journal_entry *e);
 /* Durable, or not there, when it returns; entries with a result already are left out. */
 void journal_commit(struct journal *j, struct journal_entry *const *entries, size_t n);
@@ -128,14 +132,19 @@ struct journal_part *journal_msg_part(struct journal_msg *m, unsigned number);
 
 /* LIVE -> DONE; waits while it is MOVING. Returns what it is then: DONE, PARKED or DAMAGED. */
 enum journal_place journal_end(struct journal *j, struct journal_part *p);
-/* LIVE -> MOVING, waiting while another moves it. Returns MOVING: it is the caller's to move; else PARKED or DAMAGED. */
+/* LIVE -> MOVING, waiting while another moves it. Returns MOVING: it is the caller's to move; else
+ * PARKED or DAMAGED. */
 enum journal_place journal_take(struct journal *j, struct journal_part *p);
 void journal_give_back(struct journal *j, struct journal_part *p); /* MOVING -> LIVE */
-void journal_parked(struct journal *j, struct journal_part *p, const struct tail *tail); /* MOVING -> PARKED */
-enum journal_place journal_place(struct journal *j, const struct journal_part *p, struct tail *tail); /* tail set when PARKED; may be NULL */
-unsigned journal_part_dir(const struct journal_part *p); /* the sub-directory its queue file belongs in */
+void journal_parked(struct journal *j, struct journal_part *p,
+    const struct tail *tail); /* MOVING -> PARKED */
+enum journal_place journal_place(struct journal *j, const struct journal_part *p,
+    struct tail *tail); /* tail set when PARKED; may be NULL */
+unsigned journal_part_dir(
+    const struct journal_part *p); /* the sub-directory its queue file belongs in */
 struct qid journal_part_id(const struct journal_part *p);
-void journal_release(struct journal *j, struct journal_part **p); /* the owner forgets it; the record stays as it is */
+void journal_release(struct journal *j,
+    struct journal_part **p); /* the owner forgets it; the record stays as it is */
 
 struct journal_mail {
 	struct envelope *envelope;
@@ -147,19 +156,23 @@ struct journal_mail {
 	uint64_t body_at; /* in fd */
 };
 
-/* Reads and verifies. ERR_NOT_FOUND: it is PARKED (or DONE): look there. ERR_CORRUPT: see journal_damaged. */
+/* Reads and verifies. ERR_NOT_FOUND: it is PARKED (or DONE): look there. ERR_CORRUPT: see
+ * journal_damaged. */
 int journal_read(struct journal *j, struct journal_part *p, struct journal_mail *out) MUST_USE;
 void journal_mail_fini(struct journal_mail *m); /* whatever the caller has not taken and nulled */
-void journal_segment_unref(void *segment); /* any thread, even after journal_close */
+void journal_segment_unref(void *segment);      /* any thread, even after journal_close */
 
-/* After ERR_CORRUPT: its record goes to corrupt/, and the part is DAMAGED; or an error, and it stays LIVE. */
+/* After ERR_CORRUPT: its record goes to corrupt/, and the part is DAMAGED; or an error, and it
+ * stays LIVE. */
 int journal_damaged(struct journal *j, struct journal_part *p) MUST_USE;
 
 /* --- upkeep ---------------------------------------------------------------------- */
 
 bool journal_is_dirty(struct journal *j); /* journal_sync or journal_collect has something to do */
-int journal_sync(struct journal *j) MUST_USE; /* ends to disk; a next header after a failed batch; a spare segment in time */
-/* LIVE parts of the oldest segment, when more than half of the segments are in use: now MOVING and the caller's to move. */
+int journal_sync(struct journal *j)
+    MUST_USE; /* ends to disk; a next header after a failed batch; a spare segment in time */
+/* LIVE parts of the oldest segment, when more than half of the segments are in use: now MOVING and
+ * the caller's to move. */
 size_t journal_collect(struct journal *j, struct journal_part **parts, size_t max);
 bool journal_is_crowded(struct journal *j); /* more ends in memory than should be: sync early */
 

@@ -21,7 +21,8 @@ void journal_msg_drop(struct journal_msg *m)
 	mem_free(m);
 }
 
-/* The end is noted before the part counts as over, so that the message's record outlives nothing that says it ended. */
+/* The end is noted before the part counts as over, so that the message's record outlives nothing
+ * that says it ended. */
 void journal_part_over(struct journal *j, struct journal_part *p, enum journal_place place)
 {
 	struct journal_msg *m = p->msg;
@@ -29,8 +30,10 @@ void journal_part_over(struct journal *j, struct journal_part *p, enum journal_p
 	CHECK(p->place == JOURNAL_LIVE || p->place == JOURNAL_MOVING);
 	CHECK(m->live > 0);
 	CHECK(m->segment->live > 0);
-	journal_end_encode(m->id, p->number, place == JOURNAL_PARKED ? JOURNAL_END_PARKED : JOURNAL_END_FINAL, end);
-	if (buf_add(&j->ends, end, sizeof(end)) < 0) /* millions, and a disk that takes none: a crash brings these back */
+	journal_end_encode(m->id, p->number,
+	    place == JOURNAL_PARKED ? JOURNAL_END_PARKED : JOURNAL_END_FINAL, end);
+	if (buf_add(&j->ends, end, sizeof(end)) <
+	    0) /* millions, and a disk that takes none: a crash brings these back */
 		log_error("queue", "journal: too many ends wait for the disk; one is forgotten");
 	p->place = (uint8_t)place;
 	m->segment->live--;
@@ -150,11 +153,12 @@ static int read_record(const struct place *w, char *bytes, struct journal_front 
 	ssize_t got = w->s->io->pread(w->s->io->arg, w->s->fd, bytes, n, w->at);
 	if (got < 0)
 		return (int)got;
-	if ((size_t)got < n || journal_head_decode((unsigned char *)bytes, w->s->sequence, w->s->salt, &h) < 0)
+	if ((size_t)got < n ||
+	    journal_head_decode((unsigned char *)bytes, w->s->sequence, w->s->salt, &h) < 0)
 		return ERR_CORRUPT;
 	const char *front = bytes + JOURNAL_HEAD_BYTES;
-	if (h.type != JOURNAL_MESSAGE || h.front_bytes != w->front_bytes || h.body_bytes != w->body_bytes ||
-	    codec_crc32c(0, front, h.front_bytes) != h.front_crc)
+	if (h.type != JOURNAL_MESSAGE || h.front_bytes != w->front_bytes ||
+	    h.body_bytes != w->body_bytes || codec_crc32c(0, front, h.front_bytes) != h.front_crc)
 		return ERR_CORRUPT;
 	int err = journal_front_decode(slice_of(front, h.front_bytes), f);
 	if (err == 0 && codec_crc32c(0, front + h.front_bytes, h.body_bytes) != f->body_crc)
@@ -214,7 +218,8 @@ int journal_damaged(struct journal *j, struct journal_part *p)
 	if (err < 0)
 		return err == ERR_CORRUPT ? 0 : err;
 	snprintf(name, sizeof(name), "%s.journal", qid_format(p->msg->id, id));
-	err = spool_save_corrupt(j->spool, w.s->fd, w.at, JOURNAL_HEAD_BYTES + w.front_bytes + w.body_bytes, name,
+	err = spool_save_corrupt(j->spool, w.s->fd, w.at,
+	    JOURNAL_HEAD_BYTES + w.front_bytes + w.body_bytes, name,
 	    "a record of the journal fails its checksum");
 	journal_segment_unref(w.s);
 	if (err < 0)

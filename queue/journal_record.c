@@ -8,8 +8,13 @@
 #include "base/check.h"
 #include "base/codec.h"
 
-enum { FORMAT_VERSION = 1, HEADER_CRC_AT = 68, HEAD_MAGIC = 0x314a5250 /* "PRJ1" */, HEAD_CRC_AT = 36,
-	FRONT_FIXED_BYTES = 24 };
+enum {
+	FORMAT_VERSION = 1,
+	HEADER_CRC_AT = 68,
+	HEAD_MAGIC = 0x314a5250 /* "PRJ1" */,
+	HEAD_CRC_AT = 36,
+	FRONT_FIXED_BYTES = 24
+};
 
 #define FRONT_BYTES_MAX (UINT32_C(1) << 30)
 
@@ -47,7 +52,7 @@ int journal_header_decode(const unsigned char p[JOURNAL_HEADER_USED], struct jou
 	h->previous_end = codec_get_u64(p + 40);
 	h->bytes = codec_get_u64(p + 48);
 	bool can_be = h->sequence > 0 && h->oldest <= h->sequence && h->previous < h->sequence &&
-	    h->bytes >= JOURNAL_HEADER_BYTES;
+		      h->bytes >= JOURNAL_HEADER_BYTES;
 	return can_be ? 0 : ERR_CORRUPT;
 }
 
@@ -95,8 +100,8 @@ uint64_t journal_record_bytes(const struct journal_head *h)
 /* --- a message ------------------------------------------------------------------ */
 
 /* The lengths stand before the envelopes, so room is made for them first. */
-int journal_front_encode(struct qid id, uint32_t body_crc, const struct envelope *const *envelopes, size_t n,
-    struct buf *out)
+int journal_front_encode(struct qid id, uint32_t body_crc, const struct envelope *const *envelopes,
+    size_t n, struct buf *out)
 {
 	unsigned char fixed[FRONT_FIXED_BYTES], length[4] = { 0 };
 	size_t start = buf_len(out);
@@ -158,7 +163,8 @@ int journal_front_envelope(const struct journal_front *f, unsigned part, struct 
 
 /* --- ends ---------------------------------------------------------------------- */
 
-void journal_end_encode(struct qid id, unsigned part, enum journal_end end, unsigned char p[JOURNAL_END_BYTES])
+void journal_end_encode(struct qid id, unsigned part, enum journal_end end,
+    unsigned char p[JOURNAL_END_BYTES])
 {
 	CHECK(part > 0);
 	CHECK(part <= QID_PART_MAX);
@@ -173,7 +179,8 @@ int journal_end_decode(const unsigned char p[JOURNAL_END_BYTES], struct qid *id,
 	uint32_t end = codec_get_u32(p + 20);
 	*id = (struct qid){ codec_get_u64(p), codec_get_u64(p + 8) };
 	*part = codec_get_u32(p + 16);
-	if (*part == 0 || *part > QID_PART_MAX || end < JOURNAL_END_FINAL || end > JOURNAL_END_PARKED)
+	if (*part == 0 || *part > QID_PART_MAX || end < JOURNAL_END_FINAL ||
+	    end > JOURNAL_END_PARKED)
 		return ERR_CORRUPT;
 	return 0;
 }

@@ -16,7 +16,9 @@
 #include "base/mem.h"
 #include "queue/journal_int.h"
 
-enum { SLOT_DIGITS = 8 };
+enum {
+	SLOT_DIGITS = 8
+};
 
 struct found { /* a segment with a good header */
 	struct journal_segment *s;
@@ -27,7 +29,7 @@ struct replay {
 	struct journal *j;
 	struct found found[JOURNAL_SLOTS_MAX]; /* ascending */
 	size_t found_n;
-	size_t others; /* names that are not ours */
+	size_t others;   /* names that are not ours */
 	struct map msgs; /* id -> struct journal_msg, those with live parts */
 	char *bytes;     /* of the segment being read */
 	size_t bytes_n;
@@ -43,7 +45,8 @@ static void on_name(void *arg, const char *name, bool is_other)
 	unsigned slot = 0;
 	for (size_t i = 0; i < SLOT_DIGITS && name[i] != '\0'; i++)
 		slot = slot * 16 + (unsigned)(name[i] <= '9' ? name[i] - '0' : name[i] - 'a' + 10);
-	if (is_other || slot >= JOURNAL_SLOTS_MAX || strcmp(journal_slot_name(slot, again), name) != 0) {
+	if (is_other || slot >= JOURNAL_SLOTS_MAX ||
+	    strcmp(journal_slot_name(slot, again), name) != 0) {
 		r->others++;
 		return;
 	}
@@ -72,7 +75,8 @@ static int read_header(struct journal_segment *s, struct journal_header *h)
 	bool garbage[2];
 	for (unsigned i = 0; i < 2; i++) {
 		unsigned char p[JOURNAL_HEADER_USED] = { 0 };
-		ssize_t n = s->io->pread(s->io->arg, s->fd, p, sizeof(p), i * (uint64_t)JOURNAL_HEADER_COPY_AT);
+		ssize_t n = s->io->pread(s->io->arg, s->fd, p, sizeof(p),
+		    i * (uint64_t)JOURNAL_HEADER_COPY_AT);
 		if (n < 0)
 			return (int)n;
 		int bad = journal_header_decode(p, &copy[i]);
@@ -163,7 +167,8 @@ static int open_slot(struct replay *r, unsigned slot)
 	struct journal *j = r->j;
 	struct qio_stat st = { 0 };
 	char name[16];
-	int fd = j->io->open(j->io->arg, j->spool->journal, journal_slot_name(slot, name), QIO_OPEN_WRITE);
+	int fd = j->io->open(j->io->arg, j->spool->journal, journal_slot_name(slot, name),
+	    QIO_OPEN_WRITE);
 	if (fd < 0)
 		return fd;
 	int err = j->io->stat(j->io->arg, fd, &st);
@@ -190,7 +195,8 @@ static int open_slots(struct replay *r, struct errbuf *eb)
 	for (unsigned i = 0; i < JOURNAL_SLOTS_MAX; i++) {
 		err = (slots >> i & 1) != 0 ? open_slot(r, i) : 0;
 		if (err < 0)
-			return errbuf_set(eb, err, "journal/%08x: can't be opened: %s", i, err_text(err));
+			return errbuf_set(eb, err, "journal/%08x: can't be opened: %s", i,
+			    err_text(err));
 	}
 	return 0;
 }
@@ -198,12 +204,13 @@ static int open_slots(struct replay *r, struct errbuf *eb)
 /* --- records -------------------------------------------------------------------- */
 
 /* Bytes of the whole and right record there, else 0. */
-static uint64_t check_record(const struct replay *r, const struct journal_segment *s, uint64_t at, uint64_t max,
-    struct journal_head *h)
+static uint64_t check_record(const struct replay *r, const struct journal_segment *s, uint64_t at,
+    uint64_t max, struct journal_head *h)
 {
 	struct journal_front f;
 	const char *p = r->bytes + at;
-	if (max - at < JOURNAL_HEAD_BYTES || journal_head_decode((const unsigned char *)p, s->sequence, s->salt, h) < 0)
+	if (max - at < JOURNAL_HEAD_BYTES ||
+	    journal_head_decode((const unsigned char *)p, s->sequence, s->salt, h) < 0)
 		return 0;
 	uint64_t n = journal_record_bytes(h);
 	const char *front = p + JOURNAL_HEAD_BYTES;
@@ -218,12 +225,14 @@ static uint64_t check_record(const struct replay *r, const struct journal_segmen
 }
 
 /* Where the next record head is that was written when `bad` was durable; max if there is none. */
-static uint64_t find_next(const struct replay *r, const struct journal_segment *s, uint64_t bad, uint64_t max,
-    bool all_durable)
+static uint64_t find_next(const struct replay *r, const struct journal_segment *s, uint64_t bad,
+    uint64_t max, bool all_durable)
 {
 	struct journal_head h;
-	for (uint64_t at = bad + JOURNAL_ALIGN; at + JOURNAL_HEAD_BYTES <= max; at += JOURNAL_ALIGN) {
-		if (journal_head_decode((const unsigned char *)r->bytes + at, s->sequence, s->salt, &h) == 0 &&
+	for (uint64_t at = bad + JOURNAL_ALIGN; at + JOURNAL_HEAD_BYTES <= max;
+	     at += JOURNAL_ALIGN) {
+		if (journal_head_decode((const unsigned char *)r->bytes + at, s->sequence, s->salt,
+			&h) == 0 &&
 		    (all_durable || h.batch_at > bad))
 			return at;
 	}
@@ -235,10 +244,12 @@ static struct slice key_of(const struct qid *id)
 	return slice_of((const char *)id, sizeof(*id));
 }
 
-static bool add_msg(struct replay *r, struct journal_segment *s, uint64_t at, const struct journal_head *h)
+static bool add_msg(struct replay *r, struct journal_segment *s, uint64_t at,
+    const struct journal_head *h)
 {
 	struct journal_front f;
-	int err = journal_front_decode(slice_of(r->bytes + at + JOURNAL_HEAD_BYTES, h->front_bytes), &f);
+	int err =
+	    journal_front_decode(slice_of(r->bytes + at + JOURNAL_HEAD_BYTES, h->front_bytes), &f);
 	CHECK(err == 0);
 	if (map_find(&r->msgs, key_of(&f.id)) != NULL)
 		return false;
@@ -256,7 +267,8 @@ static bool add_msg(struct replay *r, struct journal_segment *s, uint64_t at, co
 static struct journal_part *find_part(struct replay *r, struct qid id, unsigned number)
 {
 	struct journal_msg *m = map_find(&r->msgs, key_of(&id));
-	if (m == NULL || number == 0 || number > m->parts_n || m->parts[number - 1].place != JOURNAL_LIVE)
+	if (m == NULL || number == 0 || number > m->parts_n ||
+	    m->parts[number - 1].place != JOURNAL_LIVE)
 		return NULL;
 	return &m->parts[number - 1];
 }
@@ -294,7 +306,8 @@ static int on_damage(struct replay *r, struct journal_segment *s, uint64_t at, u
 	char name[SPOOL_NAME_MAX];
 	snprintf(name, sizeof(name), "journal.%" PRIu64 ".%" PRIu64, s->sequence, at);
 	r->damaged++;
-	return spool_save_corrupt(r->j->spool, s->fd, at, end - at, name, "a part of the journal can't be read");
+	return spool_save_corrupt(r->j->spool, s->fd, at, end - at, name,
+	    "a part of the journal can't be read");
 }
 
 static int read_segment(struct replay *r, struct journal_segment *s, uint64_t limit)
@@ -336,7 +349,8 @@ static int read_segment(struct replay *r, struct journal_segment *s, uint64_t li
 static uint64_t limit_of(const struct replay *r, uint64_t sequence)
 {
 	for (size_t i = 0; i < r->found_n; i++) {
-		if (r->found[i].h.previous == sequence && r->found[i].h.previous_end >= JOURNAL_HEADER_BYTES)
+		if (r->found[i].h.previous == sequence &&
+		    r->found[i].h.previous_end >= JOURNAL_HEADER_BYTES)
 			return r->found[i].h.previous_end;
 	}
 	return 0;
@@ -356,13 +370,15 @@ static int read_segments(struct replay *r, struct errbuf *eb)
 		}
 		list_push(&j->used, &s->node);
 		j->used_n++;
-		/* What a killed process had not synced yet is read all the same: so it must be durable before anyone acts on it. */
+		/* What a killed process had not synced yet is read all the same: so it must be
+		 * durable before anyone acts on it. */
 		if (i + 1 == r->found_n && err == 0)
 			err = j->io->sync(j->io->arg, s->fd);
 		if (err == 0)
 			err = read_segment(r, s, limit_of(r, s->sequence));
 		if (err < 0 && eb != NULL && eb->text[0] == '\0')
-			(void)errbuf_set(eb, err, "journal/%08x: can't be read: %s", s->slot, err_text(err));
+			(void)errbuf_set(eb, err, "journal/%08x: can't be read: %s", s->slot,
+			    err_text(err));
 		j->last_sequence = s->sequence;
 		j->last_end = s->end;
 	}
@@ -390,8 +406,8 @@ static void on_file(void *arg, unsigned dir, const struct spool_name *name)
 static void note_moved(struct replay *r)
 {
 	struct journal *j = r->j;
-	list_foreach (seg, &j->used) {
-		list_foreach_safe (node, &list_entry(seg, struct journal_segment, node)->msgs) {
+	list_foreach(seg, &j->used) {
+		list_foreach_safe(node, &list_entry(seg, struct journal_segment, node)->msgs) {
 			struct journal_msg *m = list_entry(node, struct journal_msg, node);
 			for (unsigned i = 0; i < m->parts_n; i++) {
 				if (m->parts[i].place == JOURNAL_MOVING)
@@ -402,13 +418,14 @@ static void note_moved(struct replay *r)
 	}
 }
 
-/* A rename that a killed process had not synced could still be lost: the journal forgets a part only when its file is durable. */
+/* A rename that a killed process had not synced could still be lost: the journal forgets a part
+ * only when its file is durable. */
 static int look_for_files(struct replay *r, struct errbuf *eb)
 {
 	struct journal *j = r->j;
 	uint64_t seen = 0;
 	int err = 0;
-	list_foreach (node, &j->used) {
+	list_foreach(node, &j->used) {
 		const struct journal_segment *s = list_entry(node, struct journal_segment, node);
 		struct look l = { .r = r, .dir = (unsigned)(s->sequence % SPOOL_DIRS) };
 		if (s->live == 0 || (seen >> l.dir & 1) != 0 || err < 0)
@@ -449,7 +466,8 @@ int journal_replay(struct journal *j, struct errbuf *eb)
 			journal_segment_unref(r->found[i].s);
 	}
 	if (err == 0 && map_count(&r->msgs) > 0)
-		log_notice("queue", "journal: %zu messages in %zu segments were on their way", map_count(&r->msgs), j->used_n);
+		log_notice("queue", "journal: %zu messages in %zu segments were on their way",
+		    map_count(&r->msgs), j->used_n);
 	map_fini(&r->msgs);
 	mem_free(r->bytes);
 	mem_free(r);
@@ -481,8 +499,8 @@ static int give_msg(struct journal *j, struct journal_msg *m, journal_found_fn *
 
 int journal_replayed(struct journal *j, journal_found_fn *fn, void *arg)
 {
-	list_foreach (seg, &j->used) {
-		list_foreach_safe (node, &list_entry(seg, struct journal_segment, node)->msgs) {
+	list_foreach(seg, &j->used) {
+		list_foreach_safe(node, &list_entry(seg, struct journal_segment, node)->msgs) {
 			struct journal_msg *m = list_entry(node, struct journal_msg, node);
 			int err = give_msg(j, m, fn, arg);
 			if (err < 0)
@@ -494,7 +512,8 @@ int journal_replayed(struct journal *j, journal_found_fn *fn, void *arg)
 	journal_advance(j);
 	bool ends = buf_len(&j->ends) > 0;
 	pthread_mutex_unlock(&j->lock);
-	/* Before anyone unlinks a file that was found, as after a move. No room for it now (-ENOSPC) is no reason not to start. */
+	/* Before anyone unlinks a file that was found, as after a move. No room for it now
+	 * (-ENOSPC) is no reason not to start. */
 	int err = ends ? journal_sync(j) : 0;
 	if (err < 0)
 		log_warn("queue", "journal: %s; tried again while running", err_text(err));

@@ -9,7 +9,9 @@
 #include "base/mem.h"
 #include "queue/journal_int.h"
 
-enum { ZEROS_BYTES = 1024 * 1024 };
+enum {
+	ZEROS_BYTES = 1024 * 1024
+};
 
 char *journal_slot_name(unsigned slot, char buf[16])
 {
@@ -40,13 +42,15 @@ void journal_segment_unref(void *segment)
 
 /* --- files ---------------------------------------------------------------------- */
 
-/* Written once with zeros, so that no later write needs a block allocated or the filesystem's journal. */
+/* Written once with zeros, so that no later write needs a block allocated or the filesystem's
+ * journal. */
 static int write_zeros(struct journal *j, int fd)
 {
 	char *zeros = mem_zalloc(ZEROS_BYTES);
 	int err = 0;
 	for (uint64_t at = 0; err == 0 && at < j->segment_bytes; at += ZEROS_BYTES) {
-		struct iovec iov = { zeros, (size_t)MIN(j->segment_bytes - at, (uint64_t)ZEROS_BYTES) };
+		struct iovec iov = { zeros,
+			(size_t)MIN(j->segment_bytes - at, (uint64_t)ZEROS_BYTES) };
 		err = j->io->pwritev(j->io->arg, fd, &iov, 1, at);
 	}
 	mem_free(zeros);
@@ -58,10 +62,12 @@ static bool has_space(struct journal *j)
 	struct qio_space space;
 	if (j->io->space(j->io->arg, j->spool->journal, &space) < 0)
 		return true; /* the writing will tell */
-	return space.bytes_free >= j->segment_bytes && space.bytes_free - j->segment_bytes >= j->keep_bytes;
+	return space.bytes_free >= j->segment_bytes &&
+	       space.bytes_free - j->segment_bytes >= j->keep_bytes;
 }
 
-/* By way of tmp/, so that whatever bears a segment's name has been written whole. stays: it failed, and the name is taken. */
+/* By way of tmp/, so that whatever bears a segment's name has been written whole. stays: it failed,
+ * and the name is taken. */
 static int create_file(struct journal *j, unsigned slot, int *fd_r, bool *stays)
 {
 	const struct spool *spool = j->spool;
@@ -162,7 +168,8 @@ static bool remove_file(struct journal *j, unsigned slot)
 	char name[16];
 	int err = j->io->unlink(j->io->arg, j->spool->journal, journal_slot_name(slot, name));
 	if (err < 0 && err != -ENOENT) {
-		log_warn("queue", "journal/%s can't be removed, will try again: %s", name, err_text(err));
+		log_warn("queue", "journal/%s can't be removed, will try again: %s", name,
+		    err_text(err));
 		return false;
 	}
 	j->zombies &= ~(UINT64_C(1) << slot);
@@ -188,7 +195,8 @@ void journal_bury(struct journal *j)
 
 /* --- order ---------------------------------------------------------------------- */
 
-/* One that is still read from blocks those after it, until space gets short: then its name goes and its blocks stay as long as needed. */
+/* One that is still read from blocks those after it, until space gets short: then its name goes and
+ * its blocks stay as long as needed. */
 void journal_advance(struct journal *j)
 {
 	while (j->used_n > 0) {
@@ -239,7 +247,8 @@ static int write_header(struct journal *j, struct journal_segment *s, uint64_t o
 	journal_header_encode(&h, block);
 	for (unsigned i = 0; err == 0 && i < 2; i++) {
 		struct iovec iov = { block, sizeof(block) };
-		err = j->io->pwritev(j->io->arg, s->fd, &iov, 1, (i ^ s->bad_copy) * (uint64_t)JOURNAL_HEADER_COPY_AT);
+		err = j->io->pwritev(j->io->arg, s->fd, &iov, 1,
+		    (i ^ s->bad_copy) * (uint64_t)JOURNAL_HEADER_COPY_AT);
 		atomic_fetch_add_explicit(&j->spool->syncs, 1, memory_order_relaxed);
 		if (err == 0)
 			err = j->io->sync(j->io->arg, s->fd);
@@ -265,11 +274,14 @@ int journal_rotate(struct journal *j, bool for_messages)
 	s->sequence = ++j->sequence;
 	s->salt = (uint32_t)prng_next(&j->prng);
 	s->end = JOURNAL_HEADER_BYTES;
-	uint64_t oldest = j->used_n == 0 ? s->sequence : list_first(&j->used, struct journal_segment, node)->sequence;
+	uint64_t oldest = j->used_n == 0
+			      ? s->sequence
+			      : list_first(&j->used, struct journal_segment, node)->sequence;
 	pthread_mutex_unlock(&j->lock);
 	int err = write_header(j, s, oldest);
 	pthread_mutex_lock(&j->lock);
-	if (err < 0) { /* the file may hold its old header or the new one: neither says anything wrong */
+	if (err <
+	    0) { /* the file may hold its old header or the new one: neither says anything wrong */
 		journal_abandon(j, s);
 	} else {
 		list_push(&j->used, &s->node);

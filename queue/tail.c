@@ -14,11 +14,17 @@
 #include "base/check.h"
 #include "base/codec.h"
 
-enum { MAGIC = 0x31545250 /* "PRT1" */, ENTRY_FIXED_BYTES = 28, STRINGS = 3, CRC_AT = 12 };
+enum {
+	MAGIC = 0x31545250 /* "PRT1" */,
+	ENTRY_FIXED_BYTES = 28,
+	STRINGS = 3,
+	CRC_AT = 12
+};
 
 #define PAYLOAD_FULL (32 * 1024)
 
-_Static_assert(PAYLOAD_FULL + ENTRY_FIXED_BYTES + STRINGS * (2 + ENVELOPE_TEXT_MAX) <= TAIL_PAYLOAD_MAX,
+_Static_assert(PAYLOAD_FULL + ENTRY_FIXED_BYTES + STRINGS * (2 + ENVELOPE_TEXT_MAX) <=
+		   TAIL_PAYLOAD_MAX,
     "one more entry always fits");
 
 static uint32_t record_crc(uint32_t seed, const unsigned char *head, struct slice payload)
@@ -70,7 +76,8 @@ static int put_record(struct buf *out, struct slice payload, struct tail *t)
 	return err < 0 ? err : buf_add_slice(out, payload);
 }
 
-int tail_encode(const struct envelope *e, const uint32_t *rcpts, size_t n, struct tail *t, struct buf *out)
+int tail_encode(const struct envelope *e, const uint32_t *rcpts, size_t n, struct tail *t,
+    struct buf *out)
 {
 	struct buf payload;
 	int err = 0;
@@ -114,7 +121,8 @@ static int take_text(struct slice *in, struct slice *text)
 	return 0;
 }
 
-/* Reads one entry; applies it when e is not NULL, so that a record is checked whole before any of it counts. */
+/* Reads one entry; applies it when e is not NULL, so that a record is checked whole before any of
+ * it counts. */
 static int take_entry(struct slice *in, size_t rcpts_n, struct envelope *e)
 {
 	const unsigned char *p = (const unsigned char *)in->p;
@@ -123,8 +131,8 @@ static int take_entry(struct slice *in, size_t rcpts_n, struct envelope *e)
 		return ERR_CORRUPT;
 	uint32_t index = codec_get_u32(p);
 	*in = slice_from(*in, ENTRY_FIXED_BYTES);
-	if (index >= rcpts_n || p[4] < FATE_PENDING || p[4] > FATE_DELETED || take_text(in, &text) < 0 ||
-	    take_text(in, &host) < 0 || take_text(in, &ip) < 0)
+	if (index >= rcpts_n || p[4] < FATE_PENDING || p[4] > FATE_DELETED ||
+	    take_text(in, &text) < 0 || take_text(in, &host) < 0 || take_text(in, &ip) < 0)
 		return ERR_CORRUPT;
 	if (e == NULL)
 		return 0;
@@ -145,7 +153,8 @@ int tail_decode(const unsigned char head[TAIL_HEAD_BYTES], struct slice payload,
     struct envelope *e)
 {
 	ssize_t n = tail_decode_head(head, t);
-	if (n < 0 || (size_t)n != payload.n || codec_get_u32(head + CRC_AT) != record_crc(t->seed, head, payload))
+	if (n < 0 || (size_t)n != payload.n ||
+	    codec_get_u32(head + CRC_AT) != record_crc(t->seed, head, payload))
 		return ERR_CORRUPT;
 	for (struct slice in = payload; in.n > 0;) {
 		if (take_entry(&in, e->rcpts_n, NULL) < 0)

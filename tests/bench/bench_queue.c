@@ -21,7 +21,10 @@
 #include "base/mem.h"
 #include "queue/queue.h"
 
-enum { SENDERS_MAX = 256, LATE_MAX = 4096 };
+enum {
+	SENDERS_MAX = 256,
+	LATE_MAX = 4096
+};
 
 static struct queue *queue;
 static pthread_mutex_t loop = PTHREAD_MUTEX_INITIALIZER;
@@ -62,7 +65,8 @@ static struct queue_item *finish_commit(struct queue_op *op)
 /* Loads first where memory was short. */
 static void settle(struct queue_item *item)
 {
-	struct queue_outcome o = { .fate = FATE_DELIVERED, .status = { .code = 250, .text = "ok", .host = "mx", .ip = "::1" } };
+	struct queue_outcome o = { .fate = FATE_DELIVERED,
+		.status = { .code = 250, .text = "ok", .host = "mx", .ip = "::1" } };
 	struct queue_done done = { .item = item };
 	pthread_mutex_lock(&loop);
 	if (item->mail == NULL) {
@@ -138,7 +142,8 @@ static void watch(unsigned seconds)
 		int64_t now = clock_now().mono_ms;
 		double n = (double)(s.commits - last.commits);
 		printf("%4u %9.0f messages/s %8.4f flushes each %8zu there\n", i + 1,
-		    n * 1000 / (double)(now - before), n > 0 ? (double)(s.syncs - last.syncs) / n : 0, s.items);
+		    n * 1000 / (double)(now - before),
+		    n > 0 ? (double)(s.syncs - last.syncs) / n : 0, s.items);
 		fflush(stdout);
 		last = s;
 		before = now;

@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 
-#define PATH_BYTES 512
+#define PATH_BYTES    512
 #define SEGMENT_BYTES (2 * 1024 * 1024) /* takes a record of 256 KiB */
 
 bool fixture_no_journal;
@@ -23,8 +23,13 @@ static void init_at(struct fixture *f, const char *base)
 	ck_assert_ptr_nonnull(mkdtemp(f->dir));
 	ck_assert_int_eq(retry_parse(SLICE("1m, 5m*2, 1h*3"), &f->retry, NULL), 0);
 	f->retry.lifetime_s = 5 * 24 * 3600;
-	f->opt = (struct queue_options){ .directory = f->dir, .seed = 42, .retry = &f->retry, .space_min_bytes = 1,
-		.no_journal = fixture_no_journal, .journal_segment_bytes = SEGMENT_BYTES, .journal_segments_max = 4 };
+	f->opt = (struct queue_options){ .directory = f->dir,
+		.seed = 42,
+		.retry = &f->retry,
+		.space_min_bytes = 1,
+		.no_journal = fixture_no_journal,
+		.journal_segment_bytes = SEGMENT_BYTES,
+		.journal_segments_max = 4 };
 }
 
 void fixture_init(struct fixture *f)
@@ -98,7 +103,8 @@ char fixture_pattern(uint64_t at)
 	return (char)('a' + (at * 7 + at / 251) % 26);
 }
 
-struct queue_msg *fixture_message(struct fixture *f, const char *const *rcpts, size_t n, size_t body_bytes)
+struct queue_msg *fixture_message(struct fixture *f, const char *const *rcpts, size_t n,
+    size_t body_bytes)
 {
 	struct queue_msg *m = queue_begin(f->q, f->now);
 	struct envelope *e = queue_msg_envelope(m);
@@ -144,7 +150,7 @@ size_t fixture_commit(struct fixture *f, const char *const *rcpts, size_t n, siz
 	size_t count = 0;
 	struct queue_op *op = fixture_op_commit(f, fixture_message(f, rcpts, n, body_bytes));
 	ck_assert_int_eq(fixture_run(f, op, &done), 0);
-	list_foreach_safe (node, &done.items) {
+	list_foreach_safe(node, &done.items) {
 		struct queue_item *item = list_entry(node, struct queue_item, link);
 		list_remove(node);
 		ck_assert_int_eq(item->state, QUEUE_ITEM_ACTIVE);
@@ -171,8 +177,8 @@ void fixture_load(struct fixture *f, struct queue_item *item)
 	ck_assert_ptr_nonnull(item->mail);
 }
 
-int fixture_settle(struct fixture *f, struct queue_item *item, size_t rcpt, enum fate fate, unsigned attempts,
-    int64_t due_ms)
+int fixture_settle(struct fixture *f, struct queue_item *item, size_t rcpt, enum fate fate,
+    unsigned attempts, int64_t due_ms)
 {
 	struct queue_done done;
 	struct queue_outcome o = {
@@ -181,7 +187,11 @@ int fixture_settle(struct fixture *f, struct queue_item *item, size_t rcpt, enum
 		.attempts = (uint16_t)attempts,
 		.due_ms = due_ms,
 		.last_ms = f->now.wall_ms,
-		.status = { .code = 451, .enhanced = { 4, 2, 1 }, .text = "try later", .host = "mx.test", .ip = "192.0.2.1" },
+		.status = { .code = 451,
+		    .enhanced = { 4, 2, 1 },
+		    .text = "try later",
+		    .host = "mx.test",
+		    .ip = "192.0.2.1" },
 	};
 	return fixture_run(f, queue_op_settle(item, &o, 1, f->now), &done);
 }

@@ -19,8 +19,8 @@
 Suite *test_journal_suite(void);
 
 #define SEGMENT_BYTES (64 * 1024)
-#define SEGMENTS 4
-#define MINUTE INT64_C(60000)
+#define SEGMENTS      4
+#define MINUTE        INT64_C(60000)
 
 static struct fixture f;
 static struct qio_fault disk;
@@ -61,7 +61,8 @@ static void segment_path(unsigned slot, char path[512])
 	fixture_path(&f, name, path, 512);
 }
 
-/* The first segment as it is now; the queue is then closed, and the file put back: as if it had died here. */
+/* The first segment as it is now; the queue is then closed, and the file put back: as if it had
+ * died here. */
 static char *crash(size_t *n)
 {
 	char path[512];
@@ -90,7 +91,13 @@ static void finish(struct queue_item *item)
 START_TEST(headers_are_strict)
 {
 	unsigned char p[JOURNAL_HEADER_USED];
-	struct journal_header h = { .sequence = 7, .oldest = 3, .previous = 6, .previous_end = 5000, .bytes = 65536, .salt = 99 }, back;
+	struct journal_header h = { .sequence = 7,
+		.oldest = 3,
+		.previous = 6,
+		.previous_end = 5000,
+		.bytes = 65536,
+		.salt = 99 },
+			      back;
 	journal_header_encode(&h, p);
 	ck_assert_int_eq(journal_header_decode(p, &back), 0);
 	ck_assert_uint_eq(back.sequence, 7);
@@ -107,12 +114,18 @@ START_TEST(headers_are_strict)
 	codec_put_u32(p + 68, codec_crc32c(0, p, 68));
 	ck_assert_int_eq(journal_header_decode(p, &back), ERR_VERSION);
 }
+
 END_TEST
 
 START_TEST(heads_belong_to_one_use)
 {
 	unsigned char p[JOURNAL_HEAD_BYTES];
-	struct journal_head h = { .type = JOURNAL_MESSAGE, .front_bytes = 100, .body_bytes = 13, .front_crc = 5, .batch_at = 4096 }, back;
+	struct journal_head h = { .type = JOURNAL_MESSAGE,
+		.front_bytes = 100,
+		.body_bytes = 13,
+		.front_crc = 5,
+		.batch_at = 4096 },
+			    back;
 	journal_head_encode(&h, 7, 99, p);
 	ck_assert_int_eq(journal_head_decode(p, 7, 99, &back), 0);
 	ck_assert_uint_eq(journal_record_bytes(&back), 160);
@@ -125,6 +138,7 @@ START_TEST(heads_belong_to_one_use)
 		p[bit / 8] = (unsigned char)(p[bit / 8] ^ (1 << bit % 8));
 	}
 }
+
 END_TEST
 
 START_TEST(fronts_are_checked)
@@ -159,6 +173,7 @@ START_TEST(fronts_are_checked)
 	envelope_free(&e[0]);
 	envelope_free(&e[1]);
 }
+
 END_TEST
 
 /* --- what a crash leaves -------------------------------------------------------------- */
@@ -182,6 +197,7 @@ START_TEST(a_message_is_one_sync)
 	fixture_open(&f);
 	ck_assert_uint_eq(stats().items, 1);
 }
+
 END_TEST
 
 START_TEST(an_end_may_be_lost_a_message_never)
@@ -203,9 +219,11 @@ START_TEST(an_end_may_be_lost_a_message_never)
 	fixture_reopen(&f);
 	ck_assert_uint_eq(stats().items, 2); /* again */
 }
+
 END_TEST
 
-/* The last batch torn at every byte, the rest zeros or noise: what was there before stays, and it comes back whole or not at all. */
+/* The last batch torn at every byte, the rest zeros or noise: what was there before stays, and it
+ * comes back whole or not at all. */
 START_TEST(torn_at_every_byte)
 {
 	char path[512], last[QUEUE_ID_MAX];
@@ -231,8 +249,10 @@ START_TEST(torn_at_every_byte)
 			memset(before + cut, 0xa5, MIN(n - cut, 200u));
 		fixture_write(path, before, n);
 		fixture_open(&f);
-		if (stats().items != 2u + (cut == end) || (find(last) != NULL) != (cut == end) || stats().corrupt != 0)
-			ck_abort_msg("cut at %zu of %zu to %zu: %zu items", cut, start, end, stats().items);
+		if (stats().items != 2u + (cut == end) || (find(last) != NULL) != (cut == end) ||
+		    stats().corrupt != 0)
+			ck_abort_msg("cut at %zu of %zu to %zu: %zu items", cut, start, end,
+			    stats().items);
 		fixture_commit_one(&f, "new@x.test", 10); /* and life goes on */
 		fixture_reopen(&f);
 		ck_assert_uint_eq(stats().items, 3u + (cut == end));
@@ -248,6 +268,7 @@ START_TEST(torn_at_every_byte)
 	mem_free(before);
 	mem_free(after);
 }
+
 END_TEST
 
 /* Damage in what later batches prove to have been durable is set aside, and all else is found. */
@@ -269,7 +290,8 @@ START_TEST(a_flipped_bit_costs_one_record)
 		fixture_write(path, bytes, n);
 		bytes[at] = (char)(bytes[at] ^ (1 << bit % 8));
 		fixture_open(&f);
-		/* A flip in the padding hurts nobody; one in the last record looks as if it had been torn. */
+		/* A flip in the padding hurts nobody; one in the last record looks as if it had
+		 * been torn. */
 		size_t items = stats().items, corrupt = stats().corrupt;
 		bool in_last = bit / 8 >= 2 * record;
 		if (!(items == 3 && corrupt == 0) && !(items == 2 && corrupt == (in_last ? 0 : 1)))
@@ -280,11 +302,13 @@ START_TEST(a_flipped_bit_costs_one_record)
 		ck_assert_uint_eq(fixture_count(&f, "corrupt"), corrupt);
 		fixture_close(&f);
 		char command[1100];
-		snprintf(command, sizeof(command), "%s/journal.1.%zu", folder, (size_t)JOURNAL_HEADER_BYTES + (bit / 8 < record ? 0 : record));
+		snprintf(command, sizeof(command), "%s/journal.1.%zu", folder,
+		    (size_t)JOURNAL_HEADER_BYTES + (bit / 8 < record ? 0 : record));
 		(void)unlink(command);
 	}
 	mem_free(bytes);
 }
+
 END_TEST
 
 START_TEST(headers_lost_or_strange)
@@ -323,11 +347,13 @@ START_TEST(headers_lost_or_strange)
 	ck_assert_uint_eq(stats().items, 0);
 	ck_assert_int_lt(access(path, F_OK), 0);
 }
+
 END_TEST
 
 /* --- segments used again ---------------------------------------------------------------- */
 
-/* Many times round; then the newest segment loses its records: the older use under them must not show. */
+/* Many times round; then the newest segment loses its records: the older use under them must not
+ * show. */
 START_TEST(reuse_brings_nothing_back)
 {
 	char path[512];
@@ -352,13 +378,15 @@ START_TEST(reuse_brings_nothing_back)
 			continue;
 		used++;
 		char *bytes = fixture_read(path, &n);
-		for (size_t at = JOURNAL_HEADER_BYTES; at < n; at += 512) { /* each sector in turn becomes zeros */
+		for (size_t at = JOURNAL_HEADER_BYTES; at < n;
+		     at += 512) { /* each sector in turn becomes zeros */
 			char *copy = mem_dup(bytes, n);
 			memset(copy + at, 0, 512);
 			fixture_write(path, copy, n);
 			fixture_open(&f);
 			if (stats().items > 1)
-				ck_abort_msg("slot %u, sector at %zu: %zu items", slot, at, stats().items);
+				ck_abort_msg("slot %u, sector at %zu: %zu items", slot, at,
+				    stats().items);
 			fixture_close(&f);
 			mem_free(copy);
 			if (at > JOURNAL_HEADER_BYTES + 12000)
@@ -369,9 +397,11 @@ START_TEST(reuse_brings_nothing_back)
 	}
 	ck_assert_uint_ge(used, 2);
 }
+
 END_TEST
 
-/* More than half in use: what is left in the oldest gets queue files; whoever works on it doesn't notice. */
+/* More than half in use: what is left in the oldest gets queue files; whoever works on it doesn't
+ * notice. */
 START_TEST(the_oldest_is_emptied)
 {
 	struct queue_item *items[20];
@@ -394,7 +424,8 @@ START_TEST(the_oldest_is_emptied)
 	fixture_check_body(body, 7000);
 	queue_body_unref(&body);
 	finish(items[0]);
-	ck_assert_int_eq(fixture_settle(&f, items[3], 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE), 0);
+	ck_assert_int_eq(fixture_settle(&f, items[3], 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE),
+	    0);
 	fixture_load(&f, items[2]);
 	fixture_check_body(items[2]->mail->body, 7000);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), moved - 1);
@@ -406,6 +437,7 @@ START_TEST(the_oldest_is_emptied)
 		finish(fixture_commit_one(&f, "c@z.test", 5000));
 	ck_assert_uint_le(fixture_count(&f, "journal"), SEGMENTS + 4);
 }
+
 END_TEST
 
 START_TEST(a_full_journal_leaves_mail_to_files)
@@ -428,6 +460,7 @@ START_TEST(a_full_journal_leaves_mail_to_files)
 	fixture_reopen(&f);
 	ck_assert_uint_eq(stats().items, n + 2);
 }
+
 END_TEST
 
 /* A body still read from a segment that is to be used again. */
@@ -452,6 +485,7 @@ START_TEST(a_body_outlives_its_segment)
 	fixture_check_body(body, 7000);
 	queue_body_unref(&body);
 }
+
 END_TEST
 
 /* --- leaving the journal -------------------------------------------------------------------- */
@@ -463,7 +497,8 @@ START_TEST(a_deferral_makes_a_queue_file)
 	char path[512];
 	size_t n;
 	ck_assert_uint_eq(fixture_commit(&f, rcpts, 2, 3000, items, 2), 2);
-	ck_assert_int_eq(fixture_settle(&f, items[0], 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE), 0);
+	ck_assert_int_eq(fixture_settle(&f, items[0], 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE),
+	    0);
 	ck_assert(fixture_find(&f, path, sizeof(path)));
 	ck_assert_ptr_null(items[0]->record);
 	mem_free(crash(&n));
@@ -480,6 +515,7 @@ START_TEST(a_deferral_makes_a_queue_file)
 	ck_assert_uint_eq(item->mail->envelope->rcpts[0].attempts, 1);
 	ck_assert_uint_eq(stats().corrupt, 0);
 }
+
 END_TEST
 
 /* The note that it moved was lost: the file is found, and wins. */
@@ -506,6 +542,7 @@ START_TEST(the_queue_file_wins)
 	fixture_reopen(&f); /* noted by the start, so it does not come back either */
 	ck_assert_uint_eq(stats().items, 0);
 }
+
 END_TEST
 
 START_TEST(a_hold_and_a_look)
@@ -524,6 +561,7 @@ START_TEST(a_hold_and_a_look)
 	fixture_reopen(&f);
 	ck_assert_uint_eq(stats().held, 1);
 }
+
 END_TEST
 
 START_TEST(damage_on_a_load_goes_to_corrupt)
@@ -544,6 +582,7 @@ START_TEST(damage_on_a_load_goes_to_corrupt)
 	ck_assert_uint_eq(stats().corrupt, 1);
 	ck_assert_uint_eq(fixture_count(&f, "corrupt"), 1);
 }
+
 END_TEST
 
 /* A spool without the folder, and one that goes back to files alone. */
@@ -577,18 +616,22 @@ START_TEST(with_and_without)
 	fixture_reopen(&f);
 	ck_assert_uint_eq(stats().items, 0);
 }
+
 END_TEST
 
 /* --- a disk that fails -------------------------------------------------------------------- */
 
-enum { WAYS = 4 };
+enum {
+	WAYS = 4
+};
 
 static void arm(unsigned nth, int way)
 {
 	qio_fault_arm(&disk, nth, way & 1, way & 2, way & 2 ? -ENOSPC : -EIO);
 }
 
-/* Commits over more than a segment, with ends, moves and upkeep. What was accepted is there at the end; what was refused is not. */
+/* Commits over more than a segment, with ends, moves and upkeep. What was accepted is there at the
+ * end; what was refused is not. */
 static bool busy_once(unsigned nth, int way)
 {
 	char kept[40][QUEUE_ID_MAX];
@@ -603,7 +646,8 @@ static bool busy_once(unsigned nth, int way)
 			continue;
 		struct queue_item *item = list_first(&done.items, struct queue_item, link);
 		list_remove(&item->link);
-		if (i % 3 == 0 && item->mail != NULL && fixture_settle(&f, item, 0, FATE_DELIVERED, 0, 0) == 0)
+		if (i % 3 == 0 && item->mail != NULL &&
+		    fixture_settle(&f, item, 0, FATE_DELIVERED, 0, 0) == 0)
 			continue;
 		queue_item_id(item, kept[kept_n++]);
 		if (i % 3 == 1 && item->mail != NULL && item->state == QUEUE_ITEM_ACTIVE)
@@ -616,8 +660,8 @@ static bool busy_once(unsigned nth, int way)
 	ck_assert_int_eq(run_sync(), 0);
 	fixture_reopen(&f);
 	if (stats().items != kept_n || stats().corrupt != 0)
-		ck_abort_msg("call %u (%s): %zu items, %zu expected, %zu corrupt", nth, disk.last, stats().items, kept_n,
-		    (size_t)stats().corrupt);
+		ck_abort_msg("call %u (%s): %zu items, %zu expected, %zu corrupt", nth, disk.last,
+		    stats().items, kept_n, (size_t)stats().corrupt);
 	for (size_t i = 0; i < kept_n; i++) {
 		if (find(kept[i]) == NULL)
 			ck_abort_msg("call %u (%s): %s is lost", nth, disk.last, kept[i]);
@@ -639,6 +683,7 @@ START_TEST(every_call_fails)
 		ck_assert_uint_lt(nth++, 2000);
 	ck_assert_uint_gt(nth, 60);
 }
+
 END_TEST
 
 /* A replay that fails says so and changes nothing. */
@@ -671,11 +716,15 @@ START_TEST(replay_can_be_tried_again)
 	for (unsigned nth = 1; replay_once(nth, _i); nth++)
 		ck_assert_uint_lt(nth, 2000);
 }
+
 END_TEST
 
 /* --- threads ---------------------------------------------------------------------- */
 
-enum { SENDERS = 16, EACH = 40 };
+enum {
+	SENDERS = 16,
+	EACH = 40
+};
 
 struct sender {
 	pthread_t thread;
@@ -684,7 +733,8 @@ struct sender {
 
 static pthread_mutex_t loop = PTHREAD_MUTEX_INITIALIZER;
 
-/* As the daemon does, but for a thread each: prepare and finish under the loop's lock, run outside. */
+/* As the daemon does, but for a thread each: prepare and finish under the loop's lock, run outside.
+ */
 static void *send_mail(void *arg)
 {
 	static const char *const rcpt = "a@x.test";
@@ -699,8 +749,10 @@ static void *send_mail(void *arg)
 		queue_finish(f.q, &op, f.now, &done);
 		struct queue_item *item = list_first(&done.items, struct queue_item, link);
 		list_remove(&item->link);
-		struct queue_outcome o = { .fate = i % 8 == 0 ? FATE_PENDING : FATE_DELIVERED, .attempts = 1,
-			.due_ms = f.now.wall_ms + MINUTE, .status = { .text = "", .host = "", .ip = "" } };
+		struct queue_outcome o = { .fate = i % 8 == 0 ? FATE_PENDING : FATE_DELIVERED,
+			.attempts = 1,
+			.due_ms = f.now.wall_ms + MINUTE,
+			.status = { .text = "", .host = "", .ip = "" } };
 		bool keep = i % 9 == 0;
 		op = keep ? NULL : queue_op_settle(item, &o, 1, f.now);
 		pthread_mutex_unlock(&loop);
@@ -727,7 +779,8 @@ START_TEST(sixteen_senders)
 	static struct sender senders[SENDERS];
 	memset(senders, 0, sizeof(senders));
 	for (unsigned i = 0; i < SENDERS; i++)
-		ck_assert_int_eq(pthread_create(&senders[i].thread, NULL, send_mail, &senders[i]), 0);
+		ck_assert_int_eq(pthread_create(&senders[i].thread, NULL, send_mail, &senders[i]),
+		    0);
 	for (unsigned i = 0; i < SENDERS; i++) {
 		pthread_join(senders[i].thread, NULL);
 		ck_assert_uint_eq(senders[i].done, EACH);
@@ -749,6 +802,7 @@ START_TEST(sixteen_senders)
 	fixture_reopen(&f);
 	ck_assert_uint_eq(stats().items, 0);
 }
+
 END_TEST
 
 Suite *test_journal_suite(void)

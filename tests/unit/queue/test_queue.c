@@ -12,7 +12,7 @@
 Suite *test_queue_suite(void);
 
 #define MINUTE INT64_C(60000)
-#define HOUR (60 * MINUTE)
+#define HOUR   (60 * MINUTE)
 
 static struct fixture f;
 
@@ -66,6 +66,7 @@ START_TEST(commit_and_deliver)
 	ck_assert_uint_eq(stats().memory_bytes, 0);
 	ck_assert_uint_eq(stats().commits, 1);
 }
+
 END_TEST
 
 START_TEST(survives_a_reopen)
@@ -89,9 +90,11 @@ START_TEST(survives_a_reopen)
 	struct queue_item *other = fixture_commit_one(&f, "a@x.test", 10);
 	ck_assert_str_ne(queue_item_id(other, id2), id);
 }
+
 END_TEST
 
-static const size_t sizes[] = { 0, 1, 65535, 65536, 65537, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 1000000, 3000001 };
+static const size_t sizes[] = { 0, 1, 65535, 65536, 65537, 256 * 1024 - 1, 256 * 1024,
+	256 * 1024 + 1, 1000000, 3000001 };
 
 START_TEST(bodies_of_any_size)
 {
@@ -118,7 +121,9 @@ START_TEST(bodies_of_any_size)
 	}
 	for (size_t i = 0; i < 2; i++) {
 		fixture_load(&f, items[i]);
-		ck_assert_int_eq(fixture_settle(&f, items[i], 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE), 0);
+		ck_assert_int_eq(fixture_settle(&f, items[i], 0, FATE_PENDING, 1,
+				     f.now.wall_ms + MINUTE),
+		    0);
 	}
 	fixture_reopen(&f);
 	fixture_advance(&f, MINUTE);
@@ -127,6 +132,7 @@ START_TEST(bodies_of_any_size)
 	fixture_check_body(item->mail->body, bytes);
 	ck_assert_uint_eq(item->mail->envelope->rcpts[0].attempts, 1);
 }
+
 END_TEST
 
 START_TEST(fifty_domains_and_a_directory_sync)
@@ -157,6 +163,7 @@ START_TEST(fifty_domains_and_a_directory_sync)
 		n++;
 	ck_assert_uint_eq(n, 51);
 }
+
 END_TEST
 
 START_TEST(always_split_makes_a_file_per_recipient)
@@ -175,13 +182,17 @@ START_TEST(always_split_makes_a_file_per_recipient)
 		fixture_check_body(items[i]->mail->body, 300000);
 	}
 }
+
 END_TEST
 
 /* More recipients than fit in front of a spilled body, and more files than a window holds open. */
 START_TEST(many_recipients)
 {
-	enum { N = 600 };
-	char (*text)[24] = mem_alloc(N * sizeof(*text));
+	enum {
+		N = 600
+	};
+
+	char(*text)[24] = mem_alloc(N * sizeof(*text));
 	const char **rcpts = mem_alloc(N * sizeof(*rcpts));
 	struct queue_item **items = mem_alloc(N * sizeof(struct queue_item *));
 	for (size_t i = 0; i < N; i++) {
@@ -197,12 +208,14 @@ START_TEST(many_recipients)
 	f.opt.always_split = true;
 	fixture_open(&f);
 	ck_assert_uint_eq(fixture_commit(&f, rcpts, N, 10, items, N), N);
-	ck_assert_uint_eq(fixture_count(&f, "queue"), fixture_no_journal ? N + 1 : 1); /* the large one is a file */
+	ck_assert_uint_eq(fixture_count(&f, "queue"),
+	    fixture_no_journal ? N + 1 : 1); /* the large one is a file */
 	ck_assert_uint_eq(fixture_count(&f, "tmp"), 0);
 	mem_free(text);
 	mem_free(rcpts);
 	mem_free(items);
 }
+
 END_TEST
 
 START_TEST(over_the_memory_budget_the_disk_serves)
@@ -223,6 +236,7 @@ START_TEST(over_the_memory_budget_the_disk_serves)
 	queue_body_unref(&kept);
 	ck_assert_uint_eq(stats().memory_bytes, 0);
 }
+
 END_TEST
 
 START_TEST(abort_leaves_nothing)
@@ -240,6 +254,7 @@ START_TEST(abort_leaves_nothing)
 	ck_assert_uint_eq(fixture_count(&f, "tmp"), 0);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
 }
+
 END_TEST
 
 START_TEST(odd_domains_have_a_safe_name)
@@ -251,7 +266,8 @@ START_TEST(odd_domains_have_a_safe_name)
 	struct queue_item *item = fixture_commit_one(&f, address, 10);
 	ck_assert_str_eq(item->domain->name, longer);
 	if (!fixture_no_journal)
-		ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms), 0); /* to a file */
+		ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms),
+		    0); /* to a file */
 	ck_assert(fixture_find(&f, path, sizeof(path)));
 	ck_assert_ptr_nonnull(strchr(path, '~'));
 	fixture_reopen(&f);
@@ -271,6 +287,7 @@ START_TEST(odd_domains_have_a_safe_name)
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms), 0);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 1);
 }
+
 END_TEST
 
 /* --- settle ----------------------------------------------------------------------- */
@@ -320,6 +337,7 @@ START_TEST(partial_outcomes_accumulate)
 	ck_assert_int_eq(fixture_settle(&f, item, 2, FATE_EXPIRED, 3, 0), 0);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
 }
+
 END_TEST
 
 START_TEST(a_settle_without_outcomes_parks)
@@ -331,10 +349,12 @@ START_TEST(a_settle_without_outcomes_parks)
 	ck_assert_ptr_eq(done.item, item);
 	ck_assert_int_eq(item->state, QUEUE_ITEM_PARKED);
 	item = fixture_take(&f);
-	ck_assert_int_eq(fixture_run(&f, queue_op_settle(item, NULL, 0, f.now), &done), 0); /* nor when only on disk */
+	ck_assert_int_eq(fixture_run(&f, queue_op_settle(item, NULL, 0, f.now), &done),
+	    0); /* nor when only on disk */
 	ck_assert_uint_eq(stats().syncs, syncs);
 	ck_assert_ptr_eq(fixture_take(&f), item);
 }
+
 END_TEST
 
 START_TEST(a_reply_text_stays_one_line)
@@ -343,13 +363,16 @@ START_TEST(a_reply_text_stays_one_line)
 	struct queue_done done;
 	struct queue_item *item;
 	ck_assert_uint_eq(fixture_commit(&f, rcpts, 1, 100, &item, 1), 1);
-	struct queue_outcome o = { .fate = FATE_PENDING, .attempts = 1, .due_ms = f.now.wall_ms,
+	struct queue_outcome o = { .fate = FATE_PENDING,
+		.attempts = 1,
+		.due_ms = f.now.wall_ms,
 		.status = { .code = 450, .text = "a\r\nb", .host = "", .ip = "" } };
 	ck_assert_int_eq(fixture_run(&f, queue_op_settle(item, &o, 1, f.now), &done), 0);
 	item = fixture_take(&f);
 	fixture_load(&f, item);
 	ck_assert_str_eq(item->mail->envelope->rcpts[0].status.text, "a  b");
 }
+
 END_TEST
 
 /* The rename after a record was lost in a crash: the record counts. */
@@ -376,6 +399,7 @@ START_TEST(the_tail_wins_over_the_name)
 	ck_assert_str_eq(before, after); /* and the name is put right on the way */
 	ck_assert_ptr_null(fixture_take(&f));
 }
+
 END_TEST
 
 /* --- schedule --------------------------------------------------------------------- */
@@ -402,6 +426,7 @@ START_TEST(due_items_come_in_time)
 	queue_park(f.q, a, 0); /* back to its own due time, which is past */
 	ck_assert_ptr_eq(fixture_take(&f), a);
 }
+
 END_TEST
 
 /* Someone sets the clock: neither a stampede nor a stall. */
@@ -417,6 +442,7 @@ START_TEST(a_clock_that_is_set_moves_nothing)
 	f.now.mono_ms += MINUTE;
 	ck_assert_ptr_eq(fixture_take(&f), item);
 }
+
 END_TEST
 
 START_TEST(a_stored_due_time_is_bounded_at_start)
@@ -444,6 +470,7 @@ START_TEST(a_stored_due_time_is_bounded_at_start)
 	ck_assert_int_eq(item->mail->envelope->rcpts[0].due_ms, f.now.wall_ms); /* now on disk */
 	ck_assert_uint_eq(item->attempts, 1);
 }
+
 END_TEST
 
 START_TEST(flush_is_in_memory_and_spares_the_held)
@@ -482,6 +509,7 @@ START_TEST(flush_is_in_memory_and_spares_the_held)
 	ck_assert_ptr_null(fixture_take(&f));
 	ck_assert_int_eq(items[3]->state, QUEUE_ITEM_HELD);
 }
+
 END_TEST
 
 START_TEST(flush_reaches_what_the_scan_finds_later)
@@ -493,7 +521,9 @@ START_TEST(flush_reaches_what_the_scan_finds_later)
 		if (what == 0) {
 			for (size_t i = 0; i < 3; i++) {
 				item = fixture_commit_one(&f, rcpts[i], 10);
-				ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE), 0);
+				ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1,
+						     f.now.wall_ms + MINUTE),
+				    0);
 			}
 			queue_item_message_id(item, id);
 		}
@@ -515,6 +545,7 @@ START_TEST(flush_reaches_what_the_scan_finds_later)
 		ck_assert_uint_eq(n, what == 0 ? 3 : 1);
 	}
 }
+
 END_TEST
 
 /* --- hold ------------------------------------------------------------------------- */
@@ -527,7 +558,8 @@ START_TEST(hold_lasts_and_release_is_at_once)
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, due), 0);
 	ck_assert_int_eq(fixture_run(&f, queue_op_hold(item, true, f.now), &done), 0);
 	ck_assert_int_eq(item->state, QUEUE_ITEM_HELD);
-	ck_assert_int_eq(fixture_run(&f, queue_op_hold(item, true, f.now), &done), 0); /* again: nothing */
+	ck_assert_int_eq(fixture_run(&f, queue_op_hold(item, true, f.now), &done),
+	    0); /* again: nothing */
 	fixture_advance(&f, 2 * HOUR);
 	ck_assert_ptr_null(fixture_take(&f));
 	fixture_reopen(&f);
@@ -544,6 +576,7 @@ START_TEST(hold_lasts_and_release_is_at_once)
 	ck_assert_uint_eq(stats().held, 0);
 	ck_assert_ptr_nonnull(fixture_take(&f));
 }
+
 END_TEST
 
 START_TEST(release_before_it_is_due_is_a_flush)
@@ -556,6 +589,7 @@ START_TEST(release_before_it_is_due_is_a_flush)
 	ck_assert_ptr_eq(fixture_take(&f), item);
 	ck_assert(item->flushed);
 }
+
 END_TEST
 
 START_TEST(hold_of_a_busy_item_waits_for_its_settle)
@@ -581,6 +615,7 @@ START_TEST(hold_of_a_busy_item_waits_for_its_settle)
 	queue_park(f.q, item, 0);
 	ck_assert_int_eq(item->state, QUEUE_ITEM_HELD);
 }
+
 END_TEST
 
 /* --- the spool -------------------------------------------------------------------- */
@@ -598,6 +633,7 @@ START_TEST(one_daemon_at_a_time)
 	queue_close(&second);
 	fixture_open(&f);
 }
+
 END_TEST
 
 static unsigned mode_of(const char *sub)
@@ -611,7 +647,8 @@ static unsigned mode_of(const char *sub)
 
 START_TEST(modes_are_tight)
 {
-	static const char *const subs[] = { "", "queue", "queue/00", "queue/3f", "tmp", "corrupt", "state", "journal" };
+	static const char *const subs[] = { "", "queue", "queue/00", "queue/3f", "tmp", "corrupt",
+		"state", "journal" };
 	char path[512];
 	for (size_t i = 0; i < ARRAY_LEN(subs); i++) {
 		ck_assert_uint_eq(mode_of(subs[i]), 0700);
@@ -629,6 +666,7 @@ START_TEST(modes_are_tight)
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0600);
 }
+
 END_TEST
 
 START_TEST(strangers_are_left_alone)
@@ -654,7 +692,8 @@ START_TEST(strangers_are_left_alone)
 	/* Put in the place of a known file, they are not followed either. */
 	static const char *const kinds[] = { "link", "fifo", "directory", "nothing" };
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		fixture_path(&f, "queue/07/1.0.q.0mfqkz2u100001abc123-9.x.test", path, sizeof(path));
+		fixture_path(&f, "queue/07/1.0.q.0mfqkz2u100001abc123-9.x.test", path,
+		    sizeof(path));
 		fixture_write(path, "x", 1);
 		fixture_reopen(&f);
 		struct queue_item *item = fixture_take(&f);
@@ -679,6 +718,7 @@ START_TEST(strangers_are_left_alone)
 	ck_assert_uint_eq(n, 9);
 	mem_free(text);
 }
+
 END_TEST
 
 START_TEST(a_link_in_place_of_a_folder_is_refused)
@@ -694,6 +734,7 @@ START_TEST(a_link_in_place_of_a_folder_is_refused)
 	ck_assert_ptr_nonnull(strstr(eb.text, "3f"));
 	ck_assert_ptr_null(f.q);
 }
+
 END_TEST
 
 START_TEST(ids_differ_after_every_start)
@@ -714,6 +755,7 @@ START_TEST(ids_differ_after_every_start)
 		fixture_open(&f);
 	}
 }
+
 END_TEST
 
 START_TEST(directory_syncs_are_gathered)
@@ -736,6 +778,7 @@ START_TEST(directory_syncs_are_gathered)
 	ck_assert_ptr_eq(done.arg, &f);
 	ck_assert_ptr_null(queue_op_sync(f.q, f.now, 0));
 }
+
 END_TEST
 
 /* Two names of one id: only hands can do that. The later one is kept, none deleted. */
@@ -769,6 +812,7 @@ START_TEST(duplicate_ids_keep_the_later)
 	}
 	mem_free(early);
 }
+
 END_TEST
 
 START_TEST(a_full_disk_is_told_before)
@@ -782,6 +826,7 @@ START_TEST(a_full_disk_is_told_before)
 	fixture_open(&f);
 	ck_assert_int_eq(queue_admit(f.q, 1000, f.now), 0);
 }
+
 END_TEST
 
 static void add_tests(TCase *tc)
