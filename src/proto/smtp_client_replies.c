@@ -152,7 +152,7 @@ static void begin_auth(struct smtp_client *c)
 	if (mechanism)
 		c->sasl = sasl_client_new(mechanism, c->auth_user, c->auth_password);
 	reply_clear(&c->reply); /* what it says is no refusal of AUTH */
-	if (!c->sasl) {
+	if (!mechanism || !c->sasl) {
 		client_fail_need(c, SMTP_STAGE_AUTH, SMTP_NEED_AUTH);
 		return;
 	}
