@@ -2,8 +2,8 @@
  * tail.c - outcome records to bytes and back.
  *
  * Payload: entries of
- *     u32 recipient, u8 fate, u8[3] enhanced code, u16 code, u16 attempts,
- *     i64 due ms, i64 last ms, then text, host and ip, each u16 length + bytes.
+ *     u32 recipient, u8 fate, u8 u16 u16 enhanced code, u16 code, u16 attempts,
+ *     u16 zero, i64 due ms, i64 last ms, then text, host and ip, each u16 length + bytes.
  * A record is closed when its payload passes PAYLOAD_FULL; one entry is always
  * shorter than the rest up to TAIL_PAYLOAD_MAX.
  */
@@ -14,11 +14,17 @@
 #include "base/check.h"
 #include "base/codec.h"
 
-enum { MAGIC = 0x31545250 /* "PRT1" */, ENTRY_FIXED_BYTES = 28, STRINGS = 3, CRC_AT = 12 };
+enum {
+	MAGIC = 0x31545250 /* "PRT1" */,
+	ENTRY_FIXED_BYTES = 32,
+	STRINGS = 3,
+	CRC_AT = 12
+};
 
 #define PAYLOAD_FULL (32 * 1024)
 
-_Static_assert(PAYLOAD_FULL + ENTRY_FIXED_BYTES + STRINGS * (2 + ENVELOPE_TEXT_MAX) <= TAIL_PAYLOAD_MAX,
+_Static_assert(PAYLOAD_FULL + ENTRY_FIXED_BYTES + STRINGS * (2 + ENVELOPE_TEXT_MAX) <=
+		   TAIL_PAYLOAD_MAX,
     "one more entry always fits");
 
 static uint32_t record_crc(uint32_t seed, const unsigned char *head, struct slice payload)
@@ -43,11 +49,14 @@ static int put_entry(struct buf *out, uint32_t index, const struct envelope_rcpt
 	unsigned char p[ENTRY_FIXED_BYTES];
 	codec_put_u32(p, index);
 	p[4] = (unsigned char)r->fate;
-	memcpy(p + 5, r->status.enhanced, 3);
-	codec_put_u16(p + 8, r->status.code);
-	codec_put_u16(p + 10, r->attempts);
-	codec_put_u64(p + 12, (uint64_t)r->due_ms);
-	codec_put_u64(p + 20, (uint64_t)r->last_ms);
+	p[5] = (unsigned char)r->status.enhanced[0];
+	codec_put_u16(p + 6, r->status.enhanced[1]);
+	codec_put_u16(p + 8, r->status.enhanced[2]);
+	codec_put_u16(p + 10, r->status.code);
+	codec_put_u16(p + 12, r->attempts);
+	codec_put_u16(p + 14, 0);
+	codec_put_u64(p + 16, (uint64_t)r->due_ms);
+	codec_put_u64(p + 24, (uint64_t)r->last_ms);
 	int err = buf_add(out, p, sizeof(p));
 	if (err == 0)
 		err = put_text(out, r->status.text);
@@ -70,7 +79,8 @@ static int put_record(struct buf *out, struct slice payload, struct tail *t)
 	return err < 0 ? err : buf_add_slice(out, payload);
 }
 
-int tail_encode(const struct envelope *e, const uint32_t *rcpts, size_t n, struct tail *t, struct buf *out)
+int tail_encode(const struct envelope *e, const uint32_t *rcpts, size_t n, struct tail *t,
+    struct buf *out)
 {
 	struct buf payload;
 	int err = 0;
@@ -114,7 +124,8 @@ static int take_text(struct slice *in, struct slice *text)
 	return 0;
 }
 
-/* Reads one entry; applies it when e is not NULL, so that a record is checked whole before any of it counts. */
+/* Reads one entry; applies it when e is not NULL, so that a record is checked whole before any of
+ * it counts. */
 static int take_entry(struct slice *in, size_t rcpts_n, struct envelope *e)
 {
 	const unsigned char *p = (const unsigned char *)in->p;
@@ -123,18 +134,20 @@ static int take_entry(struct slice *in, size_t rcpts_n, struct envelope *e)
 		return ERR_CORRUPT;
 	uint32_t index = codec_get_u32(p);
 	*in = slice_from(*in, ENTRY_FIXED_BYTES);
-	if (index >= rcpts_n || p[4] < FATE_PENDING || p[4] > FATE_DELETED || take_text(in, &text) < 0 ||
-	    take_text(in, &host) < 0 || take_text(in, &ip) < 0)
+	if (index >= rcpts_n || p[4] < FATE_PENDING || p[4] > FATE_DELETED ||
+	    take_text(in, &text) < 0 || take_text(in, &host) < 0 || take_text(in, &ip) < 0)
 		return ERR_CORRUPT;
 	if (e == NULL)
 		return 0;
 	struct envelope_rcpt *r = &e->rcpts[index];
 	r->fate = (enum fate)p[4];
-	memcpy(r->status.enhanced, p + 5, 3);
-	r->status.code = codec_get_u16(p + 8);
-	r->attempts = codec_get_u16(p + 10);
-	r->due_ms = (int64_t)codec_get_u64(p + 12);
-	r->last_ms = (int64_t)codec_get_u64(p + 20);
+	r->status.enhanced[0] = p[5];
+	r->status.enhanced[1] = codec_get_u16(p + 6);
+	r->status.enhanced[2] = codec_get_u16(p + 8);
+	r->status.code = codec_get_u16(p + 10);
+	r->attempts = codec_get_u16(p + 12);
+	r->due_ms = (int64_t)codec_get_u64(p + 16);
+	r->last_ms = (int64_t)codec_get_u64(p + 24);
 	r->status.text = envelope_str(e, text);
 	r->status.host = envelope_str(e, host);
 	r->status.ip = envelope_str(e, ip);
@@ -145,7 +158,8 @@ int tail_decode(const unsigned char head[TAIL_HEAD_BYTES], struct slice payload,
     struct envelope *e)
 {
 	ssize_t n = tail_decode_head(head, t);
-	if (n < 0 || (size_t)n != payload.n || codec_get_u32(head + CRC_AT) != record_crc(t->seed, head, payload))
+	if (n < 0 || (size_t)n != payload.n ||
+	    codec_get_u32(head + CRC_AT) != record_crc(t->seed, head, payload))
 		return ERR_CORRUPT;
 	for (struct slice in = payload; in.n > 0;) {
 		if (take_entry(&in, e->rcpts_n, NULL) < 0)

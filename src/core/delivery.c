@@ -314,6 +314,16 @@ static void prepare_message(struct delivery *d)
 	d->body_at = 0;
 }
 
+/* Whether a password may go out unencrypted: the operator said tls = "none", or it stays on this
+ * machine. */
+static bool clear_is_safe(const struct delivery *d)
+{
+	const struct netaddr *addr = &d->candidates[d->at].addr;
+
+	return d->level == TLS_LEVEL_NONE || addr->family == NETADDR_UNIX ||
+	       netaddr_is_loopback(addr);
+}
+
 static void start_talking(struct delivery *d, struct now now)
 {
 	const struct route_hop *hop = hop_of(d);
@@ -325,7 +335,7 @@ static void start_talking(struct delivery *d, struct now now)
 		.tls = tls_mode(d),
 		.auth_user = hop && hop->user[0] ? hop->user : NULL,
 		.auth_password = hop && hop->user[0] ? hop->password : NULL,
-		.auth_in_clear_ok = d->level <= TLS_LEVEL_MAY,
+		.auth_in_clear_ok = clear_is_safe(d),
 		.pipelining = true,
 		.timeouts = {
 			.greeting_ms = conf->outbound.timeouts.greeting_s * 1000,
@@ -443,6 +453,20 @@ static void goodbye(struct delivery *d)
 	delivery_free(d);
 }
 
+/* Sends what the engine has to say. A peer that hung up may have said why first: that is heard
+ * before the loss. */
+static void send_or_lose(struct delivery *d, struct now now)
+{
+	struct buf *in = stream_input(d->stream);
+
+	if (stream_send(d->stream, smtp_client_output(d->client)) == 0)
+		return;
+	if (buf_len(in) > 0)
+		smtp_client_feed(d->client, buf_slice(in), now);
+	buf_clear(in);
+	smtp_client_lost(d->client, stream_error(d->stream), now);
+}
+
 /* Does what the engine asks. False when d is gone or is with another host. */
 static bool drive(struct delivery *d, struct now now)
 {
@@ -453,8 +477,7 @@ static bool drive(struct delivery *d, struct now now)
 			return true;
 		case SMTP_CLIENT_NEED_BODY:
 			pump_body(d, now);
-			if (stream_send(d->stream, smtp_client_output(d->client)) < 0)
-				smtp_client_lost(d->client, stream_error(d->stream), now);
+			send_or_lose(d, now);
 			break;
 		case SMTP_CLIENT_START_TLS:
 			d->tls_running = true;
@@ -495,8 +518,8 @@ static void talk(struct delivery *d, struct now now)
 	smtp_client_tick(d->client, now);
 	if (!drive(d, now))
 		return;
-	if (state == STREAM_OPEN && stream_send(d->stream, smtp_client_output(d->client)) < 0) {
-		smtp_client_lost(d->client, stream_error(d->stream), now);
+	if (state == STREAM_OPEN) {
+		send_or_lose(d, now);
 		if (!drive(d, now))
 			return;
 	}

@@ -87,9 +87,9 @@ static enum answer answer_of(const struct smtp_result *r)
 
 static void set_enhanced(struct verdict *v, unsigned class, unsigned subject, unsigned detail)
 {
-	v->enhanced[0] = (uint8_t) class;
-	v->enhanced[1] = (uint8_t)subject;
-	v->enhanced[2] = (uint8_t)detail;
+	v->enhanced[0] = (uint16_t) class;
+	v->enhanced[1] = (uint16_t)subject;
+	v->enhanced[2] = (uint16_t)detail;
 }
 
 static void set_own(struct verdict *v, int code, unsigned subject, unsigned detail,

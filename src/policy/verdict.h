@@ -32,7 +32,7 @@ struct verdict {
 	/* SMTP code to show and store: the reply's, or ours. */
 	int code;
 	/* Always set; the class is the code's first digit. */
-	uint8_t enhanced[3];
+	uint16_t enhanced[3];
 	/* Our words; NULL: use the reply's text. Static. */
 	const char *text;
 	/* The failure is the host's, not the message's: it would have met any other mail too. */
