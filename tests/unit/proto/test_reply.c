@@ -267,7 +267,7 @@ START_TEST(test_set_and_copy)
 	reply_set(&b, 250, NULL, SLICE("before"));
 	reply_copy(&b, &a);
 	ck_assert_int_eq(b.code, 550);
-	ck_assert_mem_eq(b.enhanced, a.enhanced, 3);
+	ck_assert_mem_eq(b.enhanced, a.enhanced, sizeof(a.enhanced));
 	ck_assert_str_eq(buf_cstr(&b.text), "no\nsuchuser?!");
 	reply_clear(&a);
 	ck_assert_int_eq(a.code, 0);
