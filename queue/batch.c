@@ -6,8 +6,8 @@
  * be, and an outcome before its name:
  *
  *     write    files of commits into tmp/, records of settles to their files
- *     sync     every file written: writing is started for all before the first
- *              is waited for, so that the filesystem's journal commits once
+ *     sync     every file written: first the data of all, so that the filesystem's
+ *              journal commits once for the batch
  *     publish  commits: rename all into one sub-directory, sync that once
  *     undo     what failed: unlink, sync again
  *     rename   settles; then holds, loads and directory syncs
@@ -49,8 +49,14 @@ static void fail(struct queue_op *op, int err)
 
 static void sync_window(struct batch *b)
 {
-	for (size_t i = 0; b->open_n > 1 && i < b->open_n; i++)
-		(void)b->io->flush(b->io->arg, b->open[i].fd); /* a hint; the sync tells */
+	/*
+	 * Hints; the sync tells. Once the data of all has arrived, the changes to all their
+	 * inodes stand in one journal transaction, which the first sync commits for the rest.
+	 */
+	for (unsigned wait = 0; b->open_n > 1 && wait < 2; wait++) {
+		for (size_t i = 0; i < b->open_n; i++)
+			(void)b->io->flush(b->io->arg, b->open[i].fd, wait > 0);
+	}
 	for (size_t i = 0; i < b->open_n; i++) {
 		struct queue_op *op = b->open[i].op;
 		int err = op->result;

@@ -250,7 +250,7 @@ static int mem_truncate(void *arg, int fd, uint64_t bytes)
 	return 0;
 }
 
-static int mem_flush(void *arg, int fd UNUSED)
+static int mem_flush(void *arg, int fd UNUSED, bool wait UNUSED)
 {
 	return is_off(arg) ? -EIO : 0;
 }
