@@ -24,7 +24,9 @@
 #include "base/mem.h"
 #include "queue/queue_int.h"
 
-enum { WINDOW = 256 };
+enum {
+	WINDOW = 256
+};
 
 struct batch {
 	struct queue *q;
@@ -32,10 +34,12 @@ struct batch {
 	const struct qio *io;
 	unsigned subdir; /* for the commits of this batch */
 	bool published;
+
 	struct {
 		int fd;
 		struct queue_op *op;
 	} open[WINDOW];
+
 	size_t open_n;
 };
 
@@ -104,7 +108,8 @@ static struct qfile_body body_of(const struct queue_msg *m)
 	};
 }
 
-/* The file in which the body already is becomes the queue file. ERR_TOO_BIG if the envelope doesn't fit in front. */
+/* The file in which the body already is becomes the queue file. ERR_TOO_BIG if the envelope doesn't
+ * fit in front. */
 static int adopt_spill(struct batch *b, struct queue_op *op, struct part *p)
 {
 	struct queue_msg *m = op->msg;
@@ -138,7 +143,8 @@ static int write_part(struct batch *b, struct queue_op *op, struct part *p)
 	return 0;
 }
 
-/* The first part comes last: it may take the spilled body's file, from which the others are copied. */
+/* The first part comes last: it may take the spilled body's file, from which the others are copied.
+ */
 static void write_commit(struct batch *b, struct queue_op *op)
 {
 	struct queue_msg *m = op->msg;
@@ -164,7 +170,8 @@ static void publish(struct batch *b, struct queue_op *op)
 	for (size_t i = 0; op->result == 0 && i < op->parts_n; i++) {
 		struct part *p = &op->parts[i];
 		batch_part_name(op, p, &name);
-		int err = spool_publish(b->spool, p->tmp_name, b->subdir, spool_name_format(&name, text));
+		int err =
+		    spool_publish(b->spool, p->tmp_name, b->subdir, spool_name_format(&name, text));
 		if (err == 0)
 			p->place = PART_PUBLISHED;
 		b->published = b->published || err == 0;
@@ -210,9 +217,11 @@ static void publish_all(struct batch *b, struct queue_op *const *ops, size_t n)
 	}
 	if (!unpublished)
 		return;
-	err = spool_sync(b->spool, b->subdir); /* stays dirty if it fails: the next sync tries again */
+	err = spool_sync(b->spool,
+	    b->subdir); /* stays dirty if it fails: the next sync tries again */
 	if (err < 0)
-		log_error("queue", "queue/%02x: the removal of refused messages is not synced: %s", b->subdir, err_text(err));
+		log_error("queue", "queue/%02x: the removal of refused messages is not synced: %s",
+		    b->subdir, err_text(err));
 }
 
 /* --- settle, hold ------------------------------------------------------------------ */
@@ -224,13 +233,14 @@ static void write_settle(struct batch *b, struct queue_op *op)
 	if (op->remove || op->rcpts_n == 0)
 		return;
 	queue_item_name(op->item, &name);
-	int fd = b->io->open(b->io->arg, b->spool->dirs[op->item->subdir], spool_name_format(&name, text),
-	    QIO_OPEN_WRITE);
+	int fd = b->io->open(b->io->arg, b->spool->dirs[op->item->subdir],
+	    spool_name_format(&name, text), QIO_OPEN_WRITE);
 	if (fd < 0) {
 		fail(op, fd);
 		return;
 	}
-	int err = qfile_append(b->io, fd, op->item->mail->envelope, op->rcpts, op->rcpts_n, &op->tail);
+	int err =
+	    qfile_append(b->io, fd, op->item->mail->envelope, op->rcpts, op->rcpts_n, &op->tail);
 	if (err < 0) {
 		(void)b->io->close(b->io->arg, fd);
 		fail(op, err);
@@ -270,10 +280,12 @@ static void finish_settle(struct batch *b, struct queue_op *op)
 			fail(op, err);
 		return;
 	}
-	/* The record is safe, and it is what counts: an old name only means an early look after a restart. */
+	/* The record is safe, and it is what counts: an old name only means an early look after a
+	 * restart. */
 	err = rename_item(b, op);
 	if (err < 0)
-		log_warn("queue", "queue/%02x/%s can't be renamed: %s", op->item->subdir, text, err_text(err));
+		log_warn("queue", "queue/%02x/%s can't be renamed: %s", op->item->subdir, text,
+		    err_text(err));
 }
 
 /* --- load ------------------------------------------------------------------------ */
@@ -299,11 +311,14 @@ static void adopt_loaded(struct batch *b, struct queue_op *op, struct qfile_load
 static bool is_as_named(const struct envelope *e, const struct spool_name *name)
 {
 	char id[QID_TEXT_MAX], label[SPOOL_DOMAIN_MAX + 1], stored[SPOOL_DOMAIN_MAX + 1];
-	return slice_eq(slice_str(e->queue_id), slice_str(qid_format_part(name->id, name->part, id))) &&
-	    slice_eq(slice_str(spool_label(name->domain, label)), slice_str(spool_label(slice_str(e->domain), stored)));
+	return slice_eq(slice_str(e->queue_id),
+		   slice_str(qid_format_part(name->id, name->part, id))) &&
+	       slice_eq(slice_str(spool_label(name->domain, label)),
+		   slice_str(spool_label(slice_str(e->domain), stored)));
 }
 
-static void load_failed(struct batch *b, struct queue_op *op, const char *name, int err, const char *why)
+static void load_failed(struct batch *b, struct queue_op *op, const char *name, int err,
+    const char *why)
 {
 	if (err == ERR_CORRUPT || err == ERR_VERSION) {
 		int moved = spool_quarantine(b->spool, op->item->subdir, name, why);
@@ -311,11 +326,13 @@ static void load_failed(struct batch *b, struct queue_op *op, const char *name, 
 		fail(op, op->gone ? ERR_CORRUPT : moved);
 		return;
 	}
-	log_error("queue", "queue/%02x/%s can't be read, stays: %s", op->item->subdir, name, err_text(err));
+	log_error("queue", "queue/%02x/%s can't be read, stays: %s", op->item->subdir, name,
+	    err_text(err));
 	fail(op, err);
 }
 
-static void load_file(struct batch *b, struct queue_op *op, const struct spool_name *name, const char *text, int fd)
+static void load_file(struct batch *b, struct queue_op *op, const struct spool_name *name,
+    const char *text, int fd)
 {
 	struct qfile_loaded l;
 	int err = qfile_load(b->io, fd, &l);
@@ -331,8 +348,8 @@ static void load_file(struct batch *b, struct queue_op *op, const struct spool_n
 		return;
 	}
 	if (l.torn)
-		log_warn("queue", "queue/%02x/%s ends in an outcome record cut short: ignored that", op->item->subdir,
-		    text);
+		log_warn("queue", "queue/%02x/%s ends in an outcome record cut short: ignored that",
+		    op->item->subdir, text);
 	adopt_loaded(b, op, &l, fd);
 	if (envelope_pending(l.envelope) > 0)
 		return;
@@ -342,7 +359,8 @@ static void load_file(struct batch *b, struct queue_op *op, const struct spool_n
 	fail(op, op->gone ? -ENOENT : err);
 }
 
-/* A link, a fifo or a directory under one of our names is not ours: never followed, never touched. */
+/* A link, a fifo or a directory under one of our names is not ours: never followed, never touched.
+ */
 static bool is_foreign(struct batch *b, int fd)
 {
 	struct qio_stat st;

@@ -75,8 +75,8 @@ struct queue_body *body_new_memory(struct body_pool *pool, char *mem, size_t byt
 	return b;
 }
 
-struct queue_body *body_new_file(struct body_pool *pool, const struct qio *io, int fd, uint64_t offset,
-    uint64_t bytes)
+struct queue_body *body_new_file(struct body_pool *pool, const struct qio *io, int fd,
+    uint64_t offset, uint64_t bytes)
 {
 	CHECK(fd >= 0);
 	struct queue_body *b = new_body(pool, bytes);

@@ -18,9 +18,11 @@ struct body_pool *body_pool_new(uint64_t max_bytes);
 void body_pool_unref(struct body_pool **pool);
 uint64_t body_pool_bytes(const struct body_pool *pool);
 
-/* Takes mem (heap, at least bytes long) and returns a body, or leaves it and returns NULL when the budget is used up. */
+/* Takes mem (heap, at least bytes long) and returns a body, or leaves it and returns NULL when the
+ * budget is used up. */
 struct queue_body *body_new_memory(struct body_pool *pool, char *mem, size_t bytes);
 /* Takes fd, in which the body starts at offset. */
-struct queue_body *body_new_file(struct body_pool *pool, const struct qio *io, int fd, uint64_t offset, uint64_t bytes);
+struct queue_body *body_new_file(struct body_pool *pool, const struct qio *io, int fd,
+    uint64_t offset, uint64_t bytes);
 
 #endif

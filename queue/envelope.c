@@ -9,8 +9,12 @@
 #include "base/mem.h"
 
 static const char *const fate_names[] = {
-	[FATE_NONE] = "none",           [FATE_PENDING] = "pending", [FATE_DELIVERED] = "delivered",
-	[FATE_BOUNCED] = "bounced",     [FATE_EXPIRED] = "expired", [FATE_DELETED] = "deleted",
+	[FATE_NONE] = "none",
+	[FATE_PENDING] = "pending",
+	[FATE_DELIVERED] = "delivered",
+	[FATE_BOUNCED] = "bounced",
+	[FATE_EXPIRED] = "expired",
+	[FATE_DELETED] = "deleted",
 };
 
 _Static_assert(ARRAY_LEN(fate_names) == FATE_DELETED + 1, "a name for each fate");
@@ -52,8 +56,8 @@ static void grow(struct envelope *e)
 	e->rcpts_cap = cap;
 }
 
-struct envelope_rcpt *envelope_add_rcpt(struct envelope *e, struct slice address, struct slice orcpt,
-    unsigned notify)
+struct envelope_rcpt *envelope_add_rcpt(struct envelope *e, struct slice address,
+    struct slice orcpt, unsigned notify)
 {
 	CHECK(e->rcpts_n < ENVELOPE_RCPTS_MAX);
 	if (e->rcpts_n == e->rcpts_cap)

@@ -15,7 +15,12 @@
 #include "base/mem.h"
 #include "queue/envelope.h"
 
-enum { FORMAT_VERSION = 1, PROLOGUE_BYTES = 4, RECORD_HEAD_BYTES = 3, NUMBERS_BYTES = 21 };
+enum {
+	FORMAT_VERSION = 1,
+	PROLOGUE_BYTES = 4,
+	RECORD_HEAD_BYTES = 3,
+	NUMBERS_BYTES = 21
+};
 
 enum record {
 	RECORD_NONE = 0,
@@ -33,7 +38,7 @@ enum record {
 	RECORD_RCPT, /* u8 NOTIFY, u16 length of the address, address, ORCPT */
 };
 
-#define FLAGS_ALL 0x3fu
+#define FLAGS_ALL  0x3fu
 #define NOTIFY_ALL 0x0fu
 
 _Static_assert(ENVELOPE_TEXT_MAX * 2 + 3 <= UINT16_MAX, "a recipient fits its record");
@@ -51,7 +56,8 @@ static const size_t string_at[] = {
 	[RECORD_MESSAGE_ID] = offsetof(struct envelope, message_id),
 };
 
-_Static_assert(ARRAY_LEN(string_at) == RECORD_RCPT, "every record between numbers and recipients is a string");
+_Static_assert(ARRAY_LEN(string_at) == RECORD_RCPT,
+    "every record between numbers and recipients is a string");
 
 static bool is_storable(struct slice s)
 {
@@ -139,7 +145,8 @@ static const char *string_get(const struct envelope *e, size_t type)
 int envelope_encode(const struct envelope *e, struct buf *out)
 {
 	unsigned char prologue[PROLOGUE_BYTES] = { 0 };
-	if (!is_id(slice_str(e->id)) || e->domain[0] == '\0' || e->rcpts_n == 0 || e->arrival_ms < 0)
+	if (!is_id(slice_str(e->id)) || e->domain[0] == '\0' || e->rcpts_n == 0 ||
+	    e->arrival_ms < 0)
 		return ERR_SYNTAX;
 	if ((e->flags & ~FLAGS_ALL) != 0)
 		return ERR_RANGE;

@@ -7,7 +7,9 @@
 #include "base/check.h"
 #include "base/mem.h"
 
-enum { SLOTS_MIN = 64 };
+enum {
+	SLOTS_MIN = 64
+};
 
 static size_t home_of(const struct index *ix, uint64_t a, uint64_t b, unsigned part)
 {

@@ -9,10 +9,15 @@
 #include "base/codec.h"
 #include "base/mem.h"
 
-enum { HEAD_BYTES = 48, HEAD_CRC_AT = 44, FORMAT_VERSION = 1, BLOCK_BYTES = 128 * 1024 };
+enum {
+	HEAD_BYTES = 48,
+	HEAD_CRC_AT = 44,
+	FORMAT_VERSION = 1,
+	BLOCK_BYTES = 128 * 1024
+};
 
 #define ENVELOPE_BYTES_MAX (64 * 1024 * 1024)
-#define BODY_ALIGN 4096
+#define BODY_ALIGN         4096
 
 /* The LF shows whether someone passed the file through a text conversion. */
 static const unsigned char magic[8] = { 'P', 'R', 'Q', 'U', 'E', 'U', 'E', '\n' };
@@ -52,8 +57,8 @@ static uint64_t body_place(const struct qfile_body *body, size_t front_bytes)
 	return (front_bytes + BODY_ALIGN - 1) / BODY_ALIGN * BODY_ALIGN;
 }
 
-static int write_parts(const struct qio *io, int fd, const struct qfile_body *body, const struct iovec front[2],
-    uint64_t body_at)
+static int write_parts(const struct qio *io, int fd, const struct qfile_body *body,
+    const struct iovec front[2], uint64_t body_at)
 {
 	struct iovec iov[3] = { front[0], front[1] };
 	bool in_memory = body->mem != NULL && body->bytes > 0;
@@ -67,8 +72,8 @@ static int write_parts(const struct qio *io, int fd, const struct qfile_body *bo
 	return io->copy(io->arg, body->fd, body->fd_at, fd, body_at, body->bytes);
 }
 
-static int write_file(const struct qio *io, int fd, struct slice envelope, const struct qfile_body *body,
-    struct tail *tail)
+static int write_file(const struct qio *io, int fd, struct slice envelope,
+    const struct qfile_body *body, struct tail *tail)
 {
 	unsigned char bytes[HEAD_BYTES];
 	size_t front_bytes = sizeof(bytes) + envelope.n;
@@ -82,13 +87,14 @@ static int write_file(const struct qio *io, int fd, struct slice envelope, const
 	if (front_bytes > h.body_at)
 		return ERR_TOO_BIG;
 	encode_head(&h, bytes);
-	const struct iovec front[2] = { { bytes, sizeof(bytes) }, { (void *)(uintptr_t)envelope.p, envelope.n } };
+	const struct iovec front[2] = { { bytes, sizeof(bytes) },
+		{ (void *)(uintptr_t)envelope.p, envelope.n } };
 	*tail = (struct tail){ .end = h.body_at + h.body_bytes, .seed = h.crc };
 	return write_parts(io, fd, body, front, h.body_at);
 }
 
-int qfile_write(const struct qio *io, int fd, const struct envelope *e, const struct qfile_body *body,
-    struct tail *tail)
+int qfile_write(const struct qio *io, int fd, const struct envelope *e,
+    const struct qfile_body *body, struct tail *tail)
 {
 	struct buf envelope;
 	CHECK(e->body_bytes == body->bytes);
@@ -103,7 +109,8 @@ int qfile_write(const struct qio *io, int fd, const struct envelope *e, const st
 
 /* --- append -------------------------------------------------------------------- */
 
-/* What an append that failed, or a crash, left behind the last good record must not stand behind the new one. */
+/* What an append that failed, or a crash, left behind the last good record must not stand behind
+ * the new one. */
 static int cut_to(const struct qio *io, int fd, uint64_t end)
 {
 	struct qio_stat st;
@@ -115,8 +122,8 @@ static int cut_to(const struct qio *io, int fd, uint64_t end)
 	return st.bytes == end ? 0 : io->truncate(io->arg, fd, end);
 }
 
-int qfile_append(const struct qio *io, int fd, const struct envelope *e, const uint32_t *rcpts, size_t n,
-    struct tail *tail)
+int qfile_append(const struct qio *io, int fd, const struct envelope *e, const uint32_t *rcpts,
+    size_t n, struct tail *tail)
 {
 	struct buf records;
 	struct tail next = *tail;
@@ -198,7 +205,8 @@ static int load_head(const struct reader *r, struct head *h, const char **why)
 	if (codec_crc32c(0, p, HEAD_CRC_AT) != h->crc)
 		return ERR_CORRUPT;
 	*why = "written by another version";
-	if (codec_get_u16(p + 8) != FORMAT_VERSION || codec_get_u16(p + 10) != HEAD_BYTES || codec_get_u32(p + 40) != 0)
+	if (codec_get_u16(p + 8) != FORMAT_VERSION || codec_get_u16(p + 10) != HEAD_BYTES ||
+	    codec_get_u32(p + 40) != 0)
 		return ERR_VERSION;
 	h->envelope_bytes = codec_get_u32(p + 12);
 	h->envelope_crc = codec_get_u32(p + 16);
@@ -206,7 +214,8 @@ static int load_head(const struct reader *r, struct head *h, const char **why)
 	h->body_at = codec_get_u64(p + 24);
 	h->body_bytes = codec_get_u64(p + 32);
 	*why = "the lengths in the head can't be";
-	if (h->envelope_bytes > ENVELOPE_BYTES_MAX || h->body_at < HEAD_BYTES + (uint64_t)h->envelope_bytes)
+	if (h->envelope_bytes > ENVELOPE_BYTES_MAX ||
+	    h->body_at < HEAD_BYTES + (uint64_t)h->envelope_bytes)
 		return ERR_CORRUPT;
 	*why = "cut short";
 	if (h->body_at > r->size || h->body_bytes > r->size - h->body_at)
@@ -275,7 +284,8 @@ static int load_tail(const struct reader *r, struct qfile_loaded *out)
 			payload = mem_alloc(TAIL_PAYLOAD_MAX);
 		err = read_at(r, out->tail.end + sizeof(head), payload, (size_t)n);
 		if (err == 0)
-			err = tail_decode(head, slice_of(payload, (size_t)n), &out->tail, out->envelope);
+			err = tail_decode(head, slice_of(payload, (size_t)n), &out->tail,
+			    out->envelope);
 	}
 	mem_free(payload);
 	out->torn = err == ERR_CORRUPT;

@@ -15,10 +15,10 @@
 #include "queue/qio.h"
 #include "queue/tail.h"
 
-#define QFILE_RESERVE_BYTES 4096 /* kept free in front of a spilled body */
+#define QFILE_RESERVE_BYTES   4096        /* kept free in front of a spilled body */
 #define QFILE_BODY_MEMORY_MAX (64 * 1024) /* bodies up to here are read into memory by a load */
 
-struct qfile_body { /* where the body to be written is now */
+struct qfile_body {      /* where the body to be written is now */
 	const char *mem; /* in memory, or */
 	int fd;          /* in this file, or -1 */
 	uint64_t fd_at;
@@ -27,11 +27,15 @@ struct qfile_body { /* where the body to be written is now */
 	uint32_t crc;
 };
 
-/* Writes a new file. In place: ERR_TOO_BIG, with nothing written, if head and envelope don't fit in front of the body. Not synced. */
-int qfile_write(const struct qio *io, int fd, const struct envelope *e, const struct qfile_body *body, struct tail *tail) MUST_USE;
+/* Writes a new file. In place: ERR_TOO_BIG, with nothing written, if head and envelope don't fit in
+ * front of the body. Not synced. */
+int qfile_write(const struct qio *io, int fd, const struct envelope *e,
+    const struct qfile_body *body, struct tail *tail) MUST_USE;
 
-/* Appends outcome records for the recipients named; *tail becomes the new end, to be kept only once the file is synced. ERR_CORRUPT if the file is shorter than it was. */
-int qfile_append(const struct qio *io, int fd, const struct envelope *e, const uint32_t *rcpts, size_t n, struct tail *tail) MUST_USE;
+/* Appends outcome records for the recipients named; *tail becomes the new end, to be kept only once
+ * the file is synced. ERR_CORRUPT if the file is shorter than it was. */
+int qfile_append(const struct qio *io, int fd, const struct envelope *e, const uint32_t *rcpts,
+    size_t n, struct tail *tail) MUST_USE;
 
 struct qfile_loaded {
 	struct envelope *envelope; /* with outcomes applied */
@@ -39,7 +43,7 @@ struct qfile_loaded {
 	char *mem; /* the body, heap, when it is short; else NULL */
 	uint64_t body_at;
 	uint64_t body_bytes;
-	bool torn; /* bytes after the last good record were ignored */
+	bool torn;       /* bytes after the last good record were ignored */
 	const char *why; /* for ERR_CORRUPT and ERR_VERSION: a phrase */
 };
 

@@ -7,13 +7,20 @@
 
 #include "base/check.h"
 
-enum { BASE = 36, TIME_DIGITS = 9, EPOCH_DIGITS = 5, SERIAL_DIGITS = 6, PART_DIGITS_MAX = 5 };
+enum {
+	BASE = 36,
+	TIME_DIGITS = 9,
+	EPOCH_DIGITS = 5,
+	SERIAL_DIGITS = 6,
+	PART_DIGITS_MAX = 5
+};
 
-#define TIME_LIMIT UINT64_C(101559956668416) /* 36^9 */
-#define SERIAL_LIMIT UINT64_C(2176782336)    /* 36^6 */
-#define SERIAL_STEP_MAX 1000 /* keeps 2 million ids of one millisecond apart */
+#define TIME_LIMIT      UINT64_C(101559956668416) /* 36^9 */
+#define SERIAL_LIMIT    UINT64_C(2176782336)      /* 36^6 */
+#define SERIAL_STEP_MAX 1000                      /* keeps 2 million ids of one millisecond apart */
 
-_Static_assert(TIME_DIGITS + EPOCH_DIGITS + SERIAL_DIGITS == QID_MESSAGE_CHARS, "the digits make the id");
+_Static_assert(TIME_DIGITS + EPOCH_DIGITS + SERIAL_DIGITS == QID_MESSAGE_CHARS,
+    "the digits make the id");
 
 void qid_source_init(struct qid_source *s, uint32_t epoch, uint64_t seed)
 {

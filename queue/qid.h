@@ -15,9 +15,9 @@
 #include "base/slice.h"
 
 #define QID_MESSAGE_CHARS 20
-#define QID_TEXT_MAX 32 /* of a queue id, with NUL */
-#define QID_EPOCH_MAX 60466175u /* 36^5 - 1; then it starts again from 0 */
-#define QID_PART_MAX 65535u
+#define QID_TEXT_MAX      32        /* of a queue id, with NUL */
+#define QID_EPOCH_MAX     60466175u /* 36^5 - 1; then it starts again from 0 */
+#define QID_PART_MAX      65535u
 
 struct qid { /* of a message */
 	uint64_t arrival_ms;

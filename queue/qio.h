@@ -40,24 +40,32 @@ enum qio_open {
 	QIO_OPEN_DIRECTORY,
 };
 
-/* A name found in a directory; is_other says it is certainly neither file nor unknown (link, fifo, directory, ...). */
+/* A name found in a directory; is_other says it is certainly neither file nor unknown (link, fifo,
+ * directory, ...). */
 typedef void qio_name_fn(void *arg, const char *name, bool is_other);
 
 struct qio {
 	void *arg;
 
-	/* dirfd -1: the spool, a path of its own, where a symbolic link is the operator's choice. */
+	/* dirfd -1: the spool, a path of its own, where a symbolic link is the operator's choice.
+	 */
 	int (*open)(void *arg, int dirfd, const char *name, enum qio_open how);
 	int (*close)(void *arg, int fd);
-	ssize_t (*pread)(void *arg, int fd, void *p, size_t n, uint64_t offset); /* short only at the end */
-	int (*pwritev)(void *arg, int fd, const struct iovec *iov, int n, uint64_t offset); /* all of it; n <= 8; may change iov's copy only */
-	int (*copy)(void *arg, int from, uint64_t from_at, int to, uint64_t to_at, uint64_t n); /* -EIO if from is short */
+	ssize_t (*pread)(void *arg, int fd, void *p, size_t n,
+	    uint64_t offset); /* short only at the end */
+	int (*pwritev)(void *arg, int fd, const struct iovec *iov, int n,
+	    uint64_t offset); /* all of it; n <= 8; may change iov's copy only */
+	int (*copy)(void *arg, int from, uint64_t from_at, int to, uint64_t to_at,
+	    uint64_t n); /* -EIO if from is short */
 	int (*truncate)(void *arg, int fd, uint64_t bytes);
-	int (*flush)(void *arg, int fd, bool wait); /* starts writing the data, or waits for it; promises nothing */
-	int (*sync)(void *arg, int fd);  /* data and what is needed to read it back */
+	int (*flush)(void *arg, int fd,
+	    bool wait); /* starts writing the data, or waits for it; promises nothing */
+	int (*sync)(void *arg, int fd); /* data and what is needed to read it back */
 	int (*sync_directory)(void *arg, int fd);
-	int (*rename)(void *arg, int from_dir, const char *from, int to_dir, const char *to); /* -EEXIST if `to` exists */
-	int (*replace)(void *arg, int dir, const char *from, const char *to); /* over an existing one, atomically */
+	int (*rename)(void *arg, int from_dir, const char *from, int to_dir,
+	    const char *to); /* -EEXIST if `to` exists */
+	int (*replace)(void *arg, int dir, const char *from,
+	    const char *to); /* over an existing one, atomically */
 	int (*unlink)(void *arg, int dirfd, const char *name);
 	int (*mkdir)(void *arg, int dirfd, const char *name); /* 0700; -EEXIST */
 	int (*list)(void *arg, int dirfd, qio_name_fn *fn, void *fn_arg);

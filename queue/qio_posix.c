@@ -14,7 +14,10 @@
 #include "base/mem.h"
 #include "queue/qio.h"
 
-enum { IOV_MAX_HERE = 8, COPY_BLOCK_BYTES = 128 * 1024 };
+enum {
+	IOV_MAX_HERE = 8,
+	COPY_BLOCK_BYTES = 128 * 1024
+};
 
 static const int open_flags[] = {
 	[QIO_OPEN_READ] = O_RDONLY | O_NONBLOCK,
@@ -120,12 +123,14 @@ static int copy_by_hand(int from, uint64_t from_at, int to, uint64_t to_at, uint
 	return err;
 }
 
-static int posix_copy(void *arg UNUSED, int from, uint64_t from_at, int to, uint64_t to_at, uint64_t n)
+static int posix_copy(void *arg UNUSED, int from, uint64_t from_at, int to, uint64_t to_at,
+    uint64_t n)
 {
 	/* Shares the blocks where the filesystem can; older kernels and some filesystems refuse. */
 	while (n > 0) {
 		off_t in = (off_t)from_at, out = (off_t)to_at;
-		ssize_t r = copy_file_range(from, &in, to, &out, (size_t)MIN(n, UINT64_C(1) << 30), 0);
+		ssize_t r =
+		    copy_file_range(from, &in, to, &out, (size_t)MIN(n, UINT64_C(1) << 30), 0);
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r <= 0)
@@ -170,13 +175,15 @@ static int posix_sync_directory(void *arg UNUSED, int fd)
 	return result(r);
 }
 
-static int posix_rename(void *arg UNUSED, int from_dir, const char *from, int to_dir, const char *to)
+static int posix_rename(void *arg UNUSED, int from_dir, const char *from, int to_dir,
+    const char *to)
 {
 	if (renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -errno;
-	/* A filesystem without RENAME_NOREPLACE. The lock on the spool keeps others out, so look first. */
+	/* A filesystem without RENAME_NOREPLACE. The lock on the spool keeps others out, so look
+	 * first. */
 	if (faccessat(to_dir, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return -EEXIST;
 	return result(renameat(from_dir, from, to_dir, to));

@@ -15,7 +15,8 @@ _Static_assert(QUEUE_ID_MAX >= QID_TEXT_MAX, "ids fit what callers have for them
 
 /* --- life ----------------------------------------------------------------------- */
 
-int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now, struct errbuf *eb)
+int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now,
+    struct errbuf *eb)
 {
 	const struct qio *io = opt->qio != NULL ? opt->qio : qio_posix();
 	struct queue *q = mem_zalloc(sizeof(*q));
@@ -25,7 +26,8 @@ int queue_open(struct queue **q_r, const struct queue_options *opt, struct now n
 		mem_free(q);
 		return err;
 	}
-	q->pool = body_pool_new(opt->memory_max_bytes > 0 ? opt->memory_max_bytes : MEMORY_MAX_DEFAULT);
+	q->pool =
+	    body_pool_new(opt->memory_max_bytes > 0 ? opt->memory_max_bytes : MEMORY_MAX_DEFAULT);
 	index_init(&q->index, opt->seed);
 	map_init(&q->domains, opt->seed);
 	map_init(&q->flush_domains, opt->seed);
@@ -55,7 +57,8 @@ void queue_close(struct queue **q_p)
 	CHECK(q->msgs == 0);
 	int err = spool_sync_dirty(&q->spool);
 	if (err < 0)
-		log_error("queue", "some renames and removals could not be synced at the end: %s", err_text(err));
+		log_error("queue", "some renames and removals could not be synced at the end: %s",
+		    err_text(err));
 	while ((item = index_next(&q->index, &cursor)) != NULL) {
 		if (item->mail != NULL)
 			queue_free_mail(queue_mail_of(item));
@@ -77,7 +80,8 @@ void queue_close(struct queue **q_p)
 	mem_free(q);
 }
 
-/* The latest time seen. Wall and monotonic time are taken together: their difference turns one into the other. */
+/* The latest time seen. Wall and monotonic time are taken together: their difference turns one into
+ * the other. */
 void queue_touch(struct queue *q, struct now now)
 {
 	q->last = now;
@@ -216,7 +220,8 @@ static bool is_flushed_already(const struct queue *q, const struct spool_name *n
 	if (map_count(&q->flush_ids) == 0)
 		return false;
 	return map_find(&q->flush_ids, slice_str(qid_format(name->id, id))) != NULL ||
-	    map_find(&q->flush_ids, slice_str(qid_format_part(name->id, name->part, id))) != NULL;
+	       map_find(&q->flush_ids, slice_str(qid_format_part(name->id, name->part, id))) !=
+		   NULL;
 }
 
 /*
@@ -224,18 +229,20 @@ static bool is_flushed_already(const struct queue *q, const struct spool_name *n
  * someone copied files about. The later state is kept, the other goes away
  * for a person to look at.
  */
-static void on_duplicate(struct queue *q, unsigned dir, const struct spool_name *name, struct queue_item *item)
+static void on_duplicate(struct queue *q, unsigned dir, const struct spool_name *name,
+    struct queue_item *item)
 {
 	char text[SPOOL_NAME_MAX];
 	struct spool_name have;
 	queue_item_name(item, &have);
 	bool resting = item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD;
 	bool newer = name->attempts > have.attempts ||
-	    (name->attempts == have.attempts && name->due_ms > have.due_ms);
+		     (name->attempts == have.attempts && name->due_ms > have.due_ms);
 	bool take_new = resting && newer && item->mail == NULL;
 	unsigned out_dir = take_new ? item->subdir : dir;
 	spool_name_format(take_new ? &have : name, text);
-	if (spool_quarantine(&q->spool, out_dir, text, "another file has the same queue id") < 0 || !take_new)
+	if (spool_quarantine(&q->spool, out_dir, text, "another file has the same queue id") < 0 ||
+	    !take_new)
 		return;
 	item->subdir = (uint8_t)dir;
 	item->name_due_ms = item->due_ms = name->due_ms;
@@ -260,7 +267,8 @@ static void on_scanned(void *arg, unsigned dir, const struct spool_name *name)
 	}
 	item = queue_new_item(q, name, dir);
 	if (q->has_retry)
-		item->due_ms = retry_clamp_due(&q->retry, name->attempts, name->due_ms, q->opened.wall_ms);
+		item->due_ms =
+		    retry_clamp_due(&q->retry, name->attempts, name->due_ms, q->opened.wall_ms);
 	item->clamped = item->due_ms != name->due_ms;
 	item->flushed = is_flushed_already(q, name) && item->due_ms > q->last.wall_ms;
 	queue_set_state(q, item, name->held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
@@ -291,7 +299,8 @@ bool queue_scan_is_done(const struct queue *q)
 
 /* --- schedule -------------------------------------------------------------------- */
 
-/* Wall time is what is stored, but a clock that is set must not move what is waiting: delays run on monotonic time. */
+/* Wall time is what is stored, but a clock that is set must not move what is waiting: delays run on
+ * monotonic time. */
 void queue_set_timer(struct queue *q, struct queue_item *item, int64_t due_ms)
 {
 	int64_t delay_ms = due_ms > q->last.wall_ms ? due_ms - MAX(q->last.wall_ms, (int64_t)0) : 0;
@@ -320,7 +329,8 @@ int64_t queue_next_due_at(const struct queue *q)
 		return q->last.wall_ms;
 	int64_t mono_ms = wheel_next_at(&q->wheel);
 	int64_t wall_ms;
-	if (mono_ms == INT64_MAX || __builtin_add_overflow(mono_ms, q->last.wall_ms - q->last.mono_ms, &wall_ms))
+	if (mono_ms == INT64_MAX ||
+	    __builtin_add_overflow(mono_ms, q->last.wall_ms - q->last.mono_ms, &wall_ms))
 		return INT64_MAX;
 	return wall_ms;
 }
@@ -346,7 +356,8 @@ void queue_unload(struct queue *q, struct queue_item *item)
 	queue_drop_mail(item);
 }
 
-/* In memory only: due_ms stays what it is, and a failure goes back to it. False if the item is not waiting. */
+/* In memory only: due_ms stays what it is, and a failure goes back to it. False if the item is not
+ * waiting. */
 static bool flush_item(struct queue *q, struct queue_item *item)
 {
 	if (item->state != QUEUE_ITEM_PARKED)
@@ -386,8 +397,10 @@ size_t queue_flush_domain(struct queue *q, struct slice domain, struct now now)
 	return n;
 }
 
-/* Calls for each item of a message id, or the one of a queue id; a search over parts, since they are not chained. */
-static struct queue_item *next_of_id(const struct queue *q, struct qid id, unsigned part, unsigned *at)
+/* Calls for each item of a message id, or the one of a queue id; a search over parts, since they
+ * are not chained. */
+static struct queue_item *next_of_id(const struct queue *q, struct qid id, unsigned part,
+    unsigned *at)
 {
 	if (part > 0)
 		return (*at)++ == 0 ? index_find(&q->index, id, part) : NULL;

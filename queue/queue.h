@@ -43,14 +43,15 @@ struct queue_body;
 #define QUEUE_ID_MAX 40 /* text of a message or queue id with NUL */
 
 struct queue_options {
-	const char *directory;     /* the spool: queue/ tmp/ corrupt/ state/ are made below it, 0700 */
-	const struct qio *qio;     /* NULL: the real disk */
-	uint64_t seed;             /* ids, hash seeds; from the kernel's generator in the daemon */
-	bool always_split;         /* one queue file per recipient */
-	uint64_t space_min_bytes;  /* 0: 5 % of the filesystem, at most 1 GiB */
+	const char *directory; /* the spool: queue/ tmp/ corrupt/ state/ are made below it, 0700 */
+	const struct qio *qio; /* NULL: the real disk */
+	uint64_t seed;         /* ids, hash seeds; from the kernel's generator in the daemon */
+	bool always_split;     /* one queue file per recipient */
+	uint64_t space_min_bytes;   /* 0: 5 % of the filesystem, at most 1 GiB */
 	unsigned space_min_percent; /* used when space_min_bytes is 0; 0 means 5 */
-	uint64_t memory_max_bytes; /* bodies kept in memory after commit; 0: 64 MiB */
-	const struct retry_policy *retry; /* for clamping due times at start; borrowed, may be NULL */
+	uint64_t memory_max_bytes;  /* bodies kept in memory after commit; 0: 64 MiB */
+	/* for clamping due times at start; copied; may be NULL */
+	const struct retry_policy *retry;
 };
 
 enum queue_item_state {
@@ -73,14 +74,16 @@ struct queue_item {
 	struct queue_domain *domain;
 	struct queue_mail *mail; /* NULL while only on disk */
 	void *owner;             /* the caller's while ACTIVE */
-	int64_t due_ms;          /* wall clock; earliest of its pending recipients, bounded at start by retry_clamp_due */
-	int64_t arrival_ms;      /* from the id; wall clock */
+	int64_t due_ms;     /* wall clock; earliest of its pending recipients, bounded at start by
+			       retry_clamp_due */
+	int64_t arrival_ms; /* from the id; wall clock */
 	uint64_t id[2];
 	uint16_t part;     /* queue id = message id "-" part */
 	uint16_t attempts; /* as in the name */
 	uint8_t state;     /* enum queue_item_state */
 	uint8_t subdir;
-	bool flushed; /* due now by a flush: a failure goes back to due_ms without consuming an interval */
+	bool flushed;   /* due now by a flush: a failure goes back to due_ms without consuming an
+			   interval */
 	bool want_hold; /* asked to be held while it was active or busy; done at the next settle */
 	/* The queue's own: the file's name on disk, which may lag behind the rest. */
 	bool name_held;
@@ -97,10 +100,15 @@ struct queue_mail {
 	struct queue_body *body;   /* ref-counted; shared by the items of one message */
 };
 
-int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now, struct errbuf *eb) MUST_USE; /* makes the folders, tightens modes, takes the lock (ERR_BUSY if another daemon has it), empties tmp/ */
+/* Makes the folders, tightens modes, takes the lock (ERR_BUSY if another daemon has it), empties
+ * tmp/. */
+int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now,
+    struct errbuf *eb) MUST_USE;
 void queue_close(struct queue **q); /* no operation may be outstanding; syncs folders */
 
-/* Start-up scan, a sub-directory per call: > 0 more to do, 0 done, < 0 error. Items of this start are skipped. Files that can't be parsed go to corrupt/. */
+/* Start-up scan, a sub-directory per call: > 0 more to do, 0 done, < 0 error. Items of this start
+ * are skipped. Names that are not ours are left alone with a warning; damage is found at load.
+ * After an error the same sub-directory is tried again by the next call. */
 int queue_scan_step(struct queue *q, struct now now);
 bool queue_scan_is_done(const struct queue *q);
 
@@ -109,11 +117,13 @@ bool queue_scan_is_done(const struct queue *q);
 /* 0 if a message of about size bytes may be taken now, else -ENOSPC (answer 452). */
 int queue_admit(struct queue *q, uint64_t size, struct now now) MUST_USE;
 
-/* A new message with a fresh id; fill in queue_msg_envelope (sender, user, recipients of all domains, flags). */
+/* A new message with a fresh id; fill in queue_msg_envelope (sender, user, recipients of all
+ * domains, flags). */
 struct queue_msg *queue_begin(struct queue *q, struct now now);
 struct envelope *queue_msg_envelope(struct queue_msg *m);
 const char *queue_msg_id(const struct queue_msg *m);
-/* Body bytes, final form (CRLF, un-stuffed). Beyond 256 KiB they go to a file in tmp/. An error (-ENOSPC, -EIO) sticks: answer it at the end with 452/451. */
+/* Body bytes, final form (CRLF, un-stuffed). Beyond 256 KiB they go to a file in tmp/. An error
+ * (-ENOSPC, -EIO) sticks: answer it at the end with 452/451. */
 int queue_append(struct queue_msg *m, const void *p, size_t n) MUST_USE;
 uint64_t queue_msg_bytes(const struct queue_msg *m);
 void queue_abort(struct queue_msg **m); /* nothing stays behind */
@@ -121,9 +131,10 @@ void queue_abort(struct queue_msg **m); /* nothing stays behind */
 /*
  * Destination of an address, for grouping: the caller fills envelope_rcpt and
  * gives for each recipient (same index) its destination domain, A-label, lower case.
+ * Takes the message.
  */
 struct queue_op;
-struct queue_op *queue_op_commit(struct queue_msg **m, const char *const *domains, struct now now); /* takes m */
+struct queue_op *queue_op_commit(struct queue_msg **m, const char *const *domains, struct now now);
 
 /* --- operations ----------------------------------------------------------- */
 
@@ -137,11 +148,17 @@ struct queue_outcome { /* for one recipient of the item, by index in its envelop
 };
 
 struct queue_op *queue_op_load(struct queue_item *item); /* ACTIVE, mail NULL */
-/* Records outcomes (and, for those not named, nothing). All final: the file goes away; else the tail is written, synced, the file renamed and the item parked. n may be 0: park again as it is. */
-struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes, size_t n, struct now now);
-struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now now); /* PARKED -> HELD or back (released: due at once, as by a flush). ACTIVE or BUSY: NULL; sets item->want_hold for the next settle */
+/* Records outcomes (and, for those not named, nothing). All final: the file goes away; else the
+ * tail is written, synced, the file renamed and the item parked. n may be 0: park again as it is.
+ */
+struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes,
+    size_t n, struct now now);
+/* PARKED -> HELD or back (released: due at once, as by a flush). ACTIVE or BUSY: NULL, and
+ * item->want_hold is set for the next settle. */
+struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now now);
 
-/* On a worker: does all of them with as few syncs as possible; sets each one's result. Safe beside other queue_run calls. */
+/* On a worker: does all of them with as few syncs as possible; sets each one's result. Safe beside
+ * other queue_run calls. */
 void queue_run(struct queue *q, struct queue_op *const *ops, size_t n);
 
 enum queue_op_kind {
@@ -155,7 +172,8 @@ enum queue_op_kind {
 
 struct queue_done {
 	enum queue_op_kind kind;
-	int result; /* 0 or what went wrong. COMMIT: nothing of the message is left. LOAD: ERR_CORRUPT: moved to corrupt/, the item is gone. SETTLE: see queue_finish */
+	int result; /* 0 or what went wrong. COMMIT: nothing of the message is left. LOAD:
+		       ERR_CORRUPT: moved to corrupt/, the item is gone. SETTLE: see queue_finish */
 	void *arg;  /* queue_op_set_arg */
 	struct queue_item *item; /* LOAD, SETTLE, HOLD: the item, or NULL if it is gone */
 	struct list_node items;  /* COMMIT: new ACTIVE items (struct queue_item.link) */
@@ -174,7 +192,8 @@ enum queue_op_kind queue_op_kind_of(const struct queue_op *op);
  */
 void queue_finish(struct queue *q, struct queue_op **op, struct now now, struct queue_done *done);
 
-/* A SYNC operation if folders changed at least min_age_ms ago and none is running, else NULL. Call about once a second. */
+/* A SYNC operation if folders changed at least min_age_ms ago and none is running, else NULL. Call
+ * about once a second. */
 struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_ms);
 
 /* --- scheduling ----------------------------------------------------------- */
@@ -184,11 +203,14 @@ struct queue_item *queue_take_due(struct queue *q, struct now now);
 int64_t queue_next_due_at(const struct queue *q); /* wall ms; INT64_MAX if none */
 /* An item that rests (PARKED or HELD) becomes ACTIVE and the caller's, for a command. */
 void queue_take(struct queue *q, struct queue_item *item);
-/* Back to PARKED in memory only (nothing changed on disk), due at item->due_ms or at due_ms if that is not 0; drops its mail. */
+/* Back to PARKED in memory only (nothing changed on disk), due at item->due_ms or at due_ms if that
+ * is not 0; drops its mail. */
 void queue_park(struct queue *q, struct queue_item *item, int64_t due_ms);
-void queue_unload(struct queue *q, struct queue_item *item); /* drops mail of an ACTIVE item; load again before use */
+void queue_unload(struct queue *q,
+    struct queue_item *item); /* drops mail of an ACTIVE item; load again before use */
 
-/* Makes parked items due now, in memory: all, those of a domain, or those of a message or queue id. Applies to items a running scan finds later too. Returns how many were there. Held items stay. */
+/* Makes parked items due now, in memory: all, those of a domain, or those of a message or queue id.
+ * Applies to items a running scan finds later too. Returns how many were there. Held items stay. */
 size_t queue_flush(struct queue *q, struct now now);
 size_t queue_flush_domain(struct queue *q, struct slice domain, struct now now);
 size_t queue_flush_id(struct queue *q, struct slice id, struct now now);
@@ -202,15 +224,16 @@ size_t queue_find(const struct queue *q, struct slice id, struct queue_item **it
 char *queue_item_id(const struct queue_item *item, char buf[QUEUE_ID_MAX]);         /* queue id */
 char *queue_item_message_id(const struct queue_item *item, char buf[QUEUE_ID_MAX]); /* message id */
 
-/* The envelope of an item that rests, read from its file (blocking, some milliseconds: for the operator's commands); the caller frees it. -EBUSY while an operation is under way. */
+/* The envelope of an item that rests, read from its file (blocking, some milliseconds: for the
+ * operator's commands); the caller frees it. -EBUSY while an operation is under way. */
 int queue_peek(struct queue *q, const struct queue_item *item, struct envelope **e_r) MUST_USE;
 
 struct queue_stats {
 	size_t items, parked, held, active, busy;
-	uint64_t corrupt;       /* files moved to corrupt/ since start */
-	uint64_t memory_bytes;  /* bodies in memory */
+	uint64_t corrupt;                 /* files moved to corrupt/ since start */
+	uint64_t memory_bytes;            /* bodies in memory */
 	uint64_t commits, settles, loads; /* done since start */
-	uint64_t syncs;         /* fdatasync and directory syncs since start */
+	uint64_t syncs;                   /* fdatasync and directory syncs since start */
 	bool scan_done;
 };
 
@@ -218,7 +241,8 @@ void queue_stats(const struct queue *q, struct queue_stats *s);
 
 /* --- bodies ---------------------------------------------------------------- */
 
-/* Up to n bytes at offset; 0 at the end; negative on error (ERR_CORRUPT if the file is short). Blocking only if the body is on disk. May run on any thread. */
+/* Up to n bytes at offset; 0 at the end; negative on error (ERR_CORRUPT if the file is short).
+ * Blocking only if the body is on disk. May run on any thread. */
 ssize_t queue_body_read(struct queue_body *b, uint64_t offset, void *p, size_t n) MUST_USE;
 uint64_t queue_body_size(const struct queue_body *b);
 /* The whole body when it is in memory, else the empty slice. */

@@ -15,18 +15,20 @@
 #include "queue/body.h"
 #include "queue/index.h"
 #include "queue/qfile.h"
-#include "queue/quota.h"
 #include "queue/queue.h"
+#include "queue/quota.h"
 #include "queue/spool.h"
 
-#define QUEUE_BODY_MEMORY_MAX (256 * 1024) /* a message larger than this goes to tmp/ while it arrives */
+#define QUEUE_BODY_MEMORY_MAX                                                                      \
+	(256 * 1024) /* a message larger than this goes to tmp/ while it arrives */
 
 struct queue {
 	struct spool spool;
 	struct body_pool *pool;
 	struct index index;
 	struct map domains; /* name -> struct domain */
-	struct wheel wheel; /* PARKED items; monotonic ms, so that a clock that is set moves no retry */
+	struct wheel
+	    wheel; /* PARKED items; monotonic ms, so that a clock that is set moves no retry */
 	struct list_node due; /* their timers, once fired */
 	struct quota quota;
 	struct qid_source ids;
@@ -37,8 +39,8 @@ struct queue {
 	struct now opened;
 
 	size_t by_state[QUEUE_ITEM_BUSY + 1];
-	size_t msgs; /* begun, neither committed nor aborted */
-	size_t ops;  /* prepared, not finished */
+	size_t msgs;            /* begun, neither committed nor aborted */
+	size_t ops;             /* prepared, not finished */
 	uint64_t waiting_bytes; /* received, not on disk */
 	uint64_t commits, settles, loads;
 	unsigned part_max; /* highest part seen: bounds a search by message id */
@@ -68,7 +70,7 @@ struct queue_msg {
 	struct queue *q;
 	struct envelope *envelope;
 	struct qid id;
-	struct buf mem;   /* the body, or the part of it that is not in the file yet */
+	struct buf mem; /* the body, or the part of it that is not in the file yet */
 	uint64_t bytes;
 	uint32_t crc;
 	int err;          /* the first; sticks */
@@ -105,12 +107,12 @@ struct queue_op {
 	struct mail *mail; /* LOAD: what was read */
 	bool gone;         /* the file is not there any more */
 
-	uint32_t *rcpts;   /* SETTLE: to be recorded */
+	uint32_t *rcpts; /* SETTLE: to be recorded */
 	size_t rcpts_n;
-	bool remove;       /* all final */
-	struct tail tail;  /* after it */
+	bool remove;      /* all final */
+	struct tail tail; /* after it */
 
-	bool held;         /* SETTLE, HOLD: the name to be */
+	bool held; /* SETTLE, HOLD: the name to be */
 	int64_t due_ms;
 	uint16_t attempts;
 	bool renamed;
@@ -120,12 +122,14 @@ struct queue_op {
 /* queue.c */
 void queue_touch(struct queue *q, struct now now);
 struct queue *queue_of_item(const struct queue_item *item);
-struct queue_item *queue_new_item(struct queue *q, const struct spool_name *name, unsigned subdir); /* in the index, no state yet */
+struct queue_item *queue_new_item(struct queue *q, const struct spool_name *name,
+    unsigned subdir); /* in the index, no state yet */
 void queue_drop_item(struct queue *q, struct queue_item *item);
 void queue_set_state(struct queue *q, struct queue_item *item, enum queue_item_state state);
 void queue_set_domain(struct queue *q, struct queue_item *item, struct slice name);
 void queue_set_timer(struct queue *q, struct queue_item *item, int64_t due_ms);
-void queue_item_name(const struct queue_item *item, struct spool_name *name); /* as the file is called now */
+void queue_item_name(const struct queue_item *item,
+    struct spool_name *name); /* as the file is called now */
 struct mail *queue_mail_of(const struct queue_item *item);
 void queue_free_mail(struct mail *m);
 void queue_drop_mail(struct queue_item *item); /* unless it holds what the disk does not */
@@ -136,6 +140,6 @@ void batch_part_name(const struct queue_op *op, const struct part *p, struct spo
 /* queue_msg.c */
 void queue_split(struct queue_op *op, const char *const *domains);
 int queue_spill_rest(struct queue_msg *m) MUST_USE; /* on a worker */
-void queue_free_msg(struct queue_msg *m); /* memory and descriptor; not the file */
+void queue_free_msg(struct queue_msg *m);           /* memory and descriptor; not the file */
 
 #endif

@@ -66,7 +66,8 @@ static int spill(struct queue_msg *m, const void *p, size_t n)
 	};
 	int err = spill_open(m);
 	if (err == 0)
-		err = s->io->pwritev(s->io->arg, m->fd, iov, n > 0 ? 2 : 1, QFILE_RESERVE_BYTES + m->spilled);
+		err = s->io->pwritev(s->io->arg, m->fd, iov, n > 0 ? 2 : 1,
+		    QFILE_RESERVE_BYTES + m->spilled);
 	if (err < 0)
 		return err;
 	m->spilled += buffered + n;
@@ -101,7 +102,8 @@ int queue_spill_rest(struct queue_msg *m)
 {
 	if (m->fd < 0 || buf_len(&m->mem) == 0)
 		return 0;
-	/* waiting_bytes is the loop's: queue_finish subtracts what was buffered when the message was handed over. */
+	/* waiting_bytes is the loop's: queue_finish subtracts what was buffered when the message
+	 * was handed over. */
 	struct spool *s = &m->q->spool;
 	struct iovec iov = { (void *)(uintptr_t)buf_ptr(&m->mem), buf_len(&m->mem) };
 	int err = s->io->pwritev(s->io->arg, m->fd, &iov, 1, QFILE_RESERVE_BYTES + m->spilled);
@@ -189,7 +191,8 @@ static void split_all(struct queue_op *op, const char *const *domains)
 			p = add_part(op, copy_base(all), domains[i]);
 			(void)map_put(&by_domain, key, p);
 		}
-		envelope_add_rcpt(p->envelope, slice_str(r->address), slice_str(r->orcpt), r->notify);
+		envelope_add_rcpt(p->envelope, slice_str(r->address), slice_str(r->orcpt),
+		    r->notify);
 	}
 	map_fini(&by_domain);
 }

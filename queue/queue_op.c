@@ -94,12 +94,13 @@ static void apply_outcome(struct envelope *e, const struct queue_outcome *o)
 
 static bool is_untouched(const struct envelope *e, const struct envelope_rcpt *r)
 {
-	return r->fate == FATE_PENDING && r->attempts == 0 && r->last_ms == 0 && r->due_ms == e->arrival_ms;
+	return r->fate == FATE_PENDING && r->attempts == 0 && r->last_ms == 0 &&
+	       r->due_ms == e->arrival_ms;
 }
 
 /* Which recipients the record will name: those of this settle, or all there is to say. */
-static void choose_rcpts(struct queue_op *op, const struct mail *mail, const struct queue_outcome *outcomes,
-    size_t n)
+static void choose_rcpts(struct queue_op *op, const struct mail *mail,
+    const struct queue_outcome *outcomes, size_t n)
 {
 	const struct envelope *e = mail->pub.envelope;
 	op->rcpts = mem_alloc((mail->snapshot ? e->rcpts_n : n) * sizeof(*op->rcpts) + 1);
@@ -114,8 +115,8 @@ static void choose_rcpts(struct queue_op *op, const struct mail *mail, const str
 	}
 }
 
-struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes, size_t n,
-    struct now now)
+struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes,
+    size_t n, struct now now)
 {
 	struct queue *q = queue_of_item(item);
 	struct mail *mail = queue_mail_of(item);
@@ -188,7 +189,8 @@ static void rest(struct queue *q, struct queue_item *item, bool held, int64_t du
 		queue_set_timer(q, item, due_ms);
 }
 
-/* The body stays in memory for the first attempt, when it came that way and the budget allows; else NULL. */
+/* The body stays in memory for the first attempt, when it came that way and the budget allows; else
+ * NULL. */
 static struct queue_body *keep_body(struct queue *q, struct queue_msg *m)
 {
 	if (m->spilled > 0)
@@ -245,7 +247,8 @@ static void clamp_rcpts(struct queue *q, struct mail *mail)
 	for (size_t i = 0; i < e->rcpts_n; i++) {
 		struct envelope_rcpt *r = &e->rcpts[i];
 		if (r->fate == FATE_PENDING)
-			r->due_ms = retry_clamp_due(&q->retry, r->attempts, r->due_ms, q->opened.wall_ms);
+			r->due_ms =
+			    retry_clamp_due(&q->retry, r->attempts, r->due_ms, q->opened.wall_ms);
 	}
 	mail->snapshot = true;
 }
@@ -307,7 +310,8 @@ static void finish_settle(struct queue *q, struct queue_op *op, struct queue_don
 	}
 	item->flushed = false;
 	queue_drop_mail(item);
-	/* The last wish counts. One made while the settle was running is not in the name until the next. */
+	/* The last wish counts. One made while the settle was running is not in the name until the
+	 * next. */
 	rest(q, item, item->want_hold, item->due_ms);
 }
 
@@ -325,7 +329,10 @@ static void finish_hold(struct queue *q, struct queue_op *op)
 
 static void describe(const struct queue_op *op, struct queue_done *done)
 {
-	*done = (struct queue_done){ .kind = op->kind, .result = op->result, .arg = op->arg, .item = op->item };
+	*done = (struct queue_done){ .kind = op->kind,
+		.result = op->result,
+		.arg = op->arg,
+		.item = op->item };
 	list_init(&done->items);
 	if (op->item != NULL)
 		queue_item_id(op->item, done->id);

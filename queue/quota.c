@@ -7,12 +7,13 @@
 
 #include "base/log.h"
 
-#define ASK_EVERY_MS 1000
+#define ASK_EVERY_MS    1000
 #define PERCENT_DEFAULT 5
-#define MIN_BYTES_MAX (UINT64_C(1) << 30)
-#define MIN_INODES_MAX (UINT64_C(1) << 16) /* as many as files of 16 KB fill MIN_BYTES_MAX */
+#define MIN_BYTES_MAX   (UINT64_C(1) << 30)
+#define MIN_INODES_MAX  (UINT64_C(1) << 16) /* as many as files of 16 KB fill MIN_BYTES_MAX */
 
-void quota_init(struct quota *q, const struct qio *io, int dirfd, uint64_t min_bytes, unsigned min_percent)
+void quota_init(struct quota *q, const struct qio *io, int dirfd, uint64_t min_bytes,
+    unsigned min_percent)
 {
 	*q = (struct quota){ .io = io, .dirfd = dirfd, .min_bytes = min_bytes };
 	q->min_percent = min_percent == 0 ? PERCENT_DEFAULT : MIN(min_percent, 100u);
@@ -49,8 +50,9 @@ int quota_admit(struct quota *q, uint64_t bytes, uint64_t waiting_bytes, int64_t
 	ask(q, mono_ms);
 	if (!q->known)
 		return 0;
-	uint64_t keep = q->min_bytes > 0 ? q->min_bytes :
-	    percent_of(q->space.bytes, q->min_percent, MIN_BYTES_MAX);
+	uint64_t keep = q->min_bytes > 0
+			    ? q->min_bytes
+			    : percent_of(q->space.bytes, q->min_percent, MIN_BYTES_MAX);
 	uint64_t usable = minus(q->space.bytes_free, keep);
 	usable = minus(usable, waiting_bytes);
 	usable = minus(usable, q->promised_bytes);

@@ -14,18 +14,19 @@
 
 struct quota {
 	const struct qio *io;
-	int dirfd; /* borrowed */
+	int dirfd;          /* borrowed */
 	uint64_t min_bytes; /* 0: by percent */
 	unsigned min_percent;
 	struct qio_space space;
-	bool asked; /* at least once */
-	bool known; /* space has been read */
+	bool asked;       /* at least once */
+	bool known;       /* space has been read */
 	int64_t asked_at; /* mono ms */
 	uint64_t promised_bytes, promised_before_bytes;
 	uint64_t promised_files, promised_before_files;
 };
 
-void quota_init(struct quota *q, const struct qio *io, int dirfd, uint64_t min_bytes, unsigned min_percent);
+void quota_init(struct quota *q, const struct qio *io, int dirfd, uint64_t min_bytes,
+    unsigned min_percent);
 /* 0 and the size is promised, or -ENOSPC. waiting_bytes: received, not on disk yet. */
 int quota_admit(struct quota *q, uint64_t bytes, uint64_t waiting_bytes, int64_t mono_ms) MUST_USE;
 

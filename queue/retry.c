@@ -8,13 +8,13 @@
 #include "base/check.h"
 
 /* 2^30 s, 34 years: the longest the derived schedule knows; keeps every sum far from overflow. */
-#define INTERVAL_MAX_S (1 << 30)
-#define ELEMENT_MAX 64 /* bytes of one element without its blanks */
+#define INTERVAL_MAX_S      (1 << 30)
+#define ELEMENT_MAX         64 /* bytes of one element without its blanks */
 #define FRACTION_DIGITS_MAX 9
 
 struct element {
-	unsigned number; /* counted from 1, for messages */
-	struct slice text; /* as written, trimmed */
+	unsigned number;              /* counted from 1, for messages */
+	struct slice text;            /* as written, trimmed */
 	char packed[ELEMENT_MAX + 1]; /* without blanks, lower case */
 };
 
@@ -98,7 +98,8 @@ static int take_count(const struct element *el, const char *p, size_t *count, st
 	if (*p == '\0')
 		return 0;
 	if (*p != '*')
-		return fail(el, eb, ERR_SYNTAX, "expected a number, one of s m h d, and perhaps *count");
+		return fail(el, eb, ERR_SYNTAX,
+		    "expected a number, one of s m h d, and perhaps *count");
 	size_t n = 0;
 	if (!is_digit(*++p))
 		return fail(el, eb, ERR_SYNTAX, "the count after * must be a whole number");
@@ -123,7 +124,8 @@ static int parse_element(const struct element *el, uint32_t *interval_s, size_t 
 	if (strcmp(p, "none") == 0)
 		return fail(el, eb, ERR_SYNTAX, "\"none\" must stand alone");
 	if (!take_number(&p, &nano))
-		return fail(el, eb, ERR_SYNTAX, "expected a number, one of s m h d, and perhaps *count");
+		return fail(el, eb, ERR_SYNTAX,
+		    "expected a number, one of s m h d, and perhaps *count");
 	uint32_t unit = unit_seconds(*p);
 	if (unit == 0)
 		return fail(el, eb, ERR_SYNTAX, "the unit must be one of s m h d");
@@ -218,11 +220,13 @@ int64_t retry_expires_at(const struct retry_policy *p, int64_t arrival_ms)
 	return add_saturating(arrival_ms, lifetime_ms);
 }
 
-int64_t retry_clamp_due(const struct retry_policy *p, unsigned attempts, int64_t due_ms, int64_t now_ms)
+int64_t retry_clamp_due(const struct retry_policy *p, unsigned attempts, int64_t due_ms,
+    int64_t now_ms)
 {
 	if (p->intervals_n == 0)
 		return MIN(due_ms, now_ms);
-	/* The last failure counted picks the interval; a schedule that was shortened has its last one. */
+	/* The last failure counted picks the interval; a schedule that was shortened has its last
+	 * one. */
 	size_t last = attempts == 0 ? 0 : MIN((size_t)attempts, p->intervals_n) - 1;
 	uint32_t interval_s = p->intervals_s[last];
 	int64_t longest_ms = (int64_t)interval_s * 1000 + jitter_max_ms(interval_s);

@@ -13,8 +13,13 @@
 #include "base/map.h"
 #include "base/mem.h"
 
-enum { MODE_WIDER = 0077, MODE_DIRECTORY = 0700, LABEL_HASH_DIGITS = 16, CORRUPT_SUFFIX_MAX = 1000,
-	ORPHANS_MAX = 100000 };
+enum {
+	MODE_WIDER = 0077,
+	MODE_DIRECTORY = 0700,
+	LABEL_HASH_DIGITS = 16,
+	CORRUPT_SUFFIX_MAX = 1000,
+	ORPHANS_MAX = 100000
+};
 
 struct orphan {
 	struct list_node node;
@@ -29,7 +34,8 @@ static int tighten(struct spool *s, int fd, const char *name, struct errbuf *eb)
 	struct qio_stat st;
 	int err = s->io->stat(s->io->arg, fd, &st);
 	if (err == 0 && (st.mode & MODE_WIDER) != 0) {
-		log_notice("queue", "%s was open to others (mode %03o): made it private", name, st.mode);
+		log_notice("queue", "%s was open to others (mode %03o): made it private", name,
+		    st.mode);
 		err = s->io->chmod(s->io->arg, fd, MODE_DIRECTORY);
 	}
 	if (err < 0)
@@ -86,7 +92,8 @@ static int sync_folders(struct spool *s, struct errbuf *eb)
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
 		int err = s->io->sync_directory(s->io->arg, fds[i]);
 		if (err < 0)
-			return errbuf_set(eb, err, "can't sync the spool's directories: %s", err_text(err));
+			return errbuf_set(eb, err, "can't sync the spool's directories: %s",
+			    err_text(err));
 	}
 	return 0;
 }
@@ -116,7 +123,13 @@ static int open_all(struct spool *s, const char *directory, struct errbuf *eb)
 
 int spool_open(struct spool *s, const char *directory, const struct qio *io, struct errbuf *eb)
 {
-	*s = (struct spool){ .io = io, .root = -1, .queue = -1, .tmp = -1, .corrupt = -1, .state = -1, .lock = -1 };
+	*s = (struct spool){ .io = io,
+		.root = -1,
+		.queue = -1,
+		.tmp = -1,
+		.corrupt = -1,
+		.state = -1,
+		.lock = -1 };
 	for (unsigned i = 0; i < SPOOL_DIRS; i++)
 		s->dirs[i] = -1;
 	list_init(&s->orphans);
@@ -144,7 +157,7 @@ void spool_close(struct spool *s)
 	close_fd(s, &s->state);
 	close_fd(s, &s->root);
 	close_fd(s, &s->lock); /* last: until here the spool is ours */
-	list_foreach_safe (node, &s->orphans) {
+	list_foreach_safe(node, &s->orphans) {
 		list_remove(node);
 		mem_free(list_entry(node, struct orphan, node));
 	}
@@ -153,13 +166,15 @@ void spool_close(struct spool *s)
 
 /* --- names ------------------------------------------------------------------ */
 
-/* What domains and address literals are made of; nothing here means anything to a file system or a shell. */
+/* What domains and address literals are made of; nothing here means anything to a file system or a
+ * shell. */
 static bool is_plain(struct slice s)
 {
 	static const char odd[] = ".-_:[]";
 	for (size_t i = 0; i < s.n; i++) {
 		char c = s.p[i];
-		bool ok = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c != '\0' && strchr(odd, c) != NULL);
+		bool ok = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+			  (c != '\0' && strchr(odd, c) != NULL);
 		if (!ok)
 			return false;
 	}
@@ -179,7 +194,8 @@ static bool is_hash_label(struct slice s)
 
 char *spool_label(struct slice domain, char buf[SPOOL_DOMAIN_MAX + 1])
 {
-	static const uint64_t fixed_seed[2] = { 0, 0 }; /* the name must come out the same for ever */
+	static const uint64_t fixed_seed[2] = { 0,
+		0 }; /* the name must come out the same for ever */
 	if (is_plain(domain) || is_hash_label(domain)) {
 		memcpy(buf, domain.p, domain.n);
 		buf[domain.n] = '\0';
@@ -192,8 +208,9 @@ char *spool_label(struct slice domain, char buf[SPOOL_DOMAIN_MAX + 1])
 char *spool_name_format(const struct spool_name *n, char buf[SPOOL_NAME_MAX])
 {
 	char id[QID_TEXT_MAX], label[SPOOL_DOMAIN_MAX + 1];
-	int len = snprintf(buf, SPOOL_NAME_MAX, "%" PRId64 ".%u.%c.%s.%s", MAX(n->due_ms, (int64_t)0),
-	    n->attempts, n->held ? 'h' : 'q', qid_format_part(n->id, n->part, id), spool_label(n->domain, label));
+	int len = snprintf(buf, SPOOL_NAME_MAX, "%" PRId64 ".%u.%c.%s.%s",
+	    MAX(n->due_ms, (int64_t)0), n->attempts, n->held ? 'h' : 'q',
+	    qid_format_part(n->id, n->part, id), spool_label(n->domain, label));
 	CHECK(len > 0);
 	CHECK(len < SPOOL_NAME_MAX);
 	return buf;
@@ -224,7 +241,8 @@ int spool_name_parse(struct slice text, struct spool_name *n)
 	n->held = rest.p[0] == 'h';
 	rest = slice_from(rest, 2);
 	ptrdiff_t dot = slice_find(rest, '.');
-	if (dot < 0 || qid_parse(slice_of(rest.p, (size_t)dot), &n->id, &n->part) < 0 || n->part == 0)
+	if (dot < 0 || qid_parse(slice_of(rest.p, (size_t)dot), &n->id, &n->part) < 0 ||
+	    n->part == 0)
 		return ERR_SYNTAX;
 	n->domain = slice_from(rest, (size_t)dot + 1);
 	if (!is_plain(n->domain) && !is_hash_label(n->domain))
@@ -284,7 +302,7 @@ int spool_sync(struct spool *s, unsigned dir)
 bool spool_is_dirty(const struct spool *s)
 {
 	return atomic_load(&s->dirty) != 0 || atomic_load(&s->corrupt_dirty) ||
-	    atomic_load(&s->orphans_left) > 0;
+	       atomic_load(&s->orphans_left) > 0;
 }
 
 static int unlink_in(struct spool *s, unsigned dir, const char *name)
@@ -302,7 +320,7 @@ static void remove_orphans(struct spool *s)
 	pthread_mutex_lock(&s->orphans_lock);
 	list_splice(&mine, &s->orphans);
 	pthread_mutex_unlock(&s->orphans_lock);
-	list_foreach_safe (node, &mine) {
+	list_foreach_safe(node, &mine) {
 		struct orphan *o = list_entry(node, struct orphan, node);
 		int err = unlink_in(s, o->dir, o->name);
 		if (err < 0 && err != -ENOENT)
@@ -339,7 +357,8 @@ void spool_discard(struct spool *s, unsigned dir, const char *name)
 	int err = unlink_in(s, dir, name);
 	if (err == 0 || err == -ENOENT)
 		return;
-	log_error("queue", "can't remove %s of a message that was refused, will try again: %s", name, err_text(err));
+	log_error("queue", "can't remove %s of a message that was refused, will try again: %s",
+	    name, err_text(err));
 	if (atomic_fetch_add_explicit(&s->orphans_left, 1, memory_order_relaxed) >= ORPHANS_MAX) {
 		atomic_fetch_sub_explicit(&s->orphans_left, 1, memory_order_relaxed);
 		return; /* a disk this broken needs its operator; the next start may deliver it */
@@ -361,7 +380,8 @@ int spool_quarantine(struct spool *s, unsigned dir, const char *name, const char
 		err = s->io->rename(s->io->arg, s->dirs[dir], name, s->corrupt, to);
 	}
 	if (err < 0) {
-		log_error("queue", "queue/%02x/%s is damaged (%s) and can't be moved to corrupt/: %s", dir, name,
+		log_error("queue",
+		    "queue/%02x/%s is damaged (%s) and can't be moved to corrupt/: %s", dir, name,
 		    why, err_text(err));
 		return err;
 	}

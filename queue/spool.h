@@ -53,8 +53,8 @@
 #include "queue/qid.h"
 #include "queue/qio.h"
 
-#define SPOOL_DIRS 64
-#define SPOOL_NAME_MAX 256 /* of a file, with NUL */
+#define SPOOL_DIRS       64
+#define SPOOL_NAME_MAX   256 /* of a file, with NUL */
 #define SPOOL_DOMAIN_MAX 160 /* longer ones are hashed in the name */
 
 struct spool {
@@ -72,8 +72,10 @@ struct spool {
 	atomic_size_t orphans_left;
 };
 
-/* Makes what is missing, tightens modes, takes the lock (ERR_BUSY), empties tmp/, counts the epoch up. */
-int spool_open(struct spool *s, const char *directory, const struct qio *io, struct errbuf *eb) MUST_USE;
+/* Makes what is missing, tightens modes, takes the lock (ERR_BUSY), empties tmp/, counts the epoch
+ * up. */
+int spool_open(struct spool *s, const char *directory, const struct qio *io,
+    struct errbuf *eb) MUST_USE;
 void spool_close(struct spool *s); /* does not sync */
 
 /* --- names ------------------------------------------------------------------ */
@@ -87,7 +89,8 @@ struct spool_name {
 	struct slice domain; /* or its label "~hash" */
 };
 
-/* How a domain stands in a name: itself, or "~" and 16 hex digits when it is long or has odd characters. */
+/* How a domain stands in a name: itself, or "~" and 16 hex digits when it is long or has odd
+ * characters. */
 char *spool_label(struct slice domain, char buf[SPOOL_DOMAIN_MAX + 1]);
 char *spool_name_format(const struct spool_name *n, char buf[SPOOL_NAME_MAX]);
 /* ERR_SYNTAX for anything spool_name_format does not write. The domain borrows from text. */
@@ -97,13 +100,17 @@ int spool_name_parse(struct slice text, struct spool_name *n) MUST_USE;
 
 unsigned spool_pick_dir(struct spool *s); /* one per batch, in turn */
 int spool_publish(struct spool *s, const char *tmp_name, unsigned dir, const char *name) MUST_USE;
-int spool_rename(struct spool *s, unsigned dir, const char *from, const char *to) MUST_USE; /* the same name: nothing to do */
-int spool_remove(struct spool *s, unsigned dir, const char *name) MUST_USE; /* -ENOENT if it was gone */
+int spool_rename(struct spool *s, unsigned dir, const char *from,
+    const char *to) MUST_USE; /* the same name: nothing to do */
+int spool_remove(struct spool *s, unsigned dir,
+    const char *name) MUST_USE; /* -ENOENT if it was gone */
 int spool_sync(struct spool *s, unsigned dir) MUST_USE;
 bool spool_is_dirty(const struct spool *s);
-int spool_sync_dirty(struct spool *s) MUST_USE; /* all of them, and removes orphans; the first error, but tries all */
+int spool_sync_dirty(struct spool *s)
+    MUST_USE; /* all of them, and removes orphans; the first error, but tries all */
 
-/* Of a failed commit: unlinks from queue/NN, or from tmp/ when dir is SPOOL_TMP; what can't be unlinked now is tried again by spool_sync_dirty. */
+/* Of a failed commit: unlinks from queue/NN, or from tmp/ when dir is SPOOL_TMP; what can't be
+ * unlinked now is tried again by spool_sync_dirty. */
 #define SPOOL_TMP SPOOL_DIRS
 void spool_discard(struct spool *s, unsigned dir, const char *name);
 
@@ -115,7 +122,8 @@ int spool_quarantine(struct spool *s, unsigned dir, const char *name, const char
 int spool_empty_tmp(struct spool *s) MUST_USE;
 int spool_next_epoch(struct spool *s, uint32_t *epoch) MUST_USE;
 
-/* Gives every queue file's name in the sub-directory to fn, after all have been read; foreign names are left alone, with one warning. */
+/* Gives every queue file's name in the sub-directory to fn, after all have been read; foreign names
+ * are left alone, with one warning. */
 typedef void spool_scan_fn(void *arg, unsigned dir, const struct spool_name *name);
 int spool_scan(struct spool *s, unsigned dir, spool_scan_fn *fn, void *arg) MUST_USE;
 

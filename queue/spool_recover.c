@@ -12,7 +12,9 @@
 #include "base/mem.h"
 #include "queue/spool.h"
 
-enum { EPOCH_TEXT_MAX = 24 };
+enum {
+	EPOCH_TEXT_MAX = 24
+};
 
 #define NAMES_BYTES_MAX (UINT64_C(1) << 32) /* of one sub-directory: some 40 million files */
 
@@ -20,7 +22,7 @@ enum { EPOCH_TEXT_MAX = 24 };
 
 struct names {
 	struct buf text; /* each with its NUL */
-	size_t others; /* neither file nor unknown */
+	size_t others;   /* neither file nor unknown */
 	size_t foreign;
 	char example[SPOOL_NAME_MAX]; /* one of the ignored */
 	int err;
@@ -43,7 +45,8 @@ static void on_name(void *arg, const char *name, bool is_other)
 	n->err = n->err < 0 ? n->err : err;
 }
 
-/* All names are read before any is acted on: what readdir shows of a directory that changes meanwhile is not defined. */
+/* All names are read before any is acted on: what readdir shows of a directory that changes
+ * meanwhile is not defined. */
 static int read_names(struct spool *s, int fd, struct names *n)
 {
 	*n = (struct names){ 0 };
@@ -84,7 +87,8 @@ int spool_empty_tmp(struct spool *s)
 		drop_name(&names, name);
 	}
 	if (names.others > 0)
-		log_warn("queue", "tmp/ has %zu entries that are no files (such as \"%s\"): left alone",
+		log_warn("queue",
+		    "tmp/ has %zu entries that are no files (such as \"%s\"): left alone",
 		    names.others, names.example);
 	buf_fini(&names.text);
 	return first;
@@ -107,7 +111,8 @@ static int read_epoch(struct spool *s, uint64_t *epoch)
 	if (n < 0)
 		return (int)n;
 	if (!slice_to_u64(slice_trim(slice_of(text, (size_t)n)), epoch)) {
-		/* Ids carry the time as well, so beginning anew is safe unless the clock went back too. */
+		/* Ids carry the time as well, so beginning anew is safe unless the clock went back
+		 * too. */
 		log_error("queue", "state/epoch is damaged: counting starts again");
 		*epoch = 0;
 	}
@@ -166,7 +171,8 @@ int spool_scan(struct spool *s, unsigned dir, spool_scan_fn *fn, void *arg)
 		drop_name(&names, name);
 	}
 	if (names.others + names.foreign > 0)
-		log_warn("queue", "queue/%02x has %zu entries that are not ours (such as \"%s\"): ignored", dir,
+		log_warn("queue",
+		    "queue/%02x has %zu entries that are not ours (such as \"%s\"): ignored", dir,
 		    names.others + names.foreign, names.example);
 	buf_fini(&names.text);
 	return 0;

@@ -15,23 +15,26 @@
 
 #include "queue/envelope.h"
 
-#define TAIL_HEAD_BYTES 16
+#define TAIL_HEAD_BYTES  16
 #define TAIL_PAYLOAD_MAX (64 * 1024)
-#define TAIL_APPEND_MAX (UINT64_C(1) << 30) /* bytes of records in one append */
+#define TAIL_APPEND_MAX  (UINT64_C(1) << 30) /* bytes of records in one append */
 
-struct tail { /* where a file's next record goes */
+struct tail {             /* where a file's next record goes */
 	uint64_t end;     /* one past the last good record; without one, past the body */
 	uint32_t records; /* good ones so far */
 	uint32_t seed;    /* CRC of the file's head */
 };
 
-/* Appends records for rcpts[0..n) (indexes) to out, and moves *t on. As many records as needed: each recipient is in one of them. */
-int tail_encode(const struct envelope *e, const uint32_t *rcpts, size_t n, struct tail *t, struct buf *out) MUST_USE;
+/* Appends records for rcpts[0..n) (indexes) to out, and moves *t on. As many records as needed:
+ * each recipient is in one of them. */
+int tail_encode(const struct envelope *e, const uint32_t *rcpts, size_t n, struct tail *t,
+    struct buf *out) MUST_USE;
 
 /* The payload length a record head claims, or ERR_CORRUPT if it is no head of the next record. */
 ssize_t tail_decode_head(const unsigned char head[TAIL_HEAD_BYTES], const struct tail *t) MUST_USE;
 
 /* Applies a record to the envelope and moves *t on. ERR_CORRUPT: nothing was applied. */
-int tail_decode(const unsigned char head[TAIL_HEAD_BYTES], struct slice payload, struct tail *t, struct envelope *e) MUST_USE;
+int tail_decode(const unsigned char head[TAIL_HEAD_BYTES], struct slice payload, struct tail *t,
+    struct envelope *e) MUST_USE;
 
 #endif

@@ -21,7 +21,11 @@
 
 #include "base/check.h"
 
-enum { DIGIT_BITS = 6, TOP = WHEEL_LEVELS - 1, HORIZON_BITS = DIGIT_BITS * WHEEL_LEVELS };
+enum {
+	DIGIT_BITS = 6,
+	TOP = WHEEL_LEVELS - 1,
+	HORIZON_BITS = DIGIT_BITS * WHEEL_LEVELS
+};
 
 #define UNSET INT64_MIN
 
@@ -147,7 +151,7 @@ static void empty_slot(struct wheel *w, struct place p, struct list_node *due)
 	list_init(&moving);
 	list_splice(&moving, &w->slots[p.level][p.slot]);
 	w->occupied[p.level] &= ~(UINT64_C(1) << p.slot);
-	list_foreach_safe (node, &moving) {
+	list_foreach_safe(node, &moving) {
 		struct wheel_timer *t = list_entry(node, struct wheel_timer, node);
 		list_remove(node);
 		if (t->at_ms > w->now_ms) {
@@ -189,8 +193,9 @@ void wheel_check(const struct wheel *w)
 			bool marked = (w->occupied[level] >> slot & 1) != 0;
 			CHECK(marked == !list_is_empty(head));
 			for (const struct list_node *n = head->next; n != head; n = n->next) {
-				const struct wheel_timer *t = (const void *)((const char *)n -
-				    offsetof(struct wheel_timer, node));
+				const struct wheel_timer *t =
+				    (const void *)((const char *)n -
+						   offsetof(struct wheel_timer, node));
 				struct place p = place_of(w->now_ms, t->at_ms);
 				CHECK(wheel_timer_is_set(t));
 				CHECK(n->next->prev == n);

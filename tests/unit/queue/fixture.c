@@ -20,7 +20,10 @@ static void init_at(struct fixture *f, const char *base)
 	ck_assert_ptr_nonnull(mkdtemp(f->dir));
 	ck_assert_int_eq(retry_parse(SLICE("1m, 5m*2, 1h*3"), &f->retry, NULL), 0);
 	f->retry.lifetime_s = 5 * 24 * 3600;
-	f->opt = (struct queue_options){ .directory = f->dir, .seed = 42, .retry = &f->retry, .space_min_bytes = 1 };
+	f->opt = (struct queue_options){ .directory = f->dir,
+		.seed = 42,
+		.retry = &f->retry,
+		.space_min_bytes = 1 };
 }
 
 void fixture_init(struct fixture *f)
@@ -94,7 +97,8 @@ char fixture_pattern(uint64_t at)
 	return (char)('a' + (at * 7 + at / 251) % 26);
 }
 
-struct queue_msg *fixture_message(struct fixture *f, const char *const *rcpts, size_t n, size_t body_bytes)
+struct queue_msg *fixture_message(struct fixture *f, const char *const *rcpts, size_t n,
+    size_t body_bytes)
 {
 	struct queue_msg *m = queue_begin(f->q, f->now);
 	struct envelope *e = queue_msg_envelope(m);
@@ -140,7 +144,7 @@ size_t fixture_commit(struct fixture *f, const char *const *rcpts, size_t n, siz
 	size_t count = 0;
 	struct queue_op *op = fixture_op_commit(f, fixture_message(f, rcpts, n, body_bytes));
 	ck_assert_int_eq(fixture_run(f, op, &done), 0);
-	list_foreach_safe (node, &done.items) {
+	list_foreach_safe(node, &done.items) {
 		struct queue_item *item = list_entry(node, struct queue_item, link);
 		list_remove(node);
 		ck_assert_int_eq(item->state, QUEUE_ITEM_ACTIVE);
@@ -167,8 +171,8 @@ void fixture_load(struct fixture *f, struct queue_item *item)
 	ck_assert_ptr_nonnull(item->mail);
 }
 
-int fixture_settle(struct fixture *f, struct queue_item *item, size_t rcpt, enum fate fate, unsigned attempts,
-    int64_t due_ms)
+int fixture_settle(struct fixture *f, struct queue_item *item, size_t rcpt, enum fate fate,
+    unsigned attempts, int64_t due_ms)
 {
 	struct queue_done done;
 	struct queue_outcome o = {
@@ -177,7 +181,11 @@ int fixture_settle(struct fixture *f, struct queue_item *item, size_t rcpt, enum
 		.attempts = (uint16_t)attempts,
 		.due_ms = due_ms,
 		.last_ms = f->now.wall_ms,
-		.status = { .code = 451, .enhanced = { 4, 2, 1 }, .text = "try later", .host = "mx.test", .ip = "192.0.2.1" },
+		.status = { .code = 451,
+		    .enhanced = { 4, 2, 1 },
+		    .text = "try later",
+		    .host = "mx.test",
+		    .ip = "192.0.2.1" },
 	};
 	return fixture_run(f, queue_op_settle(item, &o, 1, f->now), &done);
 }

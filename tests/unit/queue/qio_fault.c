@@ -41,7 +41,8 @@ static int fault_pwritev(void *arg, int fd, const struct iovec *iov, int n, uint
 	if (!fails(f, "pwritev"))
 		return f->under->pwritev(f->under->arg, fd, iov, n, offset);
 	for (int i = 0; f->half_writes && i < n; i++) {
-		struct iovec half = { iov[i].iov_base, i + 1 < n ? iov[i].iov_len : iov[i].iov_len / 2 };
+		struct iovec half = { iov[i].iov_base,
+			i + 1 < n ? iov[i].iov_len : iov[i].iov_len / 2 };
 		(void)f->under->pwritev(f->under->arg, fd, &half, 1, offset);
 		offset += iov[i].iov_len;
 	}
@@ -51,7 +52,8 @@ static int fault_pwritev(void *arg, int fd, const struct iovec *iov, int n, uint
 static int fault_copy(void *arg, int from, uint64_t from_at, int to, uint64_t to_at, uint64_t n)
 {
 	struct qio_fault *f = arg;
-	return fails(f, "copy") ? f->err : f->under->copy(f->under->arg, from, from_at, to, to_at, n);
+	return fails(f, "copy") ? f->err
+				: f->under->copy(f->under->arg, from, from_at, to, to_at, n);
 }
 
 static int fault_truncate(void *arg, int fd, uint64_t bytes)
@@ -81,7 +83,8 @@ static int fault_sync_directory(void *arg, int fd)
 static int fault_rename(void *arg, int from_dir, const char *from, int to_dir, const char *to)
 {
 	struct qio_fault *f = arg;
-	return fails(f, "rename") ? f->err : f->under->rename(f->under->arg, from_dir, from, to_dir, to);
+	return fails(f, "rename") ? f->err
+				  : f->under->rename(f->under->arg, from_dir, from, to_dir, to);
 }
 
 static int fault_replace(void *arg, int dir, const char *from, const char *to)
@@ -105,7 +108,8 @@ static int fault_mkdir(void *arg, int dirfd, const char *name)
 static int fault_list(void *arg, int dirfd, qio_name_fn *fn, void *fn_arg)
 {
 	struct qio_fault *f = arg;
-	int err = f->under->list(f->under->arg, dirfd, fn, fn_arg); /* an error may come after some names */
+	int err = f->under->list(f->under->arg, dirfd, fn,
+	    fn_arg); /* an error may come after some names */
 	return fails(f, "list") ? f->err : err;
 }
 
@@ -136,9 +140,10 @@ static int fault_space(void *arg, int dirfd, struct qio_space *space)
 void qio_fault_init(struct qio_fault *f, const struct qio *under)
 {
 	*f = (struct qio_fault){ .under = under };
-	f->io = (struct qio){ f, fault_open, fault_close, fault_pread, fault_pwritev, fault_copy, fault_truncate,
-		fault_flush, fault_sync, fault_sync_directory, fault_rename, fault_replace, fault_unlink, fault_mkdir,
-		fault_list, fault_stat, fault_chmod, fault_lock, fault_space };
+	f->io = (struct qio){ f, fault_open, fault_close, fault_pread, fault_pwritev, fault_copy,
+		fault_truncate, fault_flush, fault_sync, fault_sync_directory, fault_rename,
+		fault_replace, fault_unlink, fault_mkdir, fault_list, fault_stat, fault_chmod,
+		fault_lock, fault_space };
 }
 
 void qio_fault_arm(struct qio_fault *f, unsigned nth, bool persistent, bool half_writes, int err)

@@ -8,7 +8,10 @@
 #include "base/mem.h"
 #include "base/slice.h"
 
-enum { NAME_BYTES = 264, FD_BASE = 1000 };
+enum {
+	NAME_BYTES = 264,
+	FD_BASE = 1000
+};
 
 struct bytes {
 	char *p;
@@ -123,19 +126,24 @@ static void forget_writes(struct mem_node *node)
 static void add_write(struct mem_node *node, const char *p, size_t n, uint64_t at)
 {
 	node->writes = mem_realloc(node->writes, (node->writes_n + 1) * sizeof(*node->writes));
-	node->writes[node->writes_n++] = (struct mem_write){ p == NULL ? NULL : mem_dup(p, n), n, at };
+	node->writes[node->writes_n++] =
+	    (struct mem_write){ p == NULL ? NULL : mem_dup(p, n), n, at };
 }
 
 /* Done to one image: sure (a sync or the restart), or now. */
 static void apply_change(struct qio_mem *m, const struct mem_change *c, bool sure)
 {
 	if (c->from_dir != SIZE_MAX)
-		drop_name(sure ? &m->nodes[c->from_dir]->names_sure : &m->nodes[c->from_dir]->names_now, c->from);
+		drop_name(sure ? &m->nodes[c->from_dir]->names_sure
+			       : &m->nodes[c->from_dir]->names_now,
+		    c->from);
 	if (c->to_dir != SIZE_MAX)
-		put_name(sure ? &m->nodes[c->to_dir]->names_sure : &m->nodes[c->to_dir]->names_now, c->to, c->node);
+		put_name(sure ? &m->nodes[c->to_dir]->names_sure : &m->nodes[c->to_dir]->names_now,
+		    c->to, c->node);
 }
 
-static void change(struct qio_mem *m, size_t node, size_t from_dir, const char *from, size_t to_dir, const char *to)
+static void change(struct qio_mem *m, size_t node, size_t from_dir, const char *from, size_t to_dir,
+    const char *to)
 {
 	struct mem_change c = { .node = node, .from_dir = from_dir, .to_dir = to_dir };
 	snprintf(c.from, sizeof(c.from), "%s", from);
@@ -281,7 +289,8 @@ static int mem_sync_directory(void *arg, int fd)
 	for (size_t i = 0; i < m->changes_n; i++) {
 		bool now = false;
 		for (size_t j = i; j < m->changes_n && !now; j++)
-			now = m->changes[j].node == m->changes[i].node && touches(&m->changes[j], dir);
+			now = m->changes[j].node == m->changes[i].node &&
+			      touches(&m->changes[j], dir);
 		if (now)
 			apply_change(m, &m->changes[i], true);
 		else
@@ -291,7 +300,8 @@ static int mem_sync_directory(void *arg, int fd)
 	return 0;
 }
 
-static int mem_replace_in(struct qio_mem *m, int from_dir, const char *from, int to_dir, const char *to, bool replace)
+static int mem_replace_in(struct qio_mem *m, int from_dir, const char *from, int to_dir,
+    const char *to, bool replace)
 {
 	if (is_off(m))
 		return -EIO;
@@ -354,8 +364,10 @@ static int mem_stat(void *arg, int fd, struct qio_stat *st)
 	const struct mem_node *node = at(m, fd);
 	if (is_off(m))
 		return -EIO;
-	*st = (struct qio_stat){ .bytes = node->now.n, .mode = node->is_directory ? 0700 : 0600,
-		.is_file = !node->is_directory, .is_directory = node->is_directory };
+	*st = (struct qio_stat){ .bytes = node->now.n,
+		.mode = node->is_directory ? 0700 : 0600,
+		.is_file = !node->is_directory,
+		.is_directory = node->is_directory };
 	return 0;
 }
 
@@ -380,9 +392,9 @@ static int mem_space(void *arg, int dirfd UNUSED, struct qio_space *space)
 void qio_mem_init(struct qio_mem *m, uint64_t seed)
 {
 	*m = (struct qio_mem){ 0 };
-	m->io = (struct qio){ m, mem_open, mem_close, mem_pread, mem_pwritev, mem_copy, mem_truncate, mem_flush, mem_sync,
-		mem_sync_directory, mem_rename, mem_replace, mem_unlink, mem_mkdir, mem_list, mem_stat, mem_chmod,
-		mem_lock, mem_space };
+	m->io = (struct qio){ m, mem_open, mem_close, mem_pread, mem_pwritev, mem_copy,
+		mem_truncate, mem_flush, mem_sync, mem_sync_directory, mem_rename, mem_replace,
+		mem_unlink, mem_mkdir, mem_list, mem_stat, mem_chmod, mem_lock, mem_space };
 	prng_init(&m->prng, seed);
 	(void)new_node(m, true);
 }

@@ -20,7 +20,7 @@ struct mem_node;
 struct mem_change;
 
 struct qio_mem {
-	struct qio io; /* hand this to the queue; any path is the root */
+	struct qio io;           /* hand this to the queue; any path is the root */
 	struct mem_node **nodes; /* [0] is the root */
 	size_t nodes_n;
 	struct mem_change *changes; /* of names, pending, oldest first */
@@ -36,7 +36,8 @@ struct qio_mem {
 void qio_mem_init(struct qio_mem *m, uint64_t seed);
 void qio_mem_fini(struct qio_mem *m);
 void qio_mem_restart(struct qio_mem *m);
-/* Files in a directory ("tmp", "corrupt", "queue/00"), as a running system sees it; 0 if it is not there. */
+/* Files in a directory ("tmp", "corrupt", "queue/00"), as a running system sees it; 0 if it is not
+ * there. */
 size_t qio_mem_count(const struct qio_mem *m, const char *path);
 
 #endif

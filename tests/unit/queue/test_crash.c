@@ -12,7 +12,11 @@
 
 Suite *test_crash_suite(void);
 
-enum { ITEMS_MAX = 400, STEPS = 40, SEEDS = 150 };
+enum {
+	ITEMS_MAX = 400,
+	STEPS = 40,
+	SEEDS = 150
+};
 
 struct known { /* an acknowledged queue file */
 	char id[QUEUE_ID_MAX];
@@ -29,7 +33,7 @@ static size_t known_n;
 
 static void learn(struct queue_done *done)
 {
-	list_foreach_safe (node, &done->items) {
+	list_foreach_safe(node, &done->items) {
 		list_remove(node);
 		ck_assert_uint_lt(known_n, ITEMS_MAX);
 		known[known_n] = (struct known){ .attempts = 0 };
@@ -46,7 +50,8 @@ static void step_commit(void)
 	size_t n = 1 + prng_below(&luck, 3);
 	for (size_t i = 0; i < n; i++) {
 		size_t bytes = prng_below(&luck, 20) == 0 ? 270000 : 1 + prng_below(&luck, 9000);
-		ops[i] = fixture_op_commit(&f, fixture_message(&f, rcpts, 1 + prng_below(&luck, 4), bytes));
+		ops[i] = fixture_op_commit(&f,
+		    fixture_message(&f, rcpts, 1 + prng_below(&luck, 4), bytes));
 	}
 	queue_run(f.q, ops, n);
 	for (size_t i = 0; i < n; i++) {
@@ -87,7 +92,9 @@ static void step_settle(void)
 	struct queue_outcome all[4];
 	size_t n = item->mail->envelope->rcpts_n;
 	for (size_t i = 0; i < n; i++)
-		all[i] = (struct queue_outcome){ .rcpt = i, .fate = FATE_DELIVERED, .status = { .text = "ok", .host = "", .ip = "" } };
+		all[i] = (struct queue_outcome){ .rcpt = i,
+			.fate = FATE_DELIVERED,
+			.status = { .text = "ok", .host = "", .ip = "" } };
 	k->gone = fixture_run(&f, queue_op_settle(item, all, n, f.now), &done) == 0;
 }
 
@@ -168,14 +175,17 @@ static void check_all_there(uint64_t seed)
 	while ((item = queue_next_item(f.q, &cursor)) != NULL) {
 		struct queue_done done;
 		if (item->state == QUEUE_ITEM_HELD) {
-			ck_assert_int_eq(fixture_run(&f, queue_op_hold(item, false, f.now), &done), 0);
+			ck_assert_int_eq(fixture_run(&f, queue_op_hold(item, false, f.now), &done),
+			    0);
 			ck_assert_ptr_eq(fixture_take(&f), item);
 		}
 		fixture_load(&f, item);
 		fixture_check_body(item->mail->body, item->mail->envelope->body_bytes);
 		for (size_t i = 0; i < known_n; i++) {
-			if (find(&known[i]) == item && item->mail->envelope->rcpts[0].attempts < known[i].attempts)
-				ck_abort_msg("seed %lu: an outcome of %s is lost", (unsigned long)seed, known[i].id);
+			if (find(&known[i]) == item &&
+			    item->mail->envelope->rcpts[0].attempts < known[i].attempts)
+				ck_abort_msg("seed %lu: an outcome of %s is lost",
+				    (unsigned long)seed, known[i].id);
 		}
 		queue_unload(f.q, item);
 	}
@@ -214,6 +224,7 @@ START_TEST(power_cuts)
 	for (unsigned i = 0; i < SEEDS; i++)
 		life(1 + (uint64_t)_i * SEEDS + i, 50 << (i % 5));
 }
+
 END_TEST
 
 Suite *test_crash_suite(void)

@@ -1,4 +1,5 @@
-/* A queue file cut short or with any bit flipped is read right or set aside: never mis-read. And queue_run on four threads. */
+/* A queue file cut short or with any bit flipped is read right or set aside: never mis-read. And
+ * queue_run on four threads. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -63,9 +64,9 @@ static int load(const char *p, size_t n, uint32_t *records)
 	*records = l.tail.records;
 	const struct envelope *e = l.envelope;
 	bool right = e->rcpts_n == 2 && strcmp(e->sender, "sender@example.com") == 0 &&
-	    strcmp(e->rcpts[0].address, "a@x.test") == 0 && l.body_bytes == BODY_BYTES && l.mem != NULL &&
-	    (l.tail.records < 1 || e->rcpts[0].attempts == 1) &&
-	    (e->rcpts[1].fate == (l.tail.records < 2 ? FATE_PENDING : FATE_DELIVERED));
+		     strcmp(e->rcpts[0].address, "a@x.test") == 0 && l.body_bytes == BODY_BYTES &&
+		     l.mem != NULL && (l.tail.records < 1 || e->rcpts[0].attempts == 1) &&
+		     (e->rcpts[1].fate == (l.tail.records < 2 ? FATE_PENDING : FATE_DELIVERED));
 	for (size_t i = 0; right && i < BODY_BYTES; i++)
 		right = l.mem[i] == fixture_pattern(i);
 	if (!right)
@@ -82,10 +83,13 @@ START_TEST(cut_at_every_byte)
 		int err = load(whole, n, &records);
 		if (n < tail_at && err != ERR_CORRUPT)
 			ck_abort_msg("cut at %zu: %d", n, err);
-		if (n >= tail_at && (err != 0 || records != (n < last_at ? 0u : n < whole_n ? 1u : 2u)))
+		if (n >= tail_at && (err != 0 || records != (n < last_at      ? 0u
+								: n < whole_n ? 1u
+									      : 2u)))
 			ck_abort_msg("cut at %zu: %d, %u records", n, err, records);
 	}
 }
+
 END_TEST
 
 START_TEST(every_bit_flipped)
@@ -102,6 +106,7 @@ START_TEST(every_bit_flipped)
 			ck_abort_msg("bit %zu: %d, %u records", bit, err, records);
 	}
 }
+
 END_TEST
 
 START_TEST(zeros_and_noise_behind_the_tail)
@@ -111,11 +116,13 @@ START_TEST(zeros_and_noise_behind_the_tail)
 	memcpy(longer, whole, whole_n);
 	ck_assert_int_eq(load(longer, whole_n + 9000, &records), 0);
 	ck_assert_uint_eq(records, 2);
-	memcpy(longer + whole_n, whole + last_at, whole_n - last_at); /* a record again, out of turn */
+	memcpy(longer + whole_n, whole + last_at,
+	    whole_n - last_at); /* a record again, out of turn */
 	ck_assert_int_eq(load(longer, whole_n + 9000, &records), 0);
 	ck_assert_uint_eq(records, 2);
 	mem_free(longer);
 }
+
 END_TEST
 
 /* Torn at every byte of the last record, then settled again: the new record takes its place. */
@@ -139,9 +146,11 @@ START_TEST(a_torn_tail_is_written_over)
 		ck_assert(fixture_find(&f, path, sizeof(path)));
 	}
 }
+
 END_TEST
 
-/* What a failed append left behind may be whole records: none may stand behind those of the next. */
+/* What a failed append left behind may be whole records: none may stand behind those of the next.
+ */
 START_TEST(an_append_cuts_what_a_failed_one_left)
 {
 	const struct qio *io = qio_posix();
@@ -161,6 +170,7 @@ START_TEST(an_append_cuts_what_a_failed_one_left)
 	envelope_free(&l.envelope);
 	mem_free(l.mem);
 }
+
 END_TEST
 
 START_TEST(damage_goes_to_corrupt)
@@ -190,6 +200,7 @@ START_TEST(damage_goes_to_corrupt)
 	ck_assert_int_eq(memcmp(moved, whole, n), 0);
 	mem_free(moved);
 }
+
 END_TEST
 
 /* Whole, but under a wrong name: it must not be delivered to the domain the name says. */
@@ -207,6 +218,7 @@ START_TEST(a_file_must_be_what_its_name_says)
 	ck_assert_int_eq(fixture_run(&f, queue_op_load(item), &done), ERR_CORRUPT);
 	ck_assert_uint_eq(fixture_count(&f, "corrupt"), 1);
 }
+
 END_TEST
 
 /* The unlink was lost, the record was not. */
@@ -232,6 +244,7 @@ START_TEST(all_final_in_the_tail_means_gone)
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
 	ck_assert_uint_eq(fixture_count(&f, "corrupt"), 0);
 }
+
 END_TEST
 
 static struct queue_item *take_loaded(void)
@@ -251,16 +264,21 @@ START_TEST(shrinking_files_are_noticed)
 	fixture_load(&f, item);
 	ck_assert(fixture_find(&f, path, sizeof(path)));
 	ck_assert_int_eq(truncate(path, 100000), 0);
-	ck_assert_int_eq(queue_body_read(item->mail->body, 200000, block, sizeof(block)), ERR_CORRUPT);
+	ck_assert_int_eq(queue_body_read(item->mail->body, 200000, block, sizeof(block)),
+	    ERR_CORRUPT);
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms), ERR_CORRUPT);
 	ck_assert_int_eq(item->state, QUEUE_ITEM_PARKED);
 	ck_assert_ptr_nonnull(item->mail);
 }
+
 END_TEST
 
 /* --- threads ---------------------------------------------------------------------- */
 
-enum { THREADS = 4, PER_THREAD = 25 };
+enum {
+	THREADS = 4,
+	PER_THREAD = 25
+};
 
 struct job {
 	pthread_t thread;
@@ -299,14 +317,15 @@ START_TEST(four_threads)
 		continue;
 	for (size_t t = 0; t < THREADS; t++) {
 		for (size_t i = 0; i < PER_THREAD; i++)
-			jobs[t].ops[i] = fixture_op_commit(&f, fixture_message(&f, rcpts, 2, i % 5 == 0 ? 300000 : 2000));
+			jobs[t].ops[i] = fixture_op_commit(&f,
+			    fixture_message(&f, rcpts, 2, i % 5 == 0 ? 300000 : 2000));
 	}
 	run_jobs(jobs);
 	for (size_t t = 0; t < THREADS; t++) {
 		for (size_t i = 0; i < PER_THREAD; i++) {
 			queue_finish(f.q, &jobs[t].ops[i], f.now, &done);
 			ck_assert_int_eq(done.result, 0);
-			list_foreach_safe (node, &done.items) {
+			list_foreach_safe(node, &done.items) {
 				list_remove(node);
 				items[n++] = list_entry(node, struct queue_item, link);
 			}
@@ -315,12 +334,15 @@ START_TEST(four_threads)
 	ck_assert_uint_eq(n, THREADS * PER_THREAD * 2);
 	for (size_t i = 0; i < THREADS * PER_THREAD; i++) { /* loads and settles side by side */
 		fixture_load(&f, items[i]);
-		struct queue_outcome o = { .fate = FATE_PENDING, .attempts = 1, .due_ms = f.now.wall_ms,
+		struct queue_outcome o = { .fate = FATE_PENDING,
+			.attempts = 1,
+			.due_ms = f.now.wall_ms,
 			.status = { .text = "later", .host = "", .ip = "" } };
 		if (i % 3 == 0)
 			queue_unload(f.q, items[i]);
-		jobs[i % THREADS].ops[i / THREADS] = i % 3 == 0 && items[i]->mail == NULL ? queue_op_load(items[i]) :
-		    queue_op_settle(items[i], &o, 1, f.now);
+		jobs[i % THREADS].ops[i / THREADS] = i % 3 == 0 && items[i]->mail == NULL
+							 ? queue_op_load(items[i])
+							 : queue_op_settle(items[i], &o, 1, f.now);
 	}
 	run_jobs(jobs);
 	for (size_t t = 0; t < THREADS; t++) {
@@ -333,6 +355,7 @@ START_TEST(four_threads)
 	ck_assert_uint_eq(fixture_count(&f, "tmp"), 0);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 1 + THREADS * PER_THREAD * 2);
 }
+
 END_TEST
 
 Suite *test_damage_suite(void)

@@ -1,4 +1,5 @@
-/* Envelopes, their stored form, and outcome records: round trips, every truncation, every flipped bit. */
+/* Envelopes, their stored form, and outcome records: round trips, every truncation, every flipped
+ * bit. */
 #include <string.h>
 
 #include "base/codec.h"
@@ -26,7 +27,8 @@ static struct envelope *sample(void)
 	e->flags = ENVELOPE_8BITMIME | ENVELOPE_HAS_DOT;
 	e->arrival_ms = INT64_C(1790000000123);
 	e->body_bytes = 12345;
-	envelope_add_rcpt(e, SLICE("a@x.test"), SLICE("rfc822;a+2Bb@x.test"), ENVELOPE_NOTIFY_SUCCESS | ENVELOPE_NOTIFY_FAILURE);
+	envelope_add_rcpt(e, SLICE("a@x.test"), SLICE("rfc822;a+2Bb@x.test"),
+	    ENVELOPE_NOTIFY_SUCCESS | ENVELOPE_NOTIFY_FAILURE);
 	envelope_add_rcpt(e, SLICE("\xc3\xbc@x.test"), SLICE_NONE, 0);
 	return e;
 }
@@ -73,6 +75,7 @@ START_TEST(round_trip)
 	envelope_free(&e);
 	envelope_free(&e);
 }
+
 END_TEST
 
 START_TEST(empty_strings_take_no_room)
@@ -88,6 +91,7 @@ START_TEST(empty_strings_take_no_room)
 	envelope_free(&d);
 	envelope_free(&e);
 }
+
 END_TEST
 
 START_TEST(refuses_to_store_what_could_break_a_line)
@@ -129,6 +133,7 @@ START_TEST(refuses_to_store_what_could_break_a_line)
 	envelope_free(&e);
 	buf_fini(&b);
 }
+
 END_TEST
 
 START_TEST(survives_every_cut_and_flip)
@@ -163,6 +168,7 @@ START_TEST(survives_every_cut_and_flip)
 	buf_fini(&b);
 	envelope_free(&e);
 }
+
 END_TEST
 
 START_TEST(counts_pending)
@@ -185,6 +191,7 @@ START_TEST(counts_pending)
 	ck_assert(fate_is_final(FATE_DELETED));
 	envelope_free(&e);
 }
+
 END_TEST
 
 /* --- outcome records --------------------------------------------------------------- */
@@ -210,7 +217,8 @@ static void decide(struct envelope_rcpt *r, enum fate fate, unsigned attempts)
 	r->attempts = (uint16_t)attempts;
 	r->due_ms = 1000 + attempts;
 	r->last_ms = 500;
-	r->status = (struct envelope_status){ 451, { 4, 7, 1 }, "greylisted", "mx.test", "192.0.2.1" };
+	r->status =
+	    (struct envelope_status){ 451, { 4, 7, 1 }, "greylisted", "mx.test", "192.0.2.1" };
 }
 
 START_TEST(records_round_trip_and_resist)
@@ -252,9 +260,11 @@ START_TEST(records_round_trip_and_resist)
 	envelope_free(&e);
 	envelope_free(&d);
 }
+
 END_TEST
 
-/* A record that is whole but names what is not there was made by a bug or by hand: refused as a whole. */
+/* A record that is whole but names what is not there was made by a bug or by hand: refused as a
+ * whole. */
 START_TEST(records_out_of_range_are_refused)
 {
 	struct envelope *e = sample(), *d = envelope_new();
@@ -272,11 +282,14 @@ START_TEST(records_out_of_range_are_refused)
 	envelope_free(&e);
 	envelope_free(&d);
 }
+
 END_TEST
 
 START_TEST(many_recipients_take_many_records)
 {
-	enum { N = 5000 };
+	enum {
+		N = 5000
+	};
 	struct envelope *e = sample(), *d = sample();
 	uint32_t *rcpts = mem_alloc(N * sizeof(*rcpts));
 	struct tail w = { .seed = 1 }, t = w;
@@ -300,6 +313,7 @@ START_TEST(many_recipients_take_many_records)
 	envelope_free(&e);
 	envelope_free(&d);
 }
+
 END_TEST
 
 Suite *test_envelope_suite(void)

@@ -15,7 +15,7 @@
 
 Suite *test_fault_suite(void);
 
-#define MINUTE INT64_C(60000)
+#define MINUTE    INT64_C(60000)
 #define CALLS_MAX 2000 /* more than any scenario makes */
 
 static struct fixture f;
@@ -61,7 +61,8 @@ struct commit {
 	size_t bytes;
 };
 
-/* Two messages in one batch: one in memory for two domains, one spilled for two. Returns whether a fault fired. */
+/* Two messages in one batch: one in memory for two domains, one spilled for two. Returns whether a
+ * fault fired. */
 static bool commit_once(unsigned nth, int way)
 {
 	static const char *const rcpts[] = { "a@x.test", "b@y.test" };
@@ -79,7 +80,7 @@ static bool commit_once(unsigned nth, int way)
 		struct queue_done done;
 		size_t items = 0;
 		queue_finish(f.q, &ops[i], f.now, &done);
-		list_foreach_safe (node, &done.items) {
+		list_foreach_safe(node, &done.items) {
 			list_remove(node);
 			items++;
 		}
@@ -121,6 +122,7 @@ START_TEST(commits_are_all_or_nothing)
 	ck_assert_uint_gt(nth, 20);
 	ck_assert_uint_eq(open_descriptors(), before);
 }
+
 END_TEST
 
 /* --- settle ----------------------------------------------------------------------- */
@@ -161,7 +163,8 @@ static bool settle_once(unsigned nth, int way, bool restart_at_once)
 	qio_fault_disarm(&disk);
 	bool fired = disk.fired > 0;
 	ck_assert_int_eq(item->state, QUEUE_ITEM_PARKED);
-	ck_assert_int_eq(item->mail != NULL, result < 0); /* what the disk refused stays in memory */
+	ck_assert_int_eq(item->mail != NULL,
+	    result < 0); /* what the disk refused stays in memory */
 	if (!restart_at_once) {
 		ck_assert_ptr_eq(fixture_take(&f), item);
 		if (result < 0) {
@@ -170,7 +173,9 @@ static bool settle_once(unsigned nth, int way, bool restart_at_once)
 		}
 		fixture_load(&f, item);
 		ck_assert_int_eq(item->mail->envelope->rcpts[1].fate, FATE_DELIVERED);
-		ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 2, f.now.wall_ms + MINUTE), 0);
+		ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 2,
+				     f.now.wall_ms + MINUTE),
+		    0);
 		ck_assert_ptr_null(item->mail);
 	}
 	item = after_restart();
@@ -189,6 +194,7 @@ START_TEST(outcomes_are_kept)
 	for (unsigned nth = 1; settle_once(nth, _i, true); nth++)
 		ck_assert_uint_lt(nth, CALLS_MAX);
 }
+
 END_TEST
 
 static bool final_once(unsigned nth, int way)
@@ -214,6 +220,7 @@ START_TEST(the_end_can_be_tried_again)
 	for (unsigned nth = 1; final_once(nth, _i); nth++)
 		ck_assert_uint_lt(nth, CALLS_MAX);
 }
+
 END_TEST
 
 /* --- load, hold, scan, open ----------------------------------------------------------- */
@@ -256,6 +263,7 @@ START_TEST(a_failed_load_is_no_damage)
 		ck_assert_uint_lt(nth, CALLS_MAX);
 	ck_assert_uint_eq(open_descriptors(), before);
 }
+
 END_TEST
 
 static bool hold_once(unsigned nth, int way)
@@ -286,6 +294,7 @@ START_TEST(a_hold_holds_or_says_no)
 	for (unsigned nth = 1; hold_once(nth, _i); nth++)
 		ck_assert_uint_lt(nth, CALLS_MAX);
 }
+
 END_TEST
 
 /* Opening and scanning may fail at any call; the next try finds all there is. */
@@ -332,6 +341,7 @@ START_TEST(opening_can_be_tried_again)
 		ck_assert_uint_lt(nth, CALLS_MAX);
 	ck_assert_uint_eq(open_descriptors(), before);
 }
+
 END_TEST
 
 /* A damaged file is moved or stays; it is never lost and never delivered. */
@@ -365,6 +375,7 @@ START_TEST(damage_is_never_lost)
 	for (unsigned nth = 1; quarantine_once(nth, _i); nth++)
 		ck_assert_uint_lt(nth, CALLS_MAX);
 }
+
 END_TEST
 
 Suite *test_fault_suite(void)

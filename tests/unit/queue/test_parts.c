@@ -20,7 +20,8 @@ START_TEST(ids_are_unique_and_ordered)
 	unsigned n;
 	qid_source_init(&s, 7, 1);
 	struct qid first = qid_new(&s, INT64_C(1790000000000));
-	struct qid second = qid_new(&s, INT64_C(1780000000000)); /* the clock went back: the id does not */
+	struct qid second =
+	    qid_new(&s, INT64_C(1780000000000)); /* the clock went back: the id does not */
 	ck_assert_uint_eq(second.arrival_ms, first.arrival_ms);
 	ck_assert_uint_ne(second.serial, first.serial);
 	ck_assert_uint_eq(strlen(qid_format(first, a)), QID_MESSAGE_CHARS);
@@ -41,6 +42,7 @@ START_TEST(ids_are_unique_and_ordered)
 	qid_format(qid_new(&later, -5), b);
 	ck_assert_int_eq(qid_parse(slice_str(b), &back, &n), 0);
 }
+
 END_TEST
 
 START_TEST(a_million_ids_in_one_millisecond_differ)
@@ -56,31 +58,41 @@ START_TEST(a_million_ids_in_one_millisecond_differ)
 	}
 	ck_assert_uint_le(wraps, 1);
 }
+
 END_TEST
 
 START_TEST(odd_ids_are_refused)
 {
-	static const char *const odd[] = { "", "0mfqkz2u100001abc12", "0mfqkz2u100001abc1234", "0MFQKZ2U100001ABC123",
-		"0mfqkz2u100001abc123-", "0mfqkz2u100001abc123-0", "0mfqkz2u100001abc123-01", "0mfqkz2u100001abc123-65536",
-		"0mfqkz2u100001abc123-1x", "0mfqkz2u100001abc123_1", "0mfqkz2u100001abc12.", "0mfqkz2u100001abc123-000001" };
+	static const char *const odd[] = { "", "0mfqkz2u100001abc12", "0mfqkz2u100001abc1234",
+		"0MFQKZ2U100001ABC123", "0mfqkz2u100001abc123-", "0mfqkz2u100001abc123-0",
+		"0mfqkz2u100001abc123-01", "0mfqkz2u100001abc123-65536", "0mfqkz2u100001abc123-1x",
+		"0mfqkz2u100001abc123_1", "0mfqkz2u100001abc12.", "0mfqkz2u100001abc123-000001" };
 	struct qid id;
 	unsigned part;
 	for (size_t i = 0; i < ARRAY_LEN(odd); i++)
 		ck_assert_msg(qid_parse(slice_str(odd[i]), &id, &part) < 0, "%s", odd[i]);
 }
+
 END_TEST
 
 START_TEST(names_round_trip)
 {
 	static char long_domain[300];
-	static const char *domains[] = { "x.test", "[192.0.2.1]", "[ipv6:2001:db8::1]", "xn--bcher-kva.example", "..",
-		"UPPER.test", "with/slash", "b\xc3\xbc" "cher.test", "~0123456789abcdef", "", "a b", long_domain };
+	static const char *domains[] = { "x.test", "[192.0.2.1]", "[ipv6:2001:db8::1]",
+		"xn--bcher-kva.example", "..", "UPPER.test", "with/slash",
+		"b\xc3\xbc"
+		"cher.test",
+		"~0123456789abcdef", "", "a b", long_domain };
 	char text[SPOOL_NAME_MAX], again[SPOOL_NAME_MAX];
 	memset(long_domain, 'd', 161);
 	for (size_t i = 0; i < ARRAY_LEN(domains); i++) {
-		struct spool_name n = { .due_ms = INT64_C(1790000000000) * (int64_t)(i % 2), .attempts = (unsigned)(i * 5957),
-			.held = i % 3 == 0, .id = { 1790000000000, 123456789 }, .part = (unsigned)i + 1,
-			.domain = slice_str(domains[i]) }, back;
+		struct spool_name n = { .due_ms = INT64_C(1790000000000) * (int64_t)(i % 2),
+			.attempts = (unsigned)(i * 5957),
+			.held = i % 3 == 0,
+			.id = { 1790000000000, 123456789 },
+			.part = (unsigned)i + 1,
+			.domain = slice_str(domains[i]) },
+				  back;
 		spool_name_format(&n, text);
 		ck_assert_ptr_null(strchr(text, '/'));
 		ck_assert_uint_lt(strlen(text), 230);
@@ -93,27 +105,36 @@ START_TEST(names_round_trip)
 		ck_assert_int_eq(strchr(text, '~') != NULL, i > 4);
 	}
 }
+
 END_TEST
 
 START_TEST(foreign_names_are_not_ours)
 {
-	static const char *const odd[] = { "", ".", "..", "core", "1.2.q.x.test", "01.0.q.0mfqkz2u100001abc123-1.x",
-		"1.00.q.0mfqkz2u100001abc123-1.x", "1.65536.q.0mfqkz2u100001abc123-1.x", "1.0.Q.0mfqkz2u100001abc123-1.x",
-		"1.0.qq.0mfqkz2u100001abc123-1.x", "1.0.q.0mfqkz2u100001abc123.x", "1.0.q.0mfqkz2u100001abc123-1",
-		"1.0.q.0mfqkz2u100001abc123-1.", "1.0.q.0mfqkz2u100001abc123-1.X", "1.0.q.0mfqkz2u100001abc123-1.~12",
-		"1.0.q.0mfqkz2u100001abc123-1.~0123456789ABCDEF", "-1.0.q.0mfqkz2u100001abc123-1.x", "1.0.q",
-		"9223372036854775808.0.q.0mfqkz2u100001abc123-1.x", "1..q.0mfqkz2u100001abc123-1.x", "1.0.",
-		"1.0.q.0mfqkz2u100001abc123-1.x~", "1.0.q.0mfqkz2u100001abc123-1.x\n", ".1.0.q.0mfqkz2u100001abc123-1.x" };
+	static const char *const odd[] = { "", ".", "..", "core", "1.2.q.x.test",
+		"01.0.q.0mfqkz2u100001abc123-1.x", "1.00.q.0mfqkz2u100001abc123-1.x",
+		"1.65536.q.0mfqkz2u100001abc123-1.x", "1.0.Q.0mfqkz2u100001abc123-1.x",
+		"1.0.qq.0mfqkz2u100001abc123-1.x", "1.0.q.0mfqkz2u100001abc123.x",
+		"1.0.q.0mfqkz2u100001abc123-1", "1.0.q.0mfqkz2u100001abc123-1.",
+		"1.0.q.0mfqkz2u100001abc123-1.X", "1.0.q.0mfqkz2u100001abc123-1.~12",
+		"1.0.q.0mfqkz2u100001abc123-1.~0123456789ABCDEF", "-1.0.q.0mfqkz2u100001abc123-1.x",
+		"1.0.q", "9223372036854775808.0.q.0mfqkz2u100001abc123-1.x",
+		"1..q.0mfqkz2u100001abc123-1.x", "1.0.", "1.0.q.0mfqkz2u100001abc123-1.x~",
+		"1.0.q.0mfqkz2u100001abc123-1.x\n", ".1.0.q.0mfqkz2u100001abc123-1.x" };
 	struct spool_name n;
 	for (size_t i = 0; i < ARRAY_LEN(odd); i++)
 		ck_assert_msg(spool_name_parse(slice_str(odd[i]), &n) < 0, "%s", odd[i]);
-	ck_assert_int_eq(spool_name_parse(SLICE("9223372036854775807.65535.h.0mfqkz2u100001abc123-1.x"), &n), 0);
+	ck_assert_int_eq(
+	    spool_name_parse(SLICE("9223372036854775807.65535.h.0mfqkz2u100001abc123-1.x"), &n), 0);
 }
+
 END_TEST
 
 START_TEST(index_against_a_model)
 {
-	enum { N = 2000, STEPS = 100000 };
+	enum {
+		N = 2000,
+		STEPS = 100000
+	};
 	struct queue_item *items = mem_zalloc(N * sizeof(*items));
 	bool *in = mem_zalloc(N * sizeof(*in));
 	struct index ix;
@@ -150,6 +171,7 @@ START_TEST(index_against_a_model)
 	mem_free(items);
 	mem_free(in);
 }
+
 END_TEST
 
 /* --- quota ---------------------------------------------------------------------- */
@@ -170,17 +192,21 @@ static const struct qio fake_disk = { .space = fake_space };
 START_TEST(space_is_kept_free)
 {
 	struct quota q;
-	space = (struct qio_space){ .bytes = 1000000, .bytes_free = 60000, .inodes = 1000, .inodes_free = 60 };
+	space = (struct qio_space){ .bytes = 1000000,
+		.bytes_free = 60000,
+		.inodes = 1000,
+		.inodes_free = 60 };
 	space_err = 0;
 	space_calls = 0;
 	quota_init(&q, &fake_disk, -1, 0, 0); /* 5 %: 50000 bytes, 50 inodes */
 	ck_assert_int_eq(quota_admit(&q, 4000, 0, 0), 0);
 	ck_assert_int_eq(quota_admit(&q, 4000, 0, 999), 0);
-	ck_assert_int_eq(quota_admit(&q, 4000, 0, 999), -ENOSPC); /* 8000 are promised */
+	ck_assert_int_eq(quota_admit(&q, 4000, 0, 999), -ENOSPC);    /* 8000 are promised */
 	ck_assert_int_eq(quota_admit(&q, 1000, 1500, 999), -ENOSPC); /* and 1500 wait in memory */
 	ck_assert_int_eq(quota_admit(&q, UINT64_MAX, 0, 999), -ENOSPC);
 	ck_assert_uint_eq(space_calls, 1);
-	ck_assert_int_eq(quota_admit(&q, 4000, 0, 1000), -ENOSPC); /* promises live through one asking */
+	ck_assert_int_eq(quota_admit(&q, 4000, 0, 1000),
+	    -ENOSPC); /* promises live through one asking */
 	ck_assert_int_eq(quota_admit(&q, 4000, 0, 2000), 0);
 	ck_assert_uint_eq(space_calls, 3);
 	space.inodes_free = 50;
@@ -190,6 +216,7 @@ START_TEST(space_is_kept_free)
 	space.bytes_free = 50000;
 	ck_assert_int_eq(quota_admit(&q, 0, 0, 11000), -ENOSPC);
 }
+
 END_TEST
 
 START_TEST(big_disks_keep_a_gigabyte)
@@ -206,6 +233,7 @@ START_TEST(big_disks_keep_a_gigabyte)
 	quota_init(&q, &fake_disk, -1, 2 * gib, 0);
 	ck_assert_int_eq(quota_admit(&q, 1, 0, 0), 0);
 }
+
 END_TEST
 
 START_TEST(bodies_share_a_budget)
@@ -232,6 +260,7 @@ START_TEST(bodies_share_a_budget)
 	queue_body_unref(&again);
 	queue_body_unref(&again);
 }
+
 END_TEST
 
 Suite *test_parts_suite(void)

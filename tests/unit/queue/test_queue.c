@@ -12,7 +12,7 @@
 Suite *test_queue_suite(void);
 
 #define MINUTE INT64_C(60000)
-#define HOUR (60 * MINUTE)
+#define HOUR   (60 * MINUTE)
 
 static struct fixture f;
 
@@ -53,6 +53,7 @@ START_TEST(commit_and_deliver)
 	ck_assert_uint_eq(stats().memory_bytes, 0);
 	ck_assert_uint_eq(stats().commits, 1);
 }
+
 END_TEST
 
 START_TEST(survives_a_reopen)
@@ -76,9 +77,11 @@ START_TEST(survives_a_reopen)
 	struct queue_item *other = fixture_commit_one(&f, "a@x.test", 10);
 	ck_assert_str_ne(queue_item_id(other, id2), id);
 }
+
 END_TEST
 
-static const size_t sizes[] = { 0, 1, 65535, 65536, 65537, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 1000000, 3000001 };
+static const size_t sizes[] = { 0, 1, 65535, 65536, 65537, 256 * 1024 - 1, 256 * 1024,
+	256 * 1024 + 1, 1000000, 3000001 };
 
 START_TEST(bodies_of_any_size)
 {
@@ -102,7 +105,9 @@ START_TEST(bodies_of_any_size)
 	}
 	for (size_t i = 0; i < 2; i++) {
 		fixture_load(&f, items[i]);
-		ck_assert_int_eq(fixture_settle(&f, items[i], 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE), 0);
+		ck_assert_int_eq(fixture_settle(&f, items[i], 0, FATE_PENDING, 1,
+				     f.now.wall_ms + MINUTE),
+		    0);
 	}
 	fixture_reopen(&f);
 	fixture_advance(&f, MINUTE);
@@ -111,6 +116,7 @@ START_TEST(bodies_of_any_size)
 	fixture_check_body(item->mail->body, bytes);
 	ck_assert_uint_eq(item->mail->envelope->rcpts[0].attempts, 1);
 }
+
 END_TEST
 
 START_TEST(fifty_domains_and_a_directory_sync)
@@ -140,6 +146,7 @@ START_TEST(fifty_domains_and_a_directory_sync)
 		n++;
 	ck_assert_uint_eq(n, 50);
 }
+
 END_TEST
 
 START_TEST(always_split_makes_a_file_per_recipient)
@@ -158,13 +165,17 @@ START_TEST(always_split_makes_a_file_per_recipient)
 		fixture_check_body(items[i]->mail->body, 300000);
 	}
 }
+
 END_TEST
 
 /* More recipients than fit in front of a spilled body, and more files than a window holds open. */
 START_TEST(many_recipients)
 {
-	enum { N = 600 };
-	char (*text)[24] = mem_alloc(N * sizeof(*text));
+	enum {
+		N = 600
+	};
+
+	char(*text)[24] = mem_alloc(N * sizeof(*text));
 	const char **rcpts = mem_alloc(N * sizeof(*rcpts));
 	struct queue_item **items = mem_alloc(N * sizeof(struct queue_item *));
 	for (size_t i = 0; i < N; i++) {
@@ -186,6 +197,7 @@ START_TEST(many_recipients)
 	mem_free(rcpts);
 	mem_free(items);
 }
+
 END_TEST
 
 START_TEST(over_the_memory_budget_the_disk_serves)
@@ -206,6 +218,7 @@ START_TEST(over_the_memory_budget_the_disk_serves)
 	queue_body_unref(&kept);
 	ck_assert_uint_eq(stats().memory_bytes, 0);
 }
+
 END_TEST
 
 START_TEST(abort_leaves_nothing)
@@ -223,6 +236,7 @@ START_TEST(abort_leaves_nothing)
 	ck_assert_uint_eq(fixture_count(&f, "tmp"), 0);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
 }
+
 END_TEST
 
 START_TEST(odd_domains_have_a_safe_name)
@@ -250,6 +264,7 @@ START_TEST(odd_domains_have_a_safe_name)
 	fixture_commit_one(&f, "a@../../etc", 10);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 1);
 }
+
 END_TEST
 
 /* --- settle ----------------------------------------------------------------------- */
@@ -299,6 +314,7 @@ START_TEST(partial_outcomes_accumulate)
 	ck_assert_int_eq(fixture_settle(&f, item, 2, FATE_EXPIRED, 3, 0), 0);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
 }
+
 END_TEST
 
 START_TEST(a_settle_without_outcomes_parks)
@@ -310,10 +326,12 @@ START_TEST(a_settle_without_outcomes_parks)
 	ck_assert_ptr_eq(done.item, item);
 	ck_assert_int_eq(item->state, QUEUE_ITEM_PARKED);
 	item = fixture_take(&f);
-	ck_assert_int_eq(fixture_run(&f, queue_op_settle(item, NULL, 0, f.now), &done), 0); /* nor when only on disk */
+	ck_assert_int_eq(fixture_run(&f, queue_op_settle(item, NULL, 0, f.now), &done),
+	    0); /* nor when only on disk */
 	ck_assert_uint_eq(stats().syncs, syncs);
 	ck_assert_ptr_eq(fixture_take(&f), item);
 }
+
 END_TEST
 
 START_TEST(a_reply_text_stays_one_line)
@@ -322,13 +340,16 @@ START_TEST(a_reply_text_stays_one_line)
 	struct queue_done done;
 	struct queue_item *item;
 	ck_assert_uint_eq(fixture_commit(&f, rcpts, 1, 100, &item, 1), 1);
-	struct queue_outcome o = { .fate = FATE_PENDING, .attempts = 1, .due_ms = f.now.wall_ms,
+	struct queue_outcome o = { .fate = FATE_PENDING,
+		.attempts = 1,
+		.due_ms = f.now.wall_ms,
 		.status = { .code = 450, .text = "a\r\nb", .host = "", .ip = "" } };
 	ck_assert_int_eq(fixture_run(&f, queue_op_settle(item, &o, 1, f.now), &done), 0);
 	item = fixture_take(&f);
 	fixture_load(&f, item);
 	ck_assert_str_eq(item->mail->envelope->rcpts[0].status.text, "a  b");
 }
+
 END_TEST
 
 /* The rename after a record was lost in a crash: the record counts. */
@@ -355,6 +376,7 @@ START_TEST(the_tail_wins_over_the_name)
 	ck_assert_str_eq(before, after); /* and the name is put right on the way */
 	ck_assert_ptr_null(fixture_take(&f));
 }
+
 END_TEST
 
 /* --- schedule --------------------------------------------------------------------- */
@@ -381,6 +403,7 @@ START_TEST(due_items_come_in_time)
 	queue_park(f.q, a, 0); /* back to its own due time, which is past */
 	ck_assert_ptr_eq(fixture_take(&f), a);
 }
+
 END_TEST
 
 /* Someone sets the clock: neither a stampede nor a stall. */
@@ -396,6 +419,7 @@ START_TEST(a_clock_that_is_set_moves_nothing)
 	f.now.mono_ms += MINUTE;
 	ck_assert_ptr_eq(fixture_take(&f), item);
 }
+
 END_TEST
 
 START_TEST(a_stored_due_time_is_bounded_at_start)
@@ -423,6 +447,7 @@ START_TEST(a_stored_due_time_is_bounded_at_start)
 	ck_assert_int_eq(item->mail->envelope->rcpts[0].due_ms, f.now.wall_ms); /* now on disk */
 	ck_assert_uint_eq(item->attempts, 1);
 }
+
 END_TEST
 
 START_TEST(flush_is_in_memory_and_spares_the_held)
@@ -461,6 +486,7 @@ START_TEST(flush_is_in_memory_and_spares_the_held)
 	ck_assert_ptr_null(fixture_take(&f));
 	ck_assert_int_eq(items[3]->state, QUEUE_ITEM_HELD);
 }
+
 END_TEST
 
 START_TEST(flush_reaches_what_the_scan_finds_later)
@@ -472,7 +498,9 @@ START_TEST(flush_reaches_what_the_scan_finds_later)
 		if (what == 0) {
 			for (size_t i = 0; i < 3; i++) {
 				item = fixture_commit_one(&f, rcpts[i], 10);
-				ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE), 0);
+				ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1,
+						     f.now.wall_ms + MINUTE),
+				    0);
 			}
 			queue_item_message_id(item, id);
 		}
@@ -494,6 +522,36 @@ START_TEST(flush_reaches_what_the_scan_finds_later)
 		ck_assert_uint_eq(n, what == 0 ? 3 : 1);
 	}
 }
+
+END_TEST
+
+START_TEST(commands_look_at_what_rests)
+{
+	struct queue_done done;
+	struct envelope *e;
+	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 10);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms + HOUR), 0);
+	ck_assert_int_eq(queue_peek(f.q, item, &e), 0);
+	ck_assert_uint_eq(e->rcpts[0].attempts, 1);
+	envelope_free(&e);
+	struct queue_op *op = queue_op_hold(item, true, f.now);
+	ck_assert_int_eq(queue_peek(f.q, item, &e), -EBUSY);
+	ck_assert_int_eq(fixture_run(&f, op, &done), 0);
+	queue_take(f.q, item);
+	ck_assert_int_eq(item->state, QUEUE_ITEM_ACTIVE);
+	queue_park(f.q, item, 0); /* what was held stays held */
+	ck_assert_int_eq(item->state, QUEUE_ITEM_HELD);
+	queue_take(f.q, item);
+	fixture_load(&f, item);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_DELETED, 1, 0), 0);
+	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
+	item = fixture_commit_one(&f, "b@x.test", 10);
+	queue_park(f.q, item, f.now.wall_ms + HOUR);
+	queue_take(f.q, item);
+	fixture_advance(&f, 2 * HOUR);
+	ck_assert_ptr_null(fixture_take(&f));
+}
+
 END_TEST
 
 /* --- hold ------------------------------------------------------------------------- */
@@ -506,7 +564,8 @@ START_TEST(hold_lasts_and_release_is_at_once)
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, due), 0);
 	ck_assert_int_eq(fixture_run(&f, queue_op_hold(item, true, f.now), &done), 0);
 	ck_assert_int_eq(item->state, QUEUE_ITEM_HELD);
-	ck_assert_int_eq(fixture_run(&f, queue_op_hold(item, true, f.now), &done), 0); /* again: nothing */
+	ck_assert_int_eq(fixture_run(&f, queue_op_hold(item, true, f.now), &done),
+	    0); /* again: nothing */
 	fixture_advance(&f, 2 * HOUR);
 	ck_assert_ptr_null(fixture_take(&f));
 	fixture_reopen(&f);
@@ -523,6 +582,7 @@ START_TEST(hold_lasts_and_release_is_at_once)
 	ck_assert_uint_eq(stats().held, 0);
 	ck_assert_ptr_nonnull(fixture_take(&f));
 }
+
 END_TEST
 
 START_TEST(release_before_it_is_due_is_a_flush)
@@ -535,6 +595,7 @@ START_TEST(release_before_it_is_due_is_a_flush)
 	ck_assert_ptr_eq(fixture_take(&f), item);
 	ck_assert(item->flushed);
 }
+
 END_TEST
 
 START_TEST(hold_of_a_busy_item_waits_for_its_settle)
@@ -560,6 +621,7 @@ START_TEST(hold_of_a_busy_item_waits_for_its_settle)
 	queue_park(f.q, item, 0);
 	ck_assert_int_eq(item->state, QUEUE_ITEM_HELD);
 }
+
 END_TEST
 
 /* --- the spool -------------------------------------------------------------------- */
@@ -577,6 +639,7 @@ START_TEST(one_daemon_at_a_time)
 	queue_close(&second);
 	fixture_open(&f);
 }
+
 END_TEST
 
 static unsigned mode_of(const char *sub)
@@ -590,7 +653,8 @@ static unsigned mode_of(const char *sub)
 
 START_TEST(modes_are_tight)
 {
-	static const char *const subs[] = { "", "queue", "queue/00", "queue/3f", "tmp", "corrupt", "state" };
+	static const char *const subs[] = { "", "queue", "queue/00", "queue/3f", "tmp", "corrupt",
+		"state" };
 	char path[512];
 	for (size_t i = 0; i < ARRAY_LEN(subs); i++) {
 		ck_assert_uint_eq(mode_of(subs[i]), 0700);
@@ -608,6 +672,7 @@ START_TEST(modes_are_tight)
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0600);
 }
+
 END_TEST
 
 START_TEST(strangers_are_left_alone)
@@ -633,7 +698,8 @@ START_TEST(strangers_are_left_alone)
 	/* Put in the place of a known file, they are not followed either. */
 	static const char *const kinds[] = { "link", "fifo", "directory", "nothing" };
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		fixture_path(&f, "queue/07/1.0.q.0mfqkz2u100001abc123-9.x.test", path, sizeof(path));
+		fixture_path(&f, "queue/07/1.0.q.0mfqkz2u100001abc123-9.x.test", path,
+		    sizeof(path));
 		fixture_write(path, "x", 1);
 		fixture_reopen(&f);
 		struct queue_item *item = fixture_take(&f);
@@ -658,6 +724,7 @@ START_TEST(strangers_are_left_alone)
 	ck_assert_uint_eq(n, 9);
 	mem_free(text);
 }
+
 END_TEST
 
 START_TEST(a_link_in_place_of_a_folder_is_refused)
@@ -673,6 +740,7 @@ START_TEST(a_link_in_place_of_a_folder_is_refused)
 	ck_assert_ptr_nonnull(strstr(eb.text, "3f"));
 	ck_assert_ptr_null(f.q);
 }
+
 END_TEST
 
 START_TEST(ids_differ_after_every_start)
@@ -693,6 +761,7 @@ START_TEST(ids_differ_after_every_start)
 		fixture_open(&f);
 	}
 }
+
 END_TEST
 
 START_TEST(directory_syncs_are_gathered)
@@ -715,6 +784,7 @@ START_TEST(directory_syncs_are_gathered)
 	ck_assert_ptr_eq(done.arg, &f);
 	ck_assert_ptr_null(queue_op_sync(f.q, f.now, 0));
 }
+
 END_TEST
 
 /* Two names of one id: only hands can do that. The later one is kept, none deleted. */
@@ -748,6 +818,7 @@ START_TEST(duplicate_ids_keep_the_later)
 	}
 	mem_free(early);
 }
+
 END_TEST
 
 START_TEST(a_full_disk_is_told_before)
@@ -761,6 +832,7 @@ START_TEST(a_full_disk_is_told_before)
 	fixture_open(&f);
 	ck_assert_int_eq(queue_admit(f.q, 1000, f.now), 0);
 }
+
 END_TEST
 
 Suite *test_queue_suite(void)
@@ -787,6 +859,7 @@ Suite *test_queue_suite(void)
 	tcase_add_test(tc, a_stored_due_time_is_bounded_at_start);
 	tcase_add_test(tc, flush_is_in_memory_and_spares_the_held);
 	tcase_add_test(tc, flush_reaches_what_the_scan_finds_later);
+	tcase_add_test(tc, commands_look_at_what_rests);
 	tcase_add_test(tc, hold_lasts_and_release_is_at_once);
 	tcase_add_test(tc, release_before_it_is_due_is_a_flush);
 	tcase_add_test(tc, hold_of_a_busy_item_waits_for_its_settle);

@@ -1,4 +1,5 @@
-/* The schedule: Haraka's grammar row by row (peers' facts, section 1.4), and the instants read off it. */
+/* The schedule: Haraka's grammar row by row (peers' facts, section 1.4), and the instants read off
+ * it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -87,6 +88,7 @@ START_TEST(parses_what_haraka_does)
 		ck_assert_uint_eq(p.intervals_s[i], g->s[i]);
 	ck_assert_int_eq(p.lifetime_s, 77);
 }
+
 END_TEST
 
 START_TEST(names_what_is_wrong)
@@ -102,6 +104,7 @@ START_TEST(names_what_is_wrong)
 	snprintf(expect, sizeof(expect), "element %u \"%s\": ", b->element, b->names);
 	ck_assert_msg(strncmp(eb.text, expect, strlen(expect)) == 0, "%s", eb.text);
 }
+
 END_TEST
 
 START_TEST(an_endless_element_is_an_error)
@@ -113,6 +116,7 @@ START_TEST(an_endless_element_is_an_error)
 	ck_assert_int_lt(retry_parse(slice_of(text, sizeof(text)), &p, &eb), 0);
 	ck_assert_uint_lt(strlen(eb.text), 200);
 }
+
 END_TEST
 
 START_TEST(a_thousand_is_the_limit)
@@ -121,6 +125,7 @@ START_TEST(a_thousand_is_the_limit)
 	ck_assert_int_eq(retry_parse(SLICE("5s*1000"), &p, NULL), 0);
 	ck_assert_uint_eq(p.intervals_n, RETRY_INTERVALS_MAX);
 }
+
 END_TEST
 
 START_TEST(derives_as_haraka_does)
@@ -142,6 +147,7 @@ START_TEST(derives_as_haraka_does)
 	ck_assert_int_eq(retry_derive(0, &p, &eb), ERR_RANGE);
 	ck_assert_int_eq(retry_derive(27, &p, &eb), ERR_RANGE);
 }
+
 END_TEST
 
 START_TEST(next_is_never_early_and_bounded)
@@ -174,6 +180,7 @@ START_TEST(next_is_never_early_and_bounded)
 	p.lifetime_s = INT64_MAX;
 	ck_assert_int_eq(retry_expires_at(&p, now), INT64_MAX);
 }
+
 END_TEST
 
 START_TEST(clamp_bounds_what_a_clock_did)
@@ -184,12 +191,15 @@ START_TEST(clamp_bounds_what_a_clock_did)
 	ck_assert_int_eq(retry_clamp_due(&p, 1, now + 1000, now), now + 1000);
 	ck_assert_int_eq(retry_clamp_due(&p, 1, now - year, now), now - year);
 	ck_assert_int_eq(retry_clamp_due(&p, 1, now + year, now), now + 67500);
-	ck_assert_int_eq(retry_clamp_due(&p, 2, now + year, now), now + 3600000 + RETRY_JITTER_MAX_MS);
-	ck_assert_int_eq(retry_clamp_due(&p, 9, now + year, now), now + 3600000 + RETRY_JITTER_MAX_MS);
+	ck_assert_int_eq(retry_clamp_due(&p, 2, now + year, now),
+	    now + 3600000 + RETRY_JITTER_MAX_MS);
+	ck_assert_int_eq(retry_clamp_due(&p, 9, now + year, now),
+	    now + 3600000 + RETRY_JITTER_MAX_MS);
 	ck_assert_int_eq(retry_clamp_due(&p, 0, INT64_MAX, now), now + 67500);
 	p.intervals_n = 0;
 	ck_assert_int_eq(retry_clamp_due(&p, 1, now + year, now), now);
 }
+
 END_TEST
 
 Suite *test_retry_suite(void)

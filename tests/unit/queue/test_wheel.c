@@ -14,15 +14,15 @@ struct entry {
 static size_t count(const struct list_node *head)
 {
 	size_t n = 0;
-	list_foreach (node, head)
+	list_foreach(node, head)
 		n++;
 	return n;
 }
 
 START_TEST(fires_at_its_millisecond)
 {
-	static const int64_t delays[] = { 1, 2, 63, 64, 65, 4095, 4096, 4097, 262143, 262144, 262145, 86400000,
-		INT64_C(31536000000), INT64_C(4398046511104) };
+	static const int64_t delays[] = { 1, 2, 63, 64, 65, 4095, 4096, 4097, 262143, 262144,
+		262145, 86400000, INT64_C(31536000000), INT64_C(4398046511104) };
 	struct wheel w;
 	struct wheel_timer t;
 	struct list_node due;
@@ -47,6 +47,7 @@ START_TEST(fires_at_its_millisecond)
 	ck_assert_int_eq(wheel_next_at(&w), INT64_MAX);
 	list_remove(&t.node);
 }
+
 END_TEST
 
 START_TEST(past_fires_at_the_next_run)
@@ -66,6 +67,7 @@ START_TEST(past_fires_at_the_next_run)
 	ck_assert_uint_eq(count(&due), 2);
 	ck_assert_int_eq(w.now_ms, 5000);
 }
+
 END_TEST
 
 START_TEST(cancel_is_harmless_and_complete)
@@ -97,6 +99,7 @@ START_TEST(cancel_is_harmless_and_complete)
 	ck_assert_uint_eq(w.count, 1);
 	wheel_check(&w);
 }
+
 END_TEST
 
 START_TEST(beyond_the_horizon)
@@ -126,6 +129,7 @@ START_TEST(beyond_the_horizon)
 	ck_assert_uint_eq(count(&due), 2);
 	wheel_check(&w);
 }
+
 END_TEST
 
 /* Delays from milliseconds to weeks, dense near. */
@@ -134,10 +138,11 @@ static int64_t random_delay(struct prng *r)
 	return (int64_t)prng_below(r, UINT64_C(1) << (1 + prng_below(r, 31)));
 }
 
-static void check_due(struct list_node *due, struct entry *entries, size_t n, int64_t before, int64_t now_ms)
+static void check_due(struct list_node *due, struct entry *entries, size_t n, int64_t before,
+    int64_t now_ms)
 {
 	int64_t last = INT64_MIN;
-	list_foreach_safe (node, due) {
+	list_foreach_safe(node, due) {
 		struct entry *e = list_entry(node, struct entry, timer.node);
 		/* In the order of their ticks; what was late when added goes first. */
 		int64_t tick = MAX(e->at_ms, before);
@@ -155,7 +160,10 @@ static void check_due(struct list_node *due, struct entry *entries, size_t n, in
 
 START_TEST(agrees_with_a_plain_model)
 {
-	enum { N = 300, STEPS = 20000 };
+	enum {
+		N = 300,
+		STEPS = 20000
+	};
 	struct entry *entries = mem_zalloc(N * sizeof(*entries));
 	struct prng r;
 	struct wheel w;
@@ -185,7 +193,8 @@ START_TEST(agrees_with_a_plain_model)
 			}
 			if (next > MAX(earliest, now_ms))
 				ck_abort_msg("asks to be called too late");
-			now_ms = what < 9 && next != INT64_MAX ? MAX(next, now_ms) : now_ms + random_delay(&r) / 8;
+			now_ms = what < 9 && next != INT64_MAX ? MAX(next, now_ms)
+							       : now_ms + random_delay(&r) / 8;
 			wheel_run(&w, now_ms, &due);
 			check_due(&due, entries, N, before, now_ms);
 		}
@@ -195,6 +204,7 @@ START_TEST(agrees_with_a_plain_model)
 	ck_assert_int_gt(now_ms, INT64_C(1789999999999) + 5 * 86400000LL);
 	mem_free(entries);
 }
+
 END_TEST
 
 Suite *test_wheel_suite(void)
