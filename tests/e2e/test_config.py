@@ -22,11 +22,11 @@ MISTAKES = {
     "interval too short": (["outbound = {", '  temp_fail_intervals = "1s";', "};"], 2, "5 seconds"),
     "bad choice": (["submission = {", '  bare_newlines = "maybe";', "};"], 2, "fix.*reject"),
     "bad address": (["listen = (", '  { address = "nowhere"; tls = "none"; }', ");"], 2, "address"),
-    "bad network": (["submission = {", '  trusted_networks = [ "10.0.0.0/8",', '    "10.0.0.0/99" ];', "};"], 2, "10.0.0.0/99"),
+    "bad network": (["submission = {", '  trusted_networks = [ "10.0.0.0/8",', '    "10.0.0.0/99" ];', "};"], 3, "10.0.0.0/99"),
     "bad route": (["routes = (", '  { domain = "a.test"; mx = [ "ftp://x" ]; }', ");"], 2, "mx"),
     "bad TLS level": (["tls_policy = (", '  { domain = "a.test"; level = "sometimes"; }', ");"], 2, "level"),
     "bad DNS server": (["dns = {", '  servers = [ "resolver" ];', "};"], 2, "servers"),
-    "missing certificate": (["tls = {", '  certificate = "/nonexistent.pem";', '  key = "/nonexistent.key";', "};"], 2, "nonexistent.pem"),
+    "missing certificate": (["tls = {", '  certificate = "/nonexistent.pem";', '  key = "/dev/null";', "};"], 2, "nonexistent.pem"),
 }
 
 
