@@ -84,7 +84,7 @@ struct queue_item {
 	uint8_t subdir;
 	bool flushed;   /* due now by a flush: a failure goes back to due_ms without consuming an
 			   interval */
-	bool want_hold; /* asked to be held while it was active or busy; done at the next settle */
+	bool want_hold; /* is to be held; if asked while active or busy, done at the next settle */
 	/* The queue's own: the file's name on disk, which may lag behind the rest. */
 	bool name_held;
 	bool clamped; /* due_ms was bounded at start; the file still says otherwise */
