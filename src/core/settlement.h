@@ -44,6 +44,8 @@ void settlement_start(struct mta *m, struct queue_item *item, const struct attem
 /* If the item's lifetime is over: expires all its pending recipients (takes the item) and returns
  * true. */
 bool settlement_expire(struct mta *m, struct queue_item *item, struct now now);
+/* Puts the ACTIVE item away as it is: HELD, on disk too, if that was asked for. */
+void settlement_rest(struct mta *m, struct queue_item *item, struct now now);
 /* The operator's delete: all pending recipients, no report. Takes the ACTIVE item, whose mail is
  * loaded. */
 void settlement_delete(struct mta *m, struct queue_item *item, struct now now);
