@@ -293,7 +293,7 @@ static void on_committed(void *arg, struct queue_done *done)
 
 	if (done->result == 0) {
 		accounting_add_lines(m->accounting, EVENT_RECEIVED, c->received_n,
-		    buf_slice(&c->received));
+		    buf_slice(&c->received), loop_now(m->loop));
 		log_info("smtpd", "%s: accepted from %s", done->id,
 		    s ? s->ip : "a client that left");
 		dispatch_add_new(m->dispatch, &done->items);
