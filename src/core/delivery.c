@@ -11,6 +11,7 @@
 #include "proto/path.h"
 
 #define DELIVERY_CONNECTING_MAX_MS (5 * 60 * 1000)
+#define DELIVERY_CONNECT_MIN_MS    1000 /* a second connection to a host that did answer */
 #define DELIVERY_BODY_PIECE        (64 * 1024)
 
 static void delivery_step(struct mta_work *w, struct now now);
@@ -163,7 +164,7 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a,
  * not, or was not asked. */
 static void decide_rest(struct delivery *d)
 {
-	bool unasked = d->at < d->candidates_n;
+	bool unasked = d->at < d->candidates_n || d->more_hosts;
 
 	for (size_t i = 0; i < d->rcpts_n; i++) {
 		struct attempt_rcpt *a = &d->rcpts[i];
@@ -222,18 +223,20 @@ static void describe_host(struct delivery *d)
 static void connect_host(struct delivery *d, struct now now)
 {
 	const struct resolve_candidate *c = &d->candidates[d->at];
-	int64_t left = d->connect_until_ms - now.mono_ms;
+	int64_t left = DELIVERY_CONNECTING_MAX_MS - d->connecting_ms;
 	struct stream_connect_options o = {
 		.to = c->addr,
 		.bind = d->route && d->route->has_bind && d->route->bind.family == c->addr.family
 			    ? &d->route->bind
 			    : NULL,
 		.unix_path = c->addr.family == NETADDR_UNIX ? c->hop->unix_path : NULL,
-		.timeout_ms = (int)MIN((int64_t)d->conf->outbound.connect_timeout_s * 1000, left),
+		.timeout_ms = (int)MIN((int64_t)d->conf->outbound.connect_timeout_s * 1000,
+		    MAX(left, DELIVERY_CONNECT_MIN_MS)),
 	};
 
 	describe_host(d);
 	d->phase = DELIVERY_CONNECTING;
+	d->connect_began_ms = now.mono_ms;
 	d->stream = stream_connect(d->work.mta->loop, &o, on_stream, d);
 }
 
@@ -243,7 +246,7 @@ static void next_host(struct delivery *d, struct now now)
 	d->at++;
 	if (all_decided(d)) {
 		settle(d, now);
-	} else if (d->at >= d->candidates_n || now.mono_ms >= d->connect_until_ms) {
+	} else if (d->at >= d->candidates_n || d->connecting_ms >= DELIVERY_CONNECTING_MAX_MS) {
 		decide_rest(d);
 		settle(d, now);
 	} else {
@@ -412,8 +415,11 @@ static bool some_accepted(const struct delivery *d)
 {
 	for (size_t i = 0; i < d->msg.rcpts_n; i++) {
 		const struct smtp_result *r = smtp_client_result(d->client, i);
-		if (r->accepted || r->stage > SMTP_STAGE_RCPT)
-			return true;
+		bool refused = r->reply.code >= 400 || r->need != SMTP_NEED_NONE;
+		if (r->accepted || r->stage > SMTP_STAGE_RCPT ||
+		    (r->stage == SMTP_STAGE_RCPT && !refused))
+			return true; /* the last: the session was lost before all had been answered
+				      */
 	}
 	return false;
 }
@@ -526,6 +532,14 @@ static void talk(struct delivery *d, struct now now)
 	mta_deadline(&d->work, smtp_client_deadline(d->client));
 }
 
+/* Only the time spent on connecting counts: a host that answers and then is slow must not keep an
+ * attempt from the hosts behind it. */
+static void note_connecting(struct delivery *d, struct now now)
+{
+	d->connecting_ms += MAX(now.mono_ms - d->connect_began_ms, 0);
+	d->connect_began_ms = now.mono_ms;
+}
+
 static void connected(struct delivery *d, struct now now)
 {
 	const struct route_hop *hop = hop_of(d);
@@ -544,6 +558,9 @@ static void delivery_step(struct mta_work *w, struct now now)
 
 	switch (d->phase) {
 	case DELIVERY_CONNECTING:
+		if (stream_state(d->stream) == STREAM_CONNECTING)
+			break;
+		note_connecting(d, now);
 		if (stream_state(d->stream) == STREAM_OPEN)
 			connected(d, now);
 		else if (stream_state(d->stream) == STREAM_FAILED ||
@@ -577,9 +594,9 @@ static void on_resolved(void *arg, const struct resolve_result *result)
 	}
 	memcpy(d->candidates, result->candidates, sizeof(d->candidates));
 	d->candidates_n = result->candidates_n;
-	resolve_free(&d->resolve);
+	d->more_hosts = result->more_hosts;
+	resolve_free(&d->resolve); /* and with it the result */
 	d->at = 0;
-	d->connect_until_ms = now.mono_ms + DELIVERY_CONNECTING_MAX_MS;
 	connect_host(d, now);
 }
 
