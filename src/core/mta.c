@@ -17,6 +17,7 @@
 
 #define MTA_CPU_THREADS   2
 #define MTA_SYNC_EVERY_MS 1000
+#define MTA_SCAN_RETRY_MS 5000 /* a sub-directory that could not be listed is tried again */
 #define MTA_ROUNDS_PER_TURN                                                                        \
 	16 /* of marked work: what a step marks is done in the same turn, up to this */
 
@@ -100,12 +101,14 @@ static void sync_folders(struct mta *m, struct now now)
 
 static void scan(struct mta *m, struct now now)
 {
-	if (m->scan_done)
+	if (m->scan_done || now.mono_ms < m->scan_at_ms)
 		return;
 	int more = queue_scan_step(m->queue, now);
-	if (more < 0)
-		log_error("queue", "start-up scan: %s", err_text(more));
-	if (more <= 0) {
+	if (more < 0) { /* giving up would leave mail behind until the next start */
+		log_error("queue", "start-up scan: %s; trying again", err_text(more));
+		m->scan_at_ms = now.mono_ms + MTA_SCAN_RETRY_MS;
+	}
+	if (more == 0) {
 		struct queue_stats st;
 		queue_stats(m->queue, &st);
 		m->scan_done = true;
@@ -140,6 +143,8 @@ static int64_t next_turn_at(struct mta *m, struct now now)
 
 	at = MIN(at, dispatch_next_at(m->dispatch, now));
 	at = MIN(at, m->sync_check_ms);
+	if (!m->scan_done)
+		at = MIN(at, m->scan_at_ms);
 	if (m->phase == MTA_PHASE_DRAINING)
 		at = MIN(at, MAX(m->drain_until_ms, now.mono_ms + 10));
 	return at;
@@ -160,7 +165,7 @@ static void mta_step(void *arg, struct now now)
 	committer_flush(m->committer);
 	drain_step(m, now);
 	loop_set_timer(m->loop, next_turn_at(m, now));
-	if (!list_is_empty(&m->ready) || !m->scan_done)
+	if (!list_is_empty(&m->ready) || (!m->scan_done && now.mono_ms >= m->scan_at_ms))
 		loop_again(m->loop);
 }
 

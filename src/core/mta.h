@@ -61,6 +61,7 @@ struct mta {
 
 	struct queue *queue;
 	bool scan_done;
+	int64_t scan_at_ms;            /* mono: not before, after a failure */
 	int64_t sync_check_ms;         /* mono: when folders are looked at next */
 	struct worker_pool *disk_pool; /* commits, loads */
 	struct worker_pool *cpu_pool;  /* password checks */
