@@ -43,13 +43,14 @@ static int check_tls(const struct conf *conf)
 
 static int run(struct conf *conf)
 {
+	struct mta_options options = { .qio = NULL, .seed = prng_os_u64() };
 	struct mta *m;
 	struct errbuf eb;
 
 	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
 	int err = logsink_open(conf->log.to, &eb);
 	if (err == 0)
-		err = mta_new(conf, &m, &eb);
+		err = mta_new(conf, &options, &m, &eb);
 	if (err < 0) {
 		fprintf(stderr, "postriderd: %s\n", eb.text);
 		return EXIT_FAILURE;

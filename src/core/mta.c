@@ -276,12 +276,13 @@ int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ct
 	return 0;
 }
 
-static int open_queue(struct mta *m, struct errbuf *eb)
+static int open_queue(struct mta *m, const struct qio *qio, struct errbuf *eb)
 {
 	const struct conf *conf = m->conf;
 	struct queue_options o = {
 		.directory = conf->spool,
-		.seed = prng_os_u64(),
+		.qio = qio,
+		.seed = prng_next(&m->rng),
 		.always_split = conf->outbound.always_split,
 		.space_min_bytes = conf->outbound.spool_min_free_bytes,
 		.space_min_percent = conf->outbound.spool_min_free_percent,
@@ -308,13 +309,13 @@ static int open_privileged(struct mta *m, struct errbuf *eb)
 	return err;
 }
 
-static int open_rest(struct mta *m, struct errbuf *eb)
+static int open_rest(struct mta *m, const struct qio *qio, struct errbuf *eb)
 {
 	const struct conf *conf = m->conf;
 	int err = accounting_open(m->accounting, eb);
 
 	if (err == 0)
-		err = open_queue(m, eb);
+		err = open_queue(m, qio, eb);
 	if (err == 0)
 		err = resolver_new(m->loop, conf, &m->resolver, eb);
 	if (err < 0)
@@ -328,7 +329,7 @@ static int open_rest(struct mta *m, struct errbuf *eb)
 	return 0;
 }
 
-int mta_new(struct conf *conf, struct mta **m_r, struct errbuf *eb)
+int mta_new(struct conf *conf, const struct mta_options *o, struct mta **m_r, struct errbuf *eb)
 {
 	struct mta *m = mem_zalloc(sizeof(*m));
 
@@ -339,13 +340,13 @@ int mta_new(struct conf *conf, struct mta **m_r, struct errbuf *eb)
 	m->now = loop_now(m->loop);
 	m->started_ms = m->now.wall_ms;
 	m->phase = MTA_PHASE_RUNNING;
-	prng_init(&m->rng, prng_os_u64());
+	prng_init(&m->rng, o->seed);
 	wheel_init(&m->deadlines, m->now.mono_ms);
 	list_init(&m->ready);
 	m->accounting = accounting_new(conf->events_file);
 	int err = open_privileged(m, eb);
 	if (err == 0)
-		err = open_rest(m, eb);
+		err = open_rest(m, o->qio, eb);
 	if (err < 0) {
 		mta_free(&m);
 		return err;

@@ -80,9 +80,15 @@ struct mta {
 	struct reception *reception;
 };
 
+struct mta_options {
+	const struct qio *qio; /* the disk under the queue; NULL: the real one */
+	uint64_t seed;         /* of all chance: jitter, order of equal MX hosts, ids */
+};
+
 /* The pieces, from a checked config; binds listeners. On failure eb says why and nothing is left
  * open. */
-int mta_new(struct conf *conf, struct mta **m_r, struct errbuf *eb) MUST_USE;
+int mta_new(struct conf *conf, const struct mta_options *o, struct mta **m_r,
+    struct errbuf *eb) MUST_USE;
 void mta_run(struct mta *m); /* until drained */
 void mta_free(struct mta **m);
 
