@@ -304,6 +304,8 @@ static int open_privileged(struct mta *m, struct errbuf *eb)
 		err = control_new(m, &m->control, eb);
 	if (err == 0)
 		err = system_prepare_directory(conf->spool, conf->user, conf->group, eb);
+	if (err == 0 && conf->events_file[0])
+		err = system_prepare_parent(conf->events_file, conf->user, conf->group, eb);
 	if (err == 0)
 		err = system_drop_privileges(conf->user, conf->group, eb);
 	return err;
