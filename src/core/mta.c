@@ -13,6 +13,7 @@
 #include "core/dispatch.h"
 #include "core/reception.h"
 #include "core/resolve.h"
+#include "core/settlement.h"
 #include "io/system.h"
 
 #define MTA_CPU_THREADS   2
@@ -345,6 +346,7 @@ int mta_new(struct conf *conf, const struct mta_options *o, struct mta **m_r, st
 	prng_init(&m->rng, o->seed);
 	wheel_init(&m->deadlines, m->now.mono_ms);
 	list_init(&m->ready);
+	list_init(&m->refused);
 	m->accounting = accounting_new(conf->events_file);
 	int err = open_privileged(m, eb);
 	if (err == 0)
@@ -383,6 +385,7 @@ void mta_free(struct mta **mp)
 	control_free(&m->control);
 	reception_free(&m->reception);
 	dispatch_free(&m->dispatch);
+	settlement_drop_refused(m);
 	committer_free(&m->committer);
 	auth_free(&m->auth);
 	resolver_unref(&m->resolver);

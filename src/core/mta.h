@@ -52,10 +52,11 @@ struct mta {
 	struct retry_policy retry; /* a copy of the current one, for the queue */
 	struct loop *loop;
 	struct prng rng;
-	struct wheel deadlines; /* mono ms */
-	struct list_node ready; /* marked mta_work.ready */
-	struct now now;         /* of this turn */
-	int64_t started_ms;     /* wall */
+	struct wheel deadlines;   /* mono ms */
+	struct list_node ready;   /* marked mta_work.ready */
+	struct list_node refused; /* settlements whose outcome the disk has refused so far */
+	struct now now;           /* of this turn */
+	int64_t started_ms;       /* wall */
 	enum mta_phase phase;
 	int64_t drain_until_ms; /* mono */
 

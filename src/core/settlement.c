@@ -24,7 +24,8 @@ struct settled { /* one recipient's outcome with all that is told of it */
 };
 
 struct settlement {
-	struct mta_work work; /* its deadline retries a failed settle */
+	struct mta_work work;  /* its deadline retries a failed settle */
+	struct list_node node; /* in mta->refused while it waits for that */
 	struct queue_item *item;
 	struct arena arena;
 	struct queue_outcome *outcomes;
@@ -45,6 +46,7 @@ static struct settlement *settlement_new(struct mta *m, struct queue_item *item,
 	struct settlement *s = mem_zalloc(sizeof(*s));
 
 	mta_work_init(&s->work, m, on_retry);
+	list_init(&s->node);
 	arena_init(&s->arena);
 	s->item = item;
 	s->outcomes = arena_zalloc(&s->arena, (n + 1) * sizeof(*s->outcomes));
@@ -55,8 +57,15 @@ static struct settlement *settlement_new(struct mta *m, struct queue_item *item,
 static void settlement_free(struct settlement *s)
 {
 	mta_work_fini(&s->work);
+	list_remove(&s->node);
 	arena_fini(&s->arena);
 	mem_free(s);
+}
+
+void settlement_drop_refused(struct mta *m)
+{
+	list_foreach_safe(it, &m->refused)
+		settlement_free(list_entry(it, struct settlement, node));
 }
 
 /* --- what the outcome is ------------------------------------------------------ */
@@ -274,6 +283,7 @@ static void on_settled(void *arg, struct queue_done *done)
 		    err_text(done->result));
 	if (done->result < 0 && done->item && done->item->state == QUEUE_ITEM_ACTIVE) {
 		s->item = done->item;
+		list_push(&s->work.mta->refused, &s->node);
 		mta_deadline(&s->work, loop_now(s->work.mta->loop).mono_ms + SETTLEMENT_RETRY_MS);
 		return;
 	}
@@ -284,6 +294,7 @@ static void on_settled(void *arg, struct queue_done *done)
 
 static void settle(struct settlement *s, struct now now)
 {
+	list_remove(&s->node);
 	write_events(s, now);
 	struct queue_op *op = queue_op_settle(s->item, s->outcomes, s->n, now);
 	s->item = NULL;
