@@ -5,6 +5,7 @@ e2e_tests = \
 	tests/e2e/test_durable.py \
 	tests/e2e/test_kill9.py \
 	tests/e2e/test_queue.py \
+	tests/e2e/test_reader.py \
 	tests/e2e/test_smuggling.py \
 	tests/e2e/test_submission.py
 TESTS += $(e2e_tests)
@@ -13,4 +14,5 @@ EXTRA_DIST += \
 	tests/e2e/harness.py \
 	tests/e2e/others.py \
 	tests/e2e/peer.py \
-	tests/e2e/sanitize.sh
+	tests/e2e/sanitize.sh \
+	tests/reader/queue_reader.py
