@@ -439,28 +439,43 @@ static void delete_item(struct change *c, struct queue_item *item)
 	mem_free(c);
 }
 
-/* What waits for a connection is taken back from there; what is in delivery can only be held, after
- * this attempt. */
-static bool change_active(struct mta *m, struct queue_item *item, enum event_kind kind)
+/*
+ * An item that is ACTIVE or BUSY. What waits for a connection is taken back
+ * and rests (TAKEN). What is in delivery can be held after this attempt, or
+ * that wish be taken back (NOTED).
+ */
+enum grip {
+	GRIP_NONE = 0,
+	GRIP_TAKEN,
+	GRIP_NOTED,
+};
+
+static enum grip grip_item(struct mta *m, struct queue_item *item, enum event_kind kind)
 {
-	if (kind == EVENT_RELEASED)
-		return false;
+	bool wanted = item->want_hold;
+
+	if (kind == EVENT_RELEASED) {
+		item->want_hold = false;
+		return wanted ? GRIP_NOTED : GRIP_NONE;
+	}
 	if (dispatch_withdraw(m->dispatch, item)) {
 		queue_park(m->queue, item, 0);
-		return true;
+		return GRIP_TAKEN;
 	}
-	if (kind == EVENT_HELD)
-		item->want_hold = true;
-	return false;
+	if (kind == EVENT_DELETED)
+		return GRIP_NONE;
+	item->want_hold = true;
+	return GRIP_NOTED;
 }
 
 static bool change_item(struct mta *m, struct queue_item *item, enum event_kind kind)
 {
-	bool waits = item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD;
+	bool rests = item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD;
+	enum grip grip = rests ? GRIP_TAKEN : grip_item(m, item, kind);
 	struct change *c;
 
-	if (!waits && !change_active(m, item, kind))
-		return kind == EVENT_HELD;
+	if (grip != GRIP_TAKEN)
+		return grip == GRIP_NOTED;
 	if ((kind == EVENT_RELEASED && item->state != QUEUE_ITEM_HELD) ||
 	    (kind == EVENT_HELD && item->state != QUEUE_ITEM_PARKED))
 		return false;
@@ -497,6 +512,13 @@ static void change(struct control_call *call, enum event_kind kind, const char *
 	while (!by_id && (item = queue_next_item(m->queue, &cursor)))
 		if (strcmp(item->domain->name, domain) == 0)
 			done += change_item(m, item, kind);
+	if (!m->scan_done) { /* what it finds later does not know of this command */
+		say(call,
+		    "ERR %zu item%s %s, but the start-up scan is still running: repeat the "
+		    "command\n",
+		    done, done == 1 ? "" : "s", verb);
+		return;
+	}
 	if (done == 0) {
 		say(call, "ERR nothing for %s that can be %s now\n", shown(call, what), verb);
 		return;

@@ -66,4 +66,17 @@ def _():
         equal([i["state"] for i in d.queue()], ["held"], "queue after a restart")
 
 
+@case("a hold of what is in delivery can be taken back before it comes about")
+def _():
+    with World() as w:
+        gate, peer, d = busy_site(w)
+        first = [i["id"] for i in d.queue()][0]
+        d.cli_ok("hold", first)
+        d.cli_ok("release", first)
+        equal(d.cli("release", first)[0], 1, "status of a second release")
+        peer.script = {"DOT": lambda conn, line: "451 4.0.0 later" if len(peer.conns) == 1 else None}
+        gate.set()
+        d.wait_fate("first@example.test", 30 * SLOW)
+
+
 run()
