@@ -274,6 +274,10 @@ static void on_data(struct smtp_client *c)
 				client_decide(c, i, SMTP_STAGE_DATA);
 		end_refused(c);
 	} else if (c->reply.code != 354) {
+		/* No server answers DATA so: the replies are one off, and the refusals before
+		 * it may have been meant for others. */
+		if (c->pipelined)
+			client_desynced(c);
 		client_fail_err(c, SMTP_STAGE_DATA, ERR_PROTOCOL);
 	} else if (c->accepted_n == 0) {
 		send_lone_dot(c);

@@ -3,3 +3,5 @@ regress_tests = \
 	tests/regress/r002_reload_without_certificate.py \
 	tests/regress/r003_settle_refused.py \
 	tests/regress/r004_many_events_at_once.py
+TESTS += $(regress_tests)
+EXTRA_DIST += $(regress_tests)
