@@ -26,7 +26,7 @@ for kind in "$@"; do
 	PYTHONDONTWRITEBYTECODE=1
 	LSAN_OPTIONS=suppressions=$top/tests/lsan.supp:print_suppressions=0
 	UBSAN_OPTIONS=print_stacktrace=1
-	TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1
+	TSAN_OPTIONS=second_deadlock_stack=1:suppressions=$top/tests/tsan.supp
 	export top_srcdir top_builddir E2E_SLOW PYTHONDONTWRITEBYTECODE LSAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 	for test in "$dir"/source/tests/e2e/test_*.py; do
 		log=$dir/$(basename "$test" .py).log

@@ -30,9 +30,15 @@ def deferring(w, intervals="1h*3", script=None, **settings):
     return d
 
 
+def settled(d):
+    """Waits until nothing is in work: an event is written just before its outcome is recorded and the item waits again."""
+    wait_for(lambda: all(item["state"] != "active" for item in d.queue()), "outcomes to be recorded")
+
+
 def defer_one(d, to="later@example.test", **more):
     mid = d.submit("joe@sender.test", to, **more)
     d.wait_event(event="deferred", recipient=to, count=1)
+    settled(d)
     return mid
 
 
@@ -115,6 +121,7 @@ def _():
                                    lambda: d.cli_ok("flush", mid), lambda: d.cli_ok("flush", "example.test")), 2):
             flush()
             e = d.wait_event(event="deferred", count=n)
+            settled(d)
             equal(e["next_attempt"], first["next_attempt"], "next_attempt after the flush")
         equal(d.events(event="expired"), [], "expired by flushes")
         status, _, err = d.cli("flush", "nothere.test")
@@ -188,6 +195,7 @@ def _():
         d.submit("joe@sender.test", ["good@example.test", "later@example.test"])
         first = d.wait_event(event="deferred", recipient="later@example.test")
         d.wait_fate("good@example.test")
+        settled(d)
         d.kill()
         d.start()
         item = wait_for(lambda: d.queue(), "the item")[0]
@@ -198,6 +206,7 @@ def _():
         equal(second["attempt"], 2)
         check(seconds(second["time"]) >= seconds(first["next_attempt"]) - 0.002, "not early")
         check(3590 < wait_of(second) < 4060, f"wait {wait_of(second)}")
+        settled(d)
         d.restart()
         item = wait_for(lambda: d.queue(), "the item")[0]
         equal((item["attempts"], item["next_attempt"]), (2, second["next_attempt"]))
