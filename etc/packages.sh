@@ -42,10 +42,9 @@ install_missing() {
 	[ -n "$_wanted" ] || return 0
 	if [ "$(id -u)" -ne 0 ]; then
 		{
-			echo "Packages are missing. As root, run:"
+			echo "Packages are missing. As root, run this line:"
 			echo
-			have_package_lists || echo "    apt-get update"
-			echo "    apt-get install -y --no-install-recommends $_wanted"
+			echo "    apt-get update && apt-get install -y --no-install-recommends $_wanted"
 			echo
 		} >&2
 		return 1

@@ -8,8 +8,8 @@
  *     journal  ends are noted; then messages, which these ride along with
  *     write    into tmp/: commits the journal doesn't take, mail that leaves it;
  *              records of settles to their files
- *     sync     every file written: writing is started for all before the first
- *              is waited for, so that the filesystem's journal commits once
+ *     sync     every file written: first the data of all, so that the filesystem's
+ *              journal commits once for the batch
  *     publish  commits: rename all into one sub-directory, sync that once;
  *              mail that left the journal: into those of its segments
  *     undo     what failed: unlink, sync again
@@ -37,8 +37,14 @@ void batch_fail(struct queue_op *op, int err)
 
 void batch_sync_window(struct batch *b)
 {
-	for (size_t i = 0; b->open_n > 1 && i < b->open_n; i++)
-		(void)b->io->flush(b->io->arg, b->open[i].fd); /* a hint; the sync tells */
+	/*
+	 * Hints; the sync tells. Once the data of all has arrived, the changes to all their
+	 * inodes stand in one journal transaction, which the first sync commits for the rest.
+	 */
+	for (unsigned wait = 0; b->open_n > 1 && wait < 2; wait++) {
+		for (size_t i = 0; i < b->open_n; i++)
+			(void)b->io->flush(b->io->arg, b->open[i].fd, wait > 0);
+	}
 	for (size_t i = 0; i < b->open_n; i++) {
 		struct queue_op *op = b->open[i].op;
 		int err = op->result;

@@ -57,8 +57,8 @@ bool fate_is_final(enum fate fate);
 
 /* A reply or a failure as it is remembered: what the peer said, or what we say of it. */
 struct envelope_status {
-	uint16_t code;       /* 250, 451 ...; 0: none yet */
-	uint8_t enhanced[3]; /* class, subject (fits: IANA < 256), detail; class 0: none */
+	uint16_t code;        /* 250, 451 ...; 0: none yet */
+	uint16_t enhanced[3]; /* class (2, 4, 5), subject, detail; class 0: none */
 	const char
 	    *text; /* reply text, lines joined by LF removed to one line with "\\r\\n" literals */
 	const char *host; /* MX host name that said it; "" if it is our own finding */

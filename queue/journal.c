@@ -263,7 +263,7 @@ static void put_entries(struct round *r, struct list_node *batch, struct list_no
  * gone before whoever wakes it is through.
  */
 struct journal_group {
-	struct list_node node; /* in told */
+	struct list_node node; /* in told, once */
 	atomic_size_t left, refs;
 	sem_t wake;
 };
@@ -294,12 +294,10 @@ static void group_wait(struct journal_group *g)
 }
 
 /* Locked. */
-static void wake_later(struct journal *j, struct journal_group *g)
+static struct journal_group *group_ref(struct journal_group *g)
 {
-	if (list_is_linked(&g->node))
-		return;
 	atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
-	list_push(&j->told, &g->node);
+	return g;
 }
 
 /* Locked. The entry is its owner's again once none is left. */
@@ -311,17 +309,21 @@ static void tell(struct journal *j, struct journal_entry *e, int result)
 	size_t left = atomic_load_explicit(&g->left, memory_order_relaxed);
 	CHECK(left > 0);
 	if (left == 1)
-		wake_later(j, g);
+		list_push(&j->told, &group_ref(g)->node);
 	atomic_store_explicit(&g->left, left - 1, memory_order_release);
 }
 
-static void wake(struct list_node *told)
+static void wake(struct journal_group *g)
 {
-	list_foreach_safe(node, told) {
-		struct journal_group *g = list_entry(node, struct journal_group, node);
+	sem_post(&g->wake);
+	group_unref(g);
+}
+
+static void wake_all(struct list_node *told)
+{
+	list_foreach_safe (node, told) {
 		list_remove(node);
-		sem_post(&g->wake);
-		group_unref(g);
+		wake(list_entry(node, struct journal_group, node));
 	}
 }
 
@@ -465,12 +467,15 @@ static void lead(struct journal *j)
 	}
 	j->last_result = err;
 	j->writing = false;
-	if (!list_is_empty(&j->waiting)) /* the next to lead */
-		wake_later(j, list_first(&j->waiting, struct journal_entry, node)->group);
+	struct journal_group *next = NULL; /* to lead */
+	if (!list_is_empty(&j->waiting))
+		next = group_ref(list_first(&j->waiting, struct journal_entry, node)->group);
 	pthread_cond_broadcast(&j->changed);
 	list_splice(&told, &j->told);
 	pthread_mutex_unlock(&j->lock);
-	wake(&told);
+	if (next != NULL)
+		wake(next);
+	wake_all(&told);
 	pthread_mutex_lock(&j->lock);
 }
 

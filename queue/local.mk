@@ -27,7 +27,8 @@ libqueue_a_SOURCES = \
 	queue/queue.h \
 	queue/queue_int.h \
 	queue/queue_msg.c \
-	queue/queue_op.c queue/queue_peek.c \
+	queue/queue_op.c \
+	queue/queue_peek.c \
 	queue/quota.c \
 	queue/quota.h \
 	queue/retry.c \

@@ -60,8 +60,9 @@ struct qio {
 	int (*copy)(void *arg, int from, uint64_t from_at, int to, uint64_t to_at,
 	    uint64_t n); /* -EIO if from is short */
 	int (*truncate)(void *arg, int fd, uint64_t bytes);
-	int (*flush)(void *arg, int fd); /* starts writing; promises nothing */
-	int (*sync)(void *arg, int fd);  /* data and what is needed to read it back */
+	int (*flush)(void *arg, int fd,
+	    bool wait); /* starts writing the data, or waits for it; promises nothing */
+	int (*sync)(void *arg, int fd); /* data and what is needed to read it back */
 	int (*sync_directory)(void *arg, int fd);
 	int (*rename)(void *arg, int from_dir, const char *from, int to_dir,
 	    const char *to); /* -EEXIST if `to` exists */

@@ -150,9 +150,10 @@ static int posix_truncate(void *arg UNUSED, int fd, uint64_t bytes)
 	return result(r);
 }
 
-static int posix_flush(void *arg UNUSED, int fd)
+static int posix_flush(void *arg UNUSED, int fd, bool wait)
 {
-	return result(sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
+	unsigned how = wait ? SYNC_FILE_RANGE_WAIT_BEFORE : 0;
+	return result(sync_file_range(fd, 0, 0, how | SYNC_FILE_RANGE_WRITE));
 }
 
 static int posix_sync(void *arg UNUSED, int fd)

@@ -44,20 +44,19 @@ struct journal_part;
 #define QUEUE_ID_MAX 40 /* text of a message or queue id with NUL */
 
 struct queue_options {
-	const char *
-	    directory; /* the spool: queue/ journal/ tmp/ corrupt/ state/ are made below it, 0700 */
-	const struct qio *qio;      /* NULL: the real disk */
-	uint64_t seed;              /* ids, hash seeds; from the kernel's generator in the daemon */
-	bool always_split;          /* one queue file per recipient */
+	const char *directory; /* the spool; what it needs is made below it, 0700 */
+	const struct qio *qio; /* NULL: the real disk */
+	uint64_t seed;         /* ids, hash seeds; from the kernel's generator in the daemon */
+	bool always_split;     /* one queue file per recipient */
 	uint64_t space_min_bytes;   /* 0: 5 % of the filesystem, at most 1 GiB */
 	unsigned space_min_percent; /* used when space_min_bytes is 0; 0 means 5 */
 	uint64_t memory_max_bytes;  /* bodies kept in memory after commit; 0: 64 MiB */
-	bool
-	    no_journal; /* new mail goes to queue files at once; what the journal holds is served */
+	/* New mail goes to queue files at once; what the journal holds is served. */
+	bool no_journal;
 	uint64_t journal_segment_bytes; /* 0: 1/64 of the filesystem, 4 to 64 MiB */
 	unsigned journal_segments_max;  /* 0: 16, less on a small filesystem */
-	const struct retry_policy
-	    *retry; /* for clamping due times at start; borrowed, may be NULL */
+	/* for clamping due times at start; copied; may be NULL */
+	const struct retry_policy *retry;
 };
 
 enum queue_item_state {
@@ -90,7 +89,7 @@ struct queue_item {
 	uint8_t subdir;
 	bool flushed;   /* due now by a flush: a failure goes back to due_ms without consuming an
 			   interval */
-	bool want_hold; /* asked to be held while it was active or busy; done at the next settle */
+	bool want_hold; /* is to be held; if asked while active or busy, done at the next settle */
 	/* The queue's own: the file's name on disk, which may lag behind the rest. */
 	bool name_held;
 	bool clamped; /* due_ms was bounded at start; the file still says otherwise */
@@ -107,13 +106,15 @@ struct queue_mail {
 	struct queue_body *body;   /* ref-counted; shared by the items of one message */
 };
 
+/* Makes the folders, tightens modes, takes the lock (ERR_BUSY if another daemon has it), empties
+ * tmp/. */
 int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now,
-    struct errbuf *eb) MUST_USE; /* makes the folders, tightens modes, takes the lock (ERR_BUSY if
-				    another daemon has it), empties tmp/ */
+    struct errbuf *eb) MUST_USE;
 void queue_close(struct queue **q); /* no operation may be outstanding; syncs folders */
 
 /* Start-up scan, a sub-directory per call: > 0 more to do, 0 done, < 0 error. Items of this start
- * are skipped. Files that can't be parsed go to corrupt/. */
+ * are skipped. Names that are not ours are left alone with a warning; damage is found at load.
+ * After an error the same sub-directory is tried again by the next call. */
 int queue_scan_step(struct queue *q, struct now now);
 bool queue_scan_is_done(const struct queue *q);
 
@@ -136,10 +137,10 @@ void queue_abort(struct queue_msg **m); /* nothing stays behind */
 /*
  * Destination of an address, for grouping: the caller fills envelope_rcpt and
  * gives for each recipient (same index) its destination domain, A-label, lower case.
+ * Takes the message.
  */
 struct queue_op;
-struct queue_op *queue_op_commit(struct queue_msg **m, const char *const *domains,
-    struct now now); /* takes m */
+struct queue_op *queue_op_commit(struct queue_msg **m, const char *const *domains, struct now now);
 
 /* --- operations ----------------------------------------------------------- */
 
@@ -158,9 +159,9 @@ struct queue_op *queue_op_load(struct queue_item *item); /* ACTIVE, mail NULL */
  * the journal), synced, the file renamed and the item parked. n may be 0: park again as it is. */
 struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes,
     size_t n, struct now now);
-struct queue_op *queue_op_hold(struct queue_item *item, bool hold,
-    struct now now); /* PARKED -> HELD or back (released: due at once, as by a flush). ACTIVE or
-			BUSY: NULL; sets item->want_hold for the next settle */
+/* PARKED -> HELD or back (released: due at once, as by a flush). ACTIVE or BUSY: NULL, and
+ * item->want_hold is set for the next settle. */
+struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now now);
 
 /* On a worker: does all of them with as few syncs as possible; sets each one's result. Safe beside
  * other queue_run calls. */

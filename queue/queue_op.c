@@ -183,7 +183,7 @@ struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_
 /* To rest: HELD, or PARKED until due_ms. */
 static void rest(struct queue *q, struct queue_item *item, bool held, int64_t due_ms)
 {
-	item->want_hold = false;
+	item->want_hold = held; /* so that it stays, should a command take the item */
 	queue_set_state(q, item, held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
 	if (!held)
 		queue_set_timer(q, item, due_ms);

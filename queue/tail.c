@@ -2,8 +2,8 @@
  * tail.c - outcome records to bytes and back.
  *
  * Payload: entries of
- *     u32 recipient, u8 fate, u8[3] enhanced code, u16 code, u16 attempts,
- *     i64 due ms, i64 last ms, then text, host and ip, each u16 length + bytes.
+ *     u32 recipient, u8 fate, u8 u16 u16 enhanced code, u16 code, u16 attempts,
+ *     u16 zero, i64 due ms, i64 last ms, then text, host and ip, each u16 length + bytes.
  * A record is closed when its payload passes PAYLOAD_FULL; one entry is always
  * shorter than the rest up to TAIL_PAYLOAD_MAX.
  */
@@ -16,7 +16,7 @@
 
 enum {
 	MAGIC = 0x31545250 /* "PRT1" */,
-	ENTRY_FIXED_BYTES = 28,
+	ENTRY_FIXED_BYTES = 32,
 	STRINGS = 3,
 	CRC_AT = 12
 };
@@ -49,11 +49,14 @@ static int put_entry(struct buf *out, uint32_t index, const struct envelope_rcpt
 	unsigned char p[ENTRY_FIXED_BYTES];
 	codec_put_u32(p, index);
 	p[4] = (unsigned char)r->fate;
-	memcpy(p + 5, r->status.enhanced, 3);
-	codec_put_u16(p + 8, r->status.code);
-	codec_put_u16(p + 10, r->attempts);
-	codec_put_u64(p + 12, (uint64_t)r->due_ms);
-	codec_put_u64(p + 20, (uint64_t)r->last_ms);
+	p[5] = (unsigned char)r->status.enhanced[0];
+	codec_put_u16(p + 6, r->status.enhanced[1]);
+	codec_put_u16(p + 8, r->status.enhanced[2]);
+	codec_put_u16(p + 10, r->status.code);
+	codec_put_u16(p + 12, r->attempts);
+	codec_put_u16(p + 14, 0);
+	codec_put_u64(p + 16, (uint64_t)r->due_ms);
+	codec_put_u64(p + 24, (uint64_t)r->last_ms);
 	int err = buf_add(out, p, sizeof(p));
 	if (err == 0)
 		err = put_text(out, r->status.text);
@@ -138,11 +141,13 @@ static int take_entry(struct slice *in, size_t rcpts_n, struct envelope *e)
 		return 0;
 	struct envelope_rcpt *r = &e->rcpts[index];
 	r->fate = (enum fate)p[4];
-	memcpy(r->status.enhanced, p + 5, 3);
-	r->status.code = codec_get_u16(p + 8);
-	r->attempts = codec_get_u16(p + 10);
-	r->due_ms = (int64_t)codec_get_u64(p + 12);
-	r->last_ms = (int64_t)codec_get_u64(p + 20);
+	r->status.enhanced[0] = p[5];
+	r->status.enhanced[1] = codec_get_u16(p + 6);
+	r->status.enhanced[2] = codec_get_u16(p + 8);
+	r->status.code = codec_get_u16(p + 10);
+	r->attempts = codec_get_u16(p + 12);
+	r->due_ms = (int64_t)codec_get_u64(p + 16);
+	r->last_ms = (int64_t)codec_get_u64(p + 24);
 	r->status.text = envelope_str(e, text);
 	r->status.host = envelope_str(e, host);
 	r->status.ip = envelope_str(e, ip);

@@ -32,10 +32,11 @@ struct wheel {
 void wheel_init(struct wheel *w, int64_t now_ms);
 void wheel_timer_init(struct wheel_timer *t);
 bool wheel_timer_is_set(const struct wheel_timer *t);
-void wheel_add(struct wheel *w, struct wheel_timer *t,
-    int64_t at_ms); /* not set before; a time in the past fires at the next run; beyond the horizon
-		       it is kept and cascades */
-void wheel_cancel(struct wheel *w, struct wheel_timer *t);             /* harmless if not set */
+/* Not set before. A time in the past fires at the next run; one beyond the horizon is kept and
+ * cascades. */
+void wheel_add(struct wheel *w, struct wheel_timer *t, int64_t at_ms);
+/* Harmless if not set; takes a timer that has fired off the caller's list of due ones, too. */
+void wheel_cancel(struct wheel *w, struct wheel_timer *t);
 void wheel_set(struct wheel *w, struct wheel_timer *t, int64_t at_ms); /* cancel and add */
 
 /* Advances to now_ms and moves what is due to the end of `due` (list of wheel_timer.node, no longer

@@ -210,21 +210,33 @@ void accounting_add(struct accounting *a, const struct event *e, struct now now)
 		return;
 	if (accounting_format(e, &a->pending, now) < 0) {
 		buf_truncate(&a->pending, before);
-		a->counts.lost_lines++;
-		return;
+		accounting_flush(a, now); /* full: make room */
+		if (accounting_format(e, &a->pending, now) < 0) {
+			buf_clear(&a->pending);
+			a->counts.lost_lines++;
+			return;
+		}
 	}
 	a->pending_lines++;
 }
 
-void accounting_add_lines(struct accounting *a, enum event_kind kind, size_t n, struct slice lines)
+void accounting_add_lines(struct accounting *a, enum event_kind kind, size_t n, struct slice lines,
+    struct now now)
 {
+	struct slice line;
+
 	count(&a->counts, kind, n);
 	if (a->file[0] == '\0')
 		return;
-	if (buf_add_slice(&a->pending, lines) < 0)
-		a->counts.lost_lines += n;
-	else
-		a->pending_lines += n;
+	while (slice_split(&lines, '\n', &line)) {
+		if (line.n == 0)
+			continue;
+		if (buf_len(&a->pending) + line.n + 1 > ACCOUNTING_PENDING_MAX)
+			accounting_flush(a, now);
+		if (buf_add_slice(&a->pending, line) < 0 || buf_add_char(&a->pending, '\n') < 0)
+			UNREACHABLE(); /* a line is much smaller than the room for all */
+		a->pending_lines++;
+	}
 }
 
 static void reopen_if_moved(struct accounting *a, struct now now)
@@ -250,7 +262,6 @@ static void lose_pending(struct accounting *a, int err)
 		    err_text(err));
 	a->complained = true;
 	a->counts.lost_lines += a->pending_lines;
-	a->torn = true;
 	buf_clear(&a->pending);
 	a->pending_lines = 0;
 }
@@ -274,6 +285,7 @@ void accounting_flush(struct accounting *a, struct now now)
 			lose_pending(a, n < 0 ? -errno : -EIO);
 			return;
 		}
+		a->torn = buf_ptr(&a->pending)[n - 1] != '\n';
 		buf_consume(&a->pending, (size_t)n);
 	}
 	a->pending_lines = 0;

@@ -45,13 +45,15 @@ void accounting_free(struct accounting **a);
 int accounting_open(struct accounting *a,
     struct errbuf *eb) MUST_USE; /* the first time: a bad path is the operator's mistake */
 void accounting_set_file(struct accounting *a, const char *file); /* after a reload */
-/* Adds a line to the pending ones; accounting_flush writes them in one call. */
+/* Adds a line to the pending ones, which accounting_flush writes in one call; so does this when
+ * there are too many. */
 void accounting_add(struct accounting *a, const struct event *e, struct now now);
 void accounting_flush(struct accounting *a, struct now now);
 /* The same in two steps, for events that only count once something else succeeded: the line goes to
  * out (ERR_TOO_BIG), later all of them at once. */
 int accounting_format(const struct event *e, struct buf *out, struct now now) MUST_USE;
-void accounting_add_lines(struct accounting *a, enum event_kind kind, size_t n, struct slice lines);
+void accounting_add_lines(struct accounting *a, enum event_kind kind, size_t n, struct slice lines,
+    struct now now);
 
 struct accounting_counts {
 	uint64_t received, delivered, deferred, bounced, expired, rejected, deleted, lost_lines;

@@ -1,6 +1,7 @@
 #include "core/auth.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,7 @@
 #define AUTH_LINE_MAX       1024
 #define AUTH_CACHE_MS       60000
 #define AUTH_CACHE_MAX      10000
+#define AUTH_PENDING_MAX    2000 /* checks under way; more are told to come back */
 
 struct cached {
 	uint64_t proof;   /* keyed hash of login and password */
@@ -43,6 +45,7 @@ struct auth_check {
 	enum auth_result result;
 	auth_done_fn *fn; /* NULL: cancelled */
 	void *arg;
+	atomic_bool cancelled; /* the same for the worker: nobody waits, so no hash is made */
 };
 
 static void map_clear(struct map *m, uint64_t seed)
@@ -175,6 +178,10 @@ static void check_run(struct worker_job *job)
 
 	if (c->result != AUTH_NONE)
 		return; /* decided without a hash: cached, or no users file */
+	if (atomic_load_explicit(&c->cancelled, memory_order_relaxed)) {
+		c->result = AUTH_ERROR;
+		return;
+	}
 	bool fits = password_verify(c->password, c->hash);
 	c->result = fits && c->known ? AUTH_OK : AUTH_BAD;
 }
@@ -215,7 +222,7 @@ struct auth_check *auth_check(struct auth *a, const char *user, const char *pass
 	const char *hash = a->loaded ? map_find(&a->users, slice_str(user)) : NULL;
 	c->known = hash != NULL;
 	c->hash = mem_strdup(hash ? hash : a->dummy);
-	if (!a->loaded)
+	if (!a->loaded || worker_pending(a->mta->cpu_pool) >= AUTH_PENDING_MAX)
 		c->result = AUTH_ERROR;
 	else if (c->known && is_cached(a, c, now))
 		c->result = AUTH_OK;
@@ -226,4 +233,5 @@ struct auth_check *auth_check(struct auth *a, const char *user, const char *pass
 void auth_cancel(struct auth_check *c)
 {
 	c->fn = NULL;
+	atomic_store_explicit(&c->cancelled, true, memory_order_relaxed);
 }

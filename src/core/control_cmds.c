@@ -19,7 +19,7 @@
 #include "io/system.h"
 #include "proto/path.h"
 
-#define LIST_PER_TURN 200
+#define LIST_PER_TURN 50 /* each may cost reading a file */
 #define FIND_MAX      1000
 
 struct command {
@@ -383,6 +383,7 @@ static void cmd_flush(struct control_call *call)
 struct change { /* one item of hold, release or delete, on its way through the disk threads */
 	struct mta *mta;
 	enum event_kind kind;
+	bool was_held;
 };
 
 static void note_change(struct mta *m, const struct queue_item *item, enum event_kind kind)
@@ -417,31 +418,74 @@ static void on_delete_loaded(void *arg, struct queue_done *done)
 	struct change *c = arg;
 	struct mta *m = c->mta;
 
-	if (done->result == 0 && done->item)
-		settlement_delete(m, done->item, m->now);
-	else if (done->item)
+	if (done->result == 0 && done->item) {
+		settlement_delete(m, done->item, loop_now(m->loop));
+	} else if (done->item) {
+		log_error("control", "%s: not deleted: %s", done->id, err_text(done->result));
+		done->item->want_hold = c->was_held; /* it goes back to where it was */
 		queue_park(m->queue, done->item, 0);
+	}
 	mem_free(c);
+}
+
+/* Takes the ACTIVE item. One whose last outcome the disk refused has its mail in memory. */
+static void delete_item(struct change *c, struct queue_item *item)
+{
+	if (!item->mail) {
+		committer_add(c->mta->committer, queue_op_load(item), on_delete_loaded, c);
+		return;
+	}
+	settlement_delete(c->mta, item, c->mta->now);
+	mem_free(c);
+}
+
+/*
+ * An item that is ACTIVE or BUSY. What waits for a connection is taken back
+ * and rests (TAKEN). What is in delivery can be held after this attempt, or
+ * that wish be taken back (NOTED).
+ */
+enum grip {
+	GRIP_NONE = 0,
+	GRIP_TAKEN,
+	GRIP_NOTED,
+};
+
+static enum grip grip_item(struct mta *m, struct queue_item *item, enum event_kind kind)
+{
+	bool wanted = item->want_hold;
+
+	if (kind == EVENT_RELEASED) {
+		item->want_hold = false;
+		return wanted ? GRIP_NOTED : GRIP_NONE;
+	}
+	if (dispatch_withdraw(m->dispatch, item)) {
+		queue_park(m->queue, item, 0);
+		return GRIP_TAKEN;
+	}
+	if (kind == EVENT_DELETED)
+		return GRIP_NONE;
+	item->want_hold = true;
+	return GRIP_NOTED;
 }
 
 static bool change_item(struct mta *m, struct queue_item *item, enum event_kind kind)
 {
-	bool waits = item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD;
+	bool rests = item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD;
+	enum grip grip = rests ? GRIP_TAKEN : grip_item(m, item, kind);
 	struct change *c;
 
-	if (kind == EVENT_HELD && !waits) {
-		item->want_hold = true;
-		return true;
-	}
-	if (!waits || (kind == EVENT_RELEASED && item->state != QUEUE_ITEM_HELD) ||
+	if (grip != GRIP_TAKEN)
+		return grip == GRIP_NOTED;
+	if ((kind == EVENT_RELEASED && item->state != QUEUE_ITEM_HELD) ||
 	    (kind == EVENT_HELD && item->state != QUEUE_ITEM_PARKED))
 		return false;
 	c = mem_zalloc(sizeof(*c));
 	c->mta = m;
 	c->kind = kind;
+	c->was_held = item->state == QUEUE_ITEM_HELD;
 	if (kind == EVENT_DELETED) {
 		queue_take(m->queue, item);
-		committer_add(m->committer, queue_op_load(item), on_delete_loaded, c);
+		delete_item(c, item);
 	} else {
 		committer_add(m->committer, queue_op_hold(item, kind == EVENT_HELD, m->now),
 		    on_changed, c);
@@ -468,6 +512,13 @@ static void change(struct control_call *call, enum event_kind kind, const char *
 	while (!by_id && (item = queue_next_item(m->queue, &cursor)))
 		if (strcmp(item->domain->name, domain) == 0)
 			done += change_item(m, item, kind);
+	if (!m->scan_done) { /* what it finds later does not know of this command */
+		say(call,
+		    "ERR %zu item%s %s, but the start-up scan is still running: repeat the "
+		    "command\n",
+		    done, done == 1 ? "" : "s", verb);
+		return;
+	}
 	if (done == 0) {
 		say(call, "ERR nothing for %s that can be %s now\n", shown(call, what), verb);
 		return;

@@ -11,6 +11,7 @@
 #include "proto/path.h"
 
 #define DELIVERY_CONNECTING_MAX_MS (5 * 60 * 1000)
+#define DELIVERY_CONNECT_MIN_MS    1000 /* a second connection to a host that did answer */
 #define DELIVERY_BODY_PIECE        (64 * 1024)
 
 static void delivery_step(struct mta_work *w, struct now now);
@@ -163,7 +164,7 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a,
  * not, or was not asked. */
 static void decide_rest(struct delivery *d)
 {
-	bool unasked = d->at < d->candidates_n;
+	bool unasked = d->at < d->candidates_n || d->more_hosts;
 
 	for (size_t i = 0; i < d->rcpts_n; i++) {
 		struct attempt_rcpt *a = &d->rcpts[i];
@@ -222,18 +223,20 @@ static void describe_host(struct delivery *d)
 static void connect_host(struct delivery *d, struct now now)
 {
 	const struct resolve_candidate *c = &d->candidates[d->at];
-	int64_t left = d->connect_until_ms - now.mono_ms;
+	int64_t left = DELIVERY_CONNECTING_MAX_MS - d->connecting_ms;
 	struct stream_connect_options o = {
 		.to = c->addr,
 		.bind = d->route && d->route->has_bind && d->route->bind.family == c->addr.family
 			    ? &d->route->bind
 			    : NULL,
 		.unix_path = c->addr.family == NETADDR_UNIX ? c->hop->unix_path : NULL,
-		.timeout_ms = (int)MIN((int64_t)d->conf->outbound.connect_timeout_s * 1000, left),
+		.timeout_ms = (int)MIN((int64_t)d->conf->outbound.connect_timeout_s * 1000,
+		    MAX(left, DELIVERY_CONNECT_MIN_MS)),
 	};
 
 	describe_host(d);
 	d->phase = DELIVERY_CONNECTING;
+	d->connect_began_ms = now.mono_ms;
 	d->stream = stream_connect(d->work.mta->loop, &o, on_stream, d);
 }
 
@@ -243,7 +246,7 @@ static void next_host(struct delivery *d, struct now now)
 	d->at++;
 	if (all_decided(d)) {
 		settle(d, now);
-	} else if (d->at >= d->candidates_n || now.mono_ms >= d->connect_until_ms) {
+	} else if (d->at >= d->candidates_n || d->connecting_ms >= DELIVERY_CONNECTING_MAX_MS) {
 		decide_rest(d);
 		settle(d, now);
 	} else {
@@ -314,6 +317,16 @@ static void prepare_message(struct delivery *d)
 	d->body_at = 0;
 }
 
+/* Whether a password may go out unencrypted: the operator said tls = "none", or it stays on this
+ * machine. */
+static bool clear_is_safe(const struct delivery *d)
+{
+	const struct netaddr *addr = &d->candidates[d->at].addr;
+
+	return d->level == TLS_LEVEL_NONE || addr->family == NETADDR_UNIX ||
+	       netaddr_is_loopback(addr);
+}
+
 static void start_talking(struct delivery *d, struct now now)
 {
 	const struct route_hop *hop = hop_of(d);
@@ -325,7 +338,7 @@ static void start_talking(struct delivery *d, struct now now)
 		.tls = tls_mode(d),
 		.auth_user = hop && hop->user[0] ? hop->user : NULL,
 		.auth_password = hop && hop->user[0] ? hop->password : NULL,
-		.auth_in_clear_ok = d->level <= TLS_LEVEL_MAY,
+		.auth_in_clear_ok = clear_is_safe(d),
 		.pipelining = true,
 		.timeouts = {
 			.greeting_ms = conf->outbound.timeouts.greeting_s * 1000,
@@ -402,8 +415,11 @@ static bool some_accepted(const struct delivery *d)
 {
 	for (size_t i = 0; i < d->msg.rcpts_n; i++) {
 		const struct smtp_result *r = smtp_client_result(d->client, i);
-		if (r->accepted || r->stage > SMTP_STAGE_RCPT)
-			return true;
+		bool refused = r->reply.code >= 400 || r->need != SMTP_NEED_NONE;
+		if (r->accepted || r->stage > SMTP_STAGE_RCPT ||
+		    (r->stage == SMTP_STAGE_RCPT && !refused))
+			return true; /* the last: the session was lost before all had been answered
+				      */
 	}
 	return false;
 }
@@ -443,6 +459,20 @@ static void goodbye(struct delivery *d)
 	delivery_free(d);
 }
 
+/* Sends what the engine has to say. A peer that hung up may have said why first: that is heard
+ * before the loss. */
+static void send_or_lose(struct delivery *d, struct now now)
+{
+	struct buf *in = stream_input(d->stream);
+
+	if (stream_send(d->stream, smtp_client_output(d->client)) == 0)
+		return;
+	if (buf_len(in) > 0)
+		smtp_client_feed(d->client, buf_slice(in), now);
+	buf_clear(in);
+	smtp_client_lost(d->client, stream_error(d->stream), now);
+}
+
 /* Does what the engine asks. False when d is gone or is with another host. */
 static bool drive(struct delivery *d, struct now now)
 {
@@ -453,8 +483,7 @@ static bool drive(struct delivery *d, struct now now)
 			return true;
 		case SMTP_CLIENT_NEED_BODY:
 			pump_body(d, now);
-			if (stream_send(d->stream, smtp_client_output(d->client)) < 0)
-				smtp_client_lost(d->client, stream_error(d->stream), now);
+			send_or_lose(d, now);
 			break;
 		case SMTP_CLIENT_START_TLS:
 			d->tls_running = true;
@@ -495,12 +524,20 @@ static void talk(struct delivery *d, struct now now)
 	smtp_client_tick(d->client, now);
 	if (!drive(d, now))
 		return;
-	if (state == STREAM_OPEN && stream_send(d->stream, smtp_client_output(d->client)) < 0) {
-		smtp_client_lost(d->client, stream_error(d->stream), now);
+	if (state == STREAM_OPEN) {
+		send_or_lose(d, now);
 		if (!drive(d, now))
 			return;
 	}
 	mta_deadline(&d->work, smtp_client_deadline(d->client));
+}
+
+/* Only the time spent on connecting counts: a host that answers and then is slow must not keep an
+ * attempt from the hosts behind it. */
+static void note_connecting(struct delivery *d, struct now now)
+{
+	d->connecting_ms += MAX(now.mono_ms - d->connect_began_ms, 0);
+	d->connect_began_ms = now.mono_ms;
 }
 
 static void connected(struct delivery *d, struct now now)
@@ -521,6 +558,9 @@ static void delivery_step(struct mta_work *w, struct now now)
 
 	switch (d->phase) {
 	case DELIVERY_CONNECTING:
+		if (stream_state(d->stream) == STREAM_CONNECTING)
+			break;
+		note_connecting(d, now);
 		if (stream_state(d->stream) == STREAM_OPEN)
 			connected(d, now);
 		else if (stream_state(d->stream) == STREAM_FAILED ||
@@ -554,9 +594,9 @@ static void on_resolved(void *arg, const struct resolve_result *result)
 	}
 	memcpy(d->candidates, result->candidates, sizeof(d->candidates));
 	d->candidates_n = result->candidates_n;
-	resolve_free(&d->resolve);
+	d->more_hosts = result->more_hosts;
+	resolve_free(&d->resolve); /* and with it the result */
 	d->at = 0;
-	d->connect_until_ms = now.mono_ms + DELIVERY_CONNECTING_MAX_MS;
 	connect_host(d, now);
 }
 

@@ -38,7 +38,9 @@ struct delivery {
 	struct resolve *resolve;
 	struct resolve_candidate candidates[MX_CANDIDATES_MAX];
 	size_t candidates_n, at;  /* at: the one we are with */
-	int64_t connect_until_ms; /* mono */
+	bool more_hosts;          /* there are some without an address to dial now */
+	int64_t connecting_ms;    /* spent so far */
+	int64_t connect_began_ms; /* mono */
 	bool in_clear;            /* its handshake failed: the same host again without TLS */
 	bool tls_running;         /* STARTTLS handshake under way, asked for by the engine */
 	struct stream *stream;

@@ -63,8 +63,10 @@ void dispatch_free(struct dispatch **dp)
 	while (map_next(&d->sites, &cursor, &key, &value)) {
 		struct site *s = value;
 		list_foreach_safe(it, &s->ready) {
+			struct queue_item *item = list_entry(it, struct queue_item, link);
+			item->owner = NULL;
 			list_remove(it);
-			queue_park(d->mta->queue, list_entry(it, struct queue_item, link), 0);
+			queue_park(d->mta->queue, item, 0);
 		}
 		site_free(s);
 	}
@@ -131,10 +133,31 @@ void dispatch_add(struct dispatch *d, struct queue_item *item)
 {
 	struct site *s = site_get(d, item->domain->name);
 
+	item->owner = s;
 	list_push(&s->ready, &item->link);
 	s->ready_n++;
 	d->ready_n++;
 	site_update(d, s);
+}
+
+/* Only an item of a ready list has an owner. */
+static void leave_ready(struct dispatch *d, struct site *s, struct queue_item *item)
+{
+	item->owner = NULL;
+	list_remove(&item->link);
+	s->ready_n--;
+	d->ready_n--;
+}
+
+bool dispatch_withdraw(struct dispatch *d, struct queue_item *item)
+{
+	struct site *s = item->owner;
+
+	if (item->state != QUEUE_ITEM_ACTIVE || !s)
+		return false;
+	leave_ready(d, s, item);
+	site_update(d, s);
+	return true;
 }
 
 void dispatch_add_new(struct dispatch *d, struct list_node *items)
@@ -160,6 +183,10 @@ static bool has_work(struct dispatch *d, struct queue_item *item, struct now now
 {
 	const struct envelope *env = item->mail->envelope;
 
+	if (item->want_hold) { /* asked for while it was on its way from the disk */
+		settlement_rest(d->mta, item, now);
+		return false;
+	}
 	if (settlement_expire(d->mta, item, now))
 		return false;
 	if (item->flushed || envelope_due_ms(env) <= now.wall_ms)
@@ -183,7 +210,7 @@ static void on_loaded(void *arg, struct queue_done *done)
 	struct load *l = arg;
 	struct dispatch *d = l->dispatch;
 	struct site *s = l->site;
-	struct now now = d->mta->now;
+	struct now now = loop_now(d->mta->loop);
 
 	mem_free(l);
 	if (done->result == 0 && done->item && d->mta->phase == MTA_PHASE_RUNNING) {
@@ -202,9 +229,7 @@ static void on_loaded(void *arg, struct queue_done *done)
  */
 static void start_item(struct dispatch *d, struct site *s, struct queue_item *item, struct now now)
 {
-	list_remove(&item->link);
-	s->ready_n--;
-	d->ready_n--;
+	leave_ready(d, s, item);
 	s->active++;
 	d->active++;
 	list_remove(&s->node); /* to the end of the round, if it stays */
@@ -242,7 +267,6 @@ static void expire_ready(struct dispatch *d, struct now now)
 			struct queue_item *item = list_entry(it, struct queue_item, link);
 			if (!is_expired(d, item, now))
 				continue;
-			item->owner = s;
 			list_remove(it);
 			list_push(&old, it);
 		}

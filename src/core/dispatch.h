@@ -25,6 +25,9 @@ void dispatch_free(
 void dispatch_add_new(struct dispatch *d,
     struct list_node *items); /* fresh from a commit; empties the list */
 void dispatch_add(struct dispatch *d, struct queue_item *item); /* ACTIVE and due */
+/* An item that is ACTIVE because it waits here is given back, still ACTIVE, for a command of the
+ * operator; false if it is elsewhere (in a delivery, or inside an operation). */
+bool dispatch_withdraw(struct dispatch *d, struct queue_item *item);
 void dispatch_step(struct dispatch *d,
     struct now now); /* takes due items, starts deliveries; once a turn */
 int64_t dispatch_next_at(const struct dispatch *d,

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "core/logsink.h"
@@ -41,15 +42,30 @@ static int check_tls(const struct conf *conf)
 	return err;
 }
 
+/* The log file is made as root and given to the user the daemon will be, who opens it anew after a
+ * rotation. */
+static int open_log(const struct conf *conf, struct errbuf *eb)
+{
+	bool is_file = strcmp(conf->log.to, "stderr") != 0;
+	int err = is_file ? system_prepare_parent(conf->log.to, conf->user, conf->group, eb) : 0;
+
+	if (err == 0)
+		err = logsink_open(conf->log.to, eb);
+	if (err == 0 && is_file)
+		err = system_chown(conf->log.to, conf->user, conf->group, eb);
+	return err;
+}
+
 static int run(struct conf *conf)
 {
+	struct mta_options options = { .qio = NULL, .seed = prng_os_u64() };
 	struct mta *m;
 	struct errbuf eb;
 
 	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
-	int err = logsink_open(conf->log.to, &eb);
+	int err = open_log(conf, &eb);
 	if (err == 0)
-		err = mta_new(conf, &m, &eb);
+		err = mta_new(conf, &options, &m, &eb);
 	if (err < 0) {
 		fprintf(stderr, "postriderd: %s\n", eb.text);
 		return EXIT_FAILURE;

@@ -13,10 +13,12 @@
 #include "core/dispatch.h"
 #include "core/reception.h"
 #include "core/resolve.h"
+#include "core/settlement.h"
 #include "io/system.h"
 
 #define MTA_CPU_THREADS   2
 #define MTA_SYNC_EVERY_MS 1000
+#define MTA_SCAN_RETRY_MS 5000 /* a sub-directory that could not be listed is tried again */
 #define MTA_ROUNDS_PER_TURN                                                                        \
 	16 /* of marked work: what a step marks is done in the same turn, up to this */
 
@@ -100,12 +102,14 @@ static void sync_folders(struct mta *m, struct now now)
 
 static void scan(struct mta *m, struct now now)
 {
-	if (m->scan_done)
+	if (m->scan_done || now.mono_ms < m->scan_at_ms)
 		return;
 	int more = queue_scan_step(m->queue, now);
-	if (more < 0)
-		log_error("queue", "start-up scan: %s", err_text(more));
-	if (more <= 0) {
+	if (more < 0) { /* giving up would leave mail behind until the next start */
+		log_error("queue", "start-up scan: %s; trying again", err_text(more));
+		m->scan_at_ms = now.mono_ms + MTA_SCAN_RETRY_MS;
+	}
+	if (more == 0) {
 		struct queue_stats st;
 		queue_stats(m->queue, &st);
 		m->scan_done = true;
@@ -140,6 +144,8 @@ static int64_t next_turn_at(struct mta *m, struct now now)
 
 	at = MIN(at, dispatch_next_at(m->dispatch, now));
 	at = MIN(at, m->sync_check_ms);
+	if (!m->scan_done)
+		at = MIN(at, m->scan_at_ms);
 	if (m->phase == MTA_PHASE_DRAINING)
 		at = MIN(at, MAX(m->drain_until_ms, now.mono_ms + 10));
 	return at;
@@ -160,7 +166,7 @@ static void mta_step(void *arg, struct now now)
 	committer_flush(m->committer);
 	drain_step(m, now);
 	loop_set_timer(m->loop, next_turn_at(m, now));
-	if (!list_is_empty(&m->ready) || !m->scan_done)
+	if (!list_is_empty(&m->ready) || (!m->scan_done && now.mono_ms >= m->scan_at_ms))
 		loop_again(m->loop);
 }
 
@@ -271,12 +277,13 @@ int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ct
 	return 0;
 }
 
-static int open_queue(struct mta *m, struct errbuf *eb)
+static int open_queue(struct mta *m, const struct qio *qio, struct errbuf *eb)
 {
 	const struct conf *conf = m->conf;
 	struct queue_options o = {
 		.directory = conf->spool,
-		.seed = prng_os_u64(),
+		.qio = qio,
+		.seed = prng_next(&m->rng),
 		.always_split = conf->outbound.always_split,
 		.space_min_bytes = conf->outbound.spool_min_free_bytes,
 		.space_min_percent = conf->outbound.spool_min_free_percent,
@@ -298,18 +305,20 @@ static int open_privileged(struct mta *m, struct errbuf *eb)
 		err = control_new(m, &m->control, eb);
 	if (err == 0)
 		err = system_prepare_directory(conf->spool, conf->user, conf->group, eb);
+	if (err == 0 && conf->events_file[0])
+		err = system_prepare_parent(conf->events_file, conf->user, conf->group, eb);
 	if (err == 0)
 		err = system_drop_privileges(conf->user, conf->group, eb);
 	return err;
 }
 
-static int open_rest(struct mta *m, struct errbuf *eb)
+static int open_rest(struct mta *m, const struct qio *qio, struct errbuf *eb)
 {
 	const struct conf *conf = m->conf;
 	int err = accounting_open(m->accounting, eb);
 
 	if (err == 0)
-		err = open_queue(m, eb);
+		err = open_queue(m, qio, eb);
 	if (err == 0)
 		err = resolver_new(m->loop, conf, &m->resolver, eb);
 	if (err < 0)
@@ -323,7 +332,7 @@ static int open_rest(struct mta *m, struct errbuf *eb)
 	return 0;
 }
 
-int mta_new(struct conf *conf, struct mta **m_r, struct errbuf *eb)
+int mta_new(struct conf *conf, const struct mta_options *o, struct mta **m_r, struct errbuf *eb)
 {
 	struct mta *m = mem_zalloc(sizeof(*m));
 
@@ -334,13 +343,14 @@ int mta_new(struct conf *conf, struct mta **m_r, struct errbuf *eb)
 	m->now = loop_now(m->loop);
 	m->started_ms = m->now.wall_ms;
 	m->phase = MTA_PHASE_RUNNING;
-	prng_init(&m->rng, prng_os_u64());
+	prng_init(&m->rng, o->seed);
 	wheel_init(&m->deadlines, m->now.mono_ms);
 	list_init(&m->ready);
+	list_init(&m->refused);
 	m->accounting = accounting_new(conf->events_file);
 	int err = open_privileged(m, eb);
 	if (err == 0)
-		err = open_rest(m, eb);
+		err = open_rest(m, o->qio, eb);
 	if (err < 0) {
 		mta_free(&m);
 		return err;
@@ -375,6 +385,7 @@ void mta_free(struct mta **mp)
 	control_free(&m->control);
 	reception_free(&m->reception);
 	dispatch_free(&m->dispatch);
+	settlement_drop_refused(m);
 	committer_free(&m->committer);
 	auth_free(&m->auth);
 	resolver_unref(&m->resolver);

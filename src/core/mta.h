@@ -52,15 +52,17 @@ struct mta {
 	struct retry_policy retry; /* a copy of the current one, for the queue */
 	struct loop *loop;
 	struct prng rng;
-	struct wheel deadlines; /* mono ms */
-	struct list_node ready; /* marked mta_work.ready */
-	struct now now;         /* of this turn */
-	int64_t started_ms;     /* wall */
+	struct wheel deadlines;   /* mono ms */
+	struct list_node ready;   /* marked mta_work.ready */
+	struct list_node refused; /* settlements whose outcome the disk has refused so far */
+	struct now now;           /* of this turn */
+	int64_t started_ms;       /* wall */
 	enum mta_phase phase;
 	int64_t drain_until_ms; /* mono */
 
 	struct queue *queue;
 	bool scan_done;
+	int64_t scan_at_ms;            /* mono: not before, after a failure */
 	int64_t sync_check_ms;         /* mono: when folders are looked at next */
 	struct worker_pool *disk_pool; /* commits, loads */
 	struct worker_pool *cpu_pool;  /* password checks */
@@ -79,9 +81,15 @@ struct mta {
 	struct reception *reception;
 };
 
+struct mta_options {
+	const struct qio *qio; /* the disk under the queue; NULL: the real one */
+	uint64_t seed;         /* of all chance: jitter, order of equal MX hosts, ids */
+};
+
 /* The pieces, from a checked config; binds listeners. On failure eb says why and nothing is left
  * open. */
-int mta_new(struct conf *conf, struct mta **m_r, struct errbuf *eb) MUST_USE;
+int mta_new(struct conf *conf, const struct mta_options *o, struct mta **m_r,
+    struct errbuf *eb) MUST_USE;
 void mta_run(struct mta *m); /* until drained */
 void mta_free(struct mta **m);
 

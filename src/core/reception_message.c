@@ -45,10 +45,13 @@ static void note_rejected(struct session *s, struct slice recipient, int code, c
 		.status = &status,
 		.stage = SMTP_STAGE_RCPT };
 
-	e.recipient = envelope_str(env, recipient);
+	/* Not into the envelope: refused recipients are not limited in number. */
+	char *address = slice_dup(recipient);
+	e.recipient = address;
 	if (reply_parse_enhanced(slice_str(enhanced), status.enhanced) < 0)
 		UNREACHABLE(); /* our own constants */
 	accounting_add(s->work.mta->accounting, &e, now);
+	mem_free(address);
 }
 
 void session_on_reset(struct session *s)
@@ -143,11 +146,13 @@ void session_on_rcpt(struct session *s, const struct smtp_server_action *a, stru
 {
 	struct slice address = a->path.address, domain = a->path.domain;
 	const char *login = smtp_server_user(s->engine);
+	char *postmaster = NULL;
 	struct buf ascii;
 
 	CHECK(s->msg != NULL); /* the engine gives RCPT only after a MAIL we accepted */
 	if (domain.n == 0) {   /* <postmaster>, RFC 5321 4.5.1: ours */
-		address = slice_str(arena_printf(&s->arena, "postmaster@%s", s->conf->me));
+		postmaster = mem_printf("postmaster@%s", s->conf->me);
+		address = slice_str(postmaster);
 		domain = slice_str(s->conf->me);
 	}
 	buf_init(&ascii, 512);
@@ -160,6 +165,7 @@ void session_on_rcpt(struct session *s, const struct smtp_server_action *a, stru
 	else
 		accept_rcpt(s, a, address, buf_slice(&ascii));
 	buf_fini(&ascii);
+	mem_free(postmaster);
 }
 
 /* --- DATA and body --------------------------------------------------------- */
@@ -293,7 +299,7 @@ static void on_committed(void *arg, struct queue_done *done)
 
 	if (done->result == 0) {
 		accounting_add_lines(m->accounting, EVENT_RECEIVED, c->received_n,
-		    buf_slice(&c->received));
+		    buf_slice(&c->received), loop_now(m->loop));
 		log_info("smtpd", "%s: accepted from %s", done->id,
 		    s ? s->ip : "a client that left");
 		dispatch_add_new(m->dispatch, &done->items);

@@ -210,9 +210,12 @@ static bool pass_starttls(struct session *s, struct now now)
 		smtp_server_tls_done(s->engine, true, tls->version);
 		return true;
 	}
-	if (buf_len(stream_input(s->stream)) > 0 || stream_send(s->stream, out) < 0)
+	if (buf_len(stream_input(s->stream)) > 0 || stream_send(s->stream, out) < 0 ||
+	    now.mono_ms >= s->close_at_ms)
 		session_lost(s, now);
-	else if (buf_len(out) == 0)
+	else if (buf_len(out) > 0)
+		mta_deadline(&s->work, s->close_at_ms);
+	else
 		stream_start_tls(s->stream, s->work.mta->tls_server, true, NULL,
 		    SESSION_TLS_TIMEOUT_MS);
 	return false;
@@ -245,12 +248,18 @@ static void session_step(struct mta_work *w, struct now now)
 	smtp_server_tick(s->engine, now);
 	if (!s->closing && buf_len(out) <= SESSION_OUTPUT_PAUSE && drive(s, now)) {
 		s->starting_tls = true;
+		s->close_at_ms = now.mono_ms + SESSION_TLS_TIMEOUT_MS;
 		pass_starttls(s, now);
 		return;
 	}
+	size_t unsent = buf_len(out);
 	if (stream_send(s->stream, out) < 0 || is_over(s, now)) {
 		session_lost(s, now);
 		return;
 	}
+	/* What waited for the client to take our replies goes on: no event of the stream will say
+	 * so. */
+	if (unsent > SESSION_OUTPUT_PAUSE && buf_len(out) <= SESSION_OUTPUT_PAUSE)
+		mta_mark(w);
 	mta_deadline(w, s->closing ? s->close_at_ms : smtp_server_deadline(s->engine));
 }

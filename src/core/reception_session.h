@@ -57,7 +57,8 @@ struct session {
 	bool implicit_tls, greeted;
 	bool starting_tls;   /* 220 to STARTTLS is on its way, or the handshake is */
 	bool closing;        /* the engine is done: send what is left, close */
-	int64_t close_at_ms; /* mono: a client that does not take it is cut off */
+	int64_t close_at_ms; /* mono: a client that does not take it (or the 220 to STARTTLS) is cut
+				off */
 	const char *refusal;
 
 	struct queue_msg *msg; /* the transaction; NULL between */

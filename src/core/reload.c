@@ -41,16 +41,24 @@ static struct conf *read_config(const char *file)
 /* Everything that can fail comes before anything is changed. */
 static int take_config(struct mta *m, struct conf *conf, struct errbuf *eb)
 {
+	struct tls_ctx *old_server;
 	struct resolver *resolver;
 	int err = resolver_new(m->loop, conf, &resolver, eb);
 
 	if (err < 0)
 		return err;
+	old_server = tls_ref(m->tls_server);
 	err = mta_make_tls(conf, &m->tls_server, &m->tls_client_may, &m->tls_client_verify, eb);
 	if (err < 0) {
+		tls_unref(&old_server);
 		resolver_unref(&resolver);
 		return err;
 	}
+	if (!m->tls_server) { /* the listeners stay, and so may need to do TLS */
+		m->tls_server = old_server;
+		old_server = NULL;
+	}
+	tls_unref(&old_server);
 	resolver_unref(&m->resolver);
 	m->resolver = resolver;
 	conf_unref(&m->conf);

@@ -204,6 +204,8 @@ static void collect_addresses(struct resolve *r)
 static void choose(struct resolve *r)
 {
 	collect_addresses(r);
+	for (size_t i = 0; i < r->hosts_n; i++)
+		r->result.more_hosts |= r->hosts[i].lookup_failed;
 	if (r->route && r->route->hops_n > 0)
 		choose_hops(r);
 	else
@@ -284,6 +286,7 @@ static void take_mx(struct resolve *r, const struct dns_answer *a)
 		return;
 	}
 	r->hosts_n = MIN(n, RESOLVE_LOOKUP_HOSTS_MAX);
+	r->result.more_hosts = n > r->hosts_n;
 	memcpy(r->hosts, all, r->hosts_n * sizeof(*all));
 	ask_addresses(r);
 }

@@ -26,6 +26,8 @@ struct resolve_result {
 	struct errbuf why; /* detail of a finding: "MX lookup for example.com: SERVFAIL" */
 	struct resolve_candidate candidates[MX_CANDIDATES_MAX];
 	size_t candidates_n;
+	bool more_hosts; /* a host's address lookup failed, or there were too many hosts to ask for
+			  */
 };
 
 /* The DNS channel of a config, shared by the attempts that began under it. */

@@ -24,7 +24,8 @@ struct settled { /* one recipient's outcome with all that is told of it */
 };
 
 struct settlement {
-	struct mta_work work; /* its deadline retries a failed settle */
+	struct mta_work work;  /* its deadline retries a failed settle */
+	struct list_node node; /* in mta->refused while it waits for that */
 	struct queue_item *item;
 	struct arena arena;
 	struct queue_outcome *outcomes;
@@ -45,6 +46,7 @@ static struct settlement *settlement_new(struct mta *m, struct queue_item *item,
 	struct settlement *s = mem_zalloc(sizeof(*s));
 
 	mta_work_init(&s->work, m, on_retry);
+	list_init(&s->node);
 	arena_init(&s->arena);
 	s->item = item;
 	s->outcomes = arena_zalloc(&s->arena, (n + 1) * sizeof(*s->outcomes));
@@ -55,8 +57,15 @@ static struct settlement *settlement_new(struct mta *m, struct queue_item *item,
 static void settlement_free(struct settlement *s)
 {
 	mta_work_fini(&s->work);
+	list_remove(&s->node);
 	arena_fini(&s->arena);
 	mem_free(s);
+}
+
+void settlement_drop_refused(struct mta *m)
+{
+	list_foreach_safe(it, &m->refused)
+		settlement_free(list_entry(it, struct settlement, node));
 }
 
 /* --- what the outcome is ------------------------------------------------------ */
@@ -248,6 +257,23 @@ static void write_events(struct settlement *s, struct now now)
 
 /* --- recording it --------------------------------------------------------------- */
 
+static void on_held(void *arg, struct queue_done *done)
+{
+	(void)arg;
+	if (done->result < 0)
+		log_error("queue", "%s: hold not recorded: %s", done->id, err_text(done->result));
+}
+
+/* A hold that was asked for while the settle was running is in force, but not yet in the file's
+ * name: a restart would forget it. */
+static void record_hold(struct mta *m, struct queue_item *item)
+{
+	struct now now = loop_now(m->loop);
+
+	if (item && item->state == QUEUE_ITEM_HELD && !item->name_held)
+		committer_add(m->committer, queue_op_hold(item, true, now), on_held, NULL);
+}
+
 static void on_settled(void *arg, struct queue_done *done)
 {
 	struct settlement *s = arg;
@@ -257,14 +283,18 @@ static void on_settled(void *arg, struct queue_done *done)
 		    err_text(done->result));
 	if (done->result < 0 && done->item && done->item->state == QUEUE_ITEM_ACTIVE) {
 		s->item = done->item;
-		mta_deadline(&s->work, s->work.mta->now.mono_ms + SETTLEMENT_RETRY_MS);
+		list_push(&s->work.mta->refused, &s->node);
+		mta_deadline(&s->work, loop_now(s->work.mta->loop).mono_ms + SETTLEMENT_RETRY_MS);
 		return;
 	}
+	if (done->result == 0)
+		record_hold(s->work.mta, done->item);
 	settlement_free(s);
 }
 
 static void settle(struct settlement *s, struct now now)
 {
+	list_remove(&s->node);
 	write_events(s, now);
 	struct queue_op *op = queue_op_settle(s->item, s->outcomes, s->n, now);
 	s->item = NULL;
@@ -289,14 +319,15 @@ static void on_report(void *arg, struct queue_done *done)
 {
 	struct settlement *s = arg;
 	struct mta *m = s->work.mta;
+	struct now now = loop_now(m->loop);
 
 	if (done->result == 0) {
 		dispatch_add_new(m->dispatch, &done->items);
 	} else {
 		log_error("bounce", "%s: report not stored: %s", done->id, err_text(done->result));
-		keep_unreported(s, m->now);
+		keep_unreported(s, now);
 	}
-	settle(s, m->now);
+	settle(s, now);
 }
 
 static char *status_code(struct arena *a, const struct envelope_status *st)
@@ -405,4 +436,9 @@ bool settlement_expire(struct mta *m, struct queue_item *item, struct now now)
 void settlement_delete(struct mta *m, struct queue_item *item, struct now now)
 {
 	settle_all(m, item, VERDICT_FINDING_DELETED, FATE_DELETED, now);
+}
+
+void settlement_rest(struct mta *m, struct queue_item *item, struct now now)
+{
+	settle(settlement_new(m, item, 0), now);
 }

@@ -44,6 +44,10 @@ void settlement_start(struct mta *m, struct queue_item *item, const struct attem
 /* If the item's lifetime is over: expires all its pending recipients (takes the item) and returns
  * true. */
 bool settlement_expire(struct mta *m, struct queue_item *item, struct now now);
+/* At the end: outcomes that the disk refuses are given up; their mail is still queued as it was. */
+void settlement_drop_refused(struct mta *m);
+/* Puts the ACTIVE item away as it is: HELD, on disk too, if that was asked for. */
+void settlement_rest(struct mta *m, struct queue_item *item, struct now now);
 /* The operator's delete: all pending recipients, no report. Takes the ACTIVE item, whose mail is
  * loaded. */
 void settlement_delete(struct mta *m, struct queue_item *item, struct now now);

@@ -87,9 +87,9 @@ static enum answer answer_of(const struct smtp_result *r)
 
 static void set_enhanced(struct verdict *v, unsigned class, unsigned subject, unsigned detail)
 {
-	v->enhanced[0] = (uint8_t) class;
-	v->enhanced[1] = (uint8_t)subject;
-	v->enhanced[2] = (uint8_t)detail;
+	v->enhanced[0] = (uint16_t) class;
+	v->enhanced[1] = (uint16_t)subject;
+	v->enhanced[2] = (uint16_t)detail;
 }
 
 static void set_own(struct verdict *v, int code, unsigned subject, unsigned detail,
@@ -277,7 +277,7 @@ static const struct {
 	[VERDICT_FINDING_MX_LOOP] = { VERDICT_BOUNCE, 550, 4, 6,
 	    "mail for this domain loops back to this host" },
 	[VERDICT_FINDING_NO_ADDRESS] = { VERDICT_DEFER, 451, 4, 4, "no MX host has an address" },
-	[VERDICT_FINDING_NO_HOST] = { VERDICT_BOUNCE, 550, 1, 2,
+	[VERDICT_FINDING_NO_HOST] = { VERDICT_DEFER, 451, 4, 4,
 	    "domain has neither MX nor address records" },
 	[VERDICT_FINDING_DNS_FAILED] = { VERDICT_DEFER, 451, 4, 3, "DNS lookup failed" },
 	[VERDICT_FINDING_UNDIALABLE] = { VERDICT_DEFER, 451, 4, 4,

@@ -32,7 +32,7 @@ struct verdict {
 	/* SMTP code to show and store: the reply's, or ours. */
 	int code;
 	/* Always set; the class is the code's first digit. */
-	uint8_t enhanced[3];
+	uint16_t enhanced[3];
 	/* Our words; NULL: use the reply's text. Static. */
 	const char *text;
 	/* The failure is the host's, not the message's: it would have met any other mail too. */
@@ -49,11 +49,12 @@ void verdict_of_result(const struct smtp_result *r, bool other_accepted, struct 
 /* What we find out by ourselves. */
 enum verdict_finding {
 	VERDICT_FINDING_NONE = 0,
-	VERDICT_FINDING_NXDOMAIN,          /* 550 5.1.2 */
-	VERDICT_FINDING_NULL_MX,           /* 556 5.1.10 */
-	VERDICT_FINDING_MX_LOOP,           /* 550 5.4.6 */
-	VERDICT_FINDING_NO_ADDRESS,        /* 451 4.4.4: MX hosts exist, none has an address */
-	VERDICT_FINDING_NO_HOST,           /* 550 5.1.2: the domain has no MX and no address */
+	VERDICT_FINDING_NXDOMAIN,   /* 550 5.1.2 */
+	VERDICT_FINDING_NULL_MX,    /* 556 5.1.10 */
+	VERDICT_FINDING_MX_LOOP,    /* 550 5.4.6 */
+	VERDICT_FINDING_NO_ADDRESS, /* 451 4.4.4: MX hosts exist, none has an address */
+	VERDICT_FINDING_NO_HOST, /* 451 4.4.4: the domain exists without MX and address; law 4 does
+				    not name it */
 	VERDICT_FINDING_DNS_FAILED,        /* 451 4.4.3 */
 	VERDICT_FINDING_UNDIALABLE,        /* 451 4.4.4: only addresses we never dial */
 	VERDICT_FINDING_EXPIRED,           /* 550 5.4.7 */

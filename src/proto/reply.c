@@ -8,7 +8,7 @@
 
 enum {
 	PART_DIGITS_MAX = 3,
-	PART_MAX = 255
+	PART_MAX = 999 /* RFC 3463 2; large providers use three digits */
 };
 
 void reply_init(struct reply *r)
@@ -90,7 +90,7 @@ int reply_fold(const struct reply *r, struct buf *out)
 }
 
 /* One number of an enhanced code off the front of *text; leading zeros are refused (RFC 3463 2). */
-static int parse_part(struct slice *text, uint8_t *part)
+static int parse_part(struct slice *text, uint16_t *part)
 {
 	unsigned v = 0;
 	size_t n = 0;
@@ -101,14 +101,14 @@ static int parse_part(struct slice *text, uint8_t *part)
 	}
 	if (n == 0 || v > PART_MAX)
 		return ERR_SYNTAX;
-	*part = (uint8_t)v;
+	*part = (uint16_t)v;
 	*text = slice_from(*text, n);
 	return 0;
 }
 
-int reply_parse_enhanced(struct slice text, uint8_t enhanced[3])
+int reply_parse_enhanced(struct slice text, uint16_t enhanced[3])
 {
-	uint8_t part[3];
+	uint16_t part[3];
 	for (int i = 0; i < 3; i++) {
 		if (i > 0) {
 			if (text.n == 0 || text.p[0] != '.')

@@ -20,7 +20,7 @@
 struct reply {
 	int code; /* 100-599; 0: no reply */
 	/* class, subject, detail; class 0: none given, or its class contradicts the code */
-	uint8_t enhanced[3];
+	uint16_t enhanced[3];
 	struct buf text; /* without codes; lines joined by LF */
 };
 
@@ -40,10 +40,10 @@ int reply_class(const struct reply *r); /* 2, 4, 5 ... ; 0 if there is no reply 
 int reply_fold(const struct reply *r, struct buf *out) MUST_USE;
 
 /*
- * "5.1.1" to its parts; ERR_SYNTAX unless class is 2, 4 or 5 and both others are 0-255 without
- * leading zeros (RFC 3463 allows 999, but nothing above 255 is registered).
+ * "5.1.1" to its parts; ERR_SYNTAX unless class is 2, 4 or 5 and both others are 0-999 without
+ * leading zeros (RFC 3463 2).
  */
-int reply_parse_enhanced(struct slice text, uint8_t enhanced[3]) MUST_USE;
+int reply_parse_enhanced(struct slice text, uint16_t enhanced[3]) MUST_USE;
 
 /*
  * Incremental parser for one reply after another. Strict about what matters

@@ -50,7 +50,7 @@ static int line_code(struct slice line)
  * Takes an enhanced code that agrees with the reply's class off the front of *text. Some
  * servers write "#5.1.0".
  */
-static bool take_enhanced(int code, struct slice *text, uint8_t enhanced[3])
+static bool take_enhanced(int code, struct slice *text, uint16_t enhanced[3])
 {
 	struct slice rest = *text;
 	if (rest.n > 0 && rest.p[0] == '#')
@@ -67,7 +67,7 @@ static bool take_enhanced(int code, struct slice *text, uint8_t enhanced[3])
 static struct slice strip_enhanced(struct reply_parser *p, struct slice text)
 {
 	struct reply *r = p->into;
-	uint8_t enhanced[3];
+	uint16_t enhanced[3];
 	struct slice rest = text;
 	if (!take_enhanced(r->code, &rest, enhanced))
 		return text;

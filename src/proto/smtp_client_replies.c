@@ -152,7 +152,7 @@ static void begin_auth(struct smtp_client *c)
 	if (mechanism)
 		c->sasl = sasl_client_new(mechanism, c->auth_user, c->auth_password);
 	reply_clear(&c->reply); /* what it says is no refusal of AUTH */
-	if (!c->sasl) {
+	if (!mechanism || !c->sasl) {
 		client_fail_need(c, SMTP_STAGE_AUTH, SMTP_NEED_AUTH);
 		return;
 	}
@@ -274,6 +274,10 @@ static void on_data(struct smtp_client *c)
 				client_decide(c, i, SMTP_STAGE_DATA);
 		end_refused(c);
 	} else if (c->reply.code != 354) {
+		/* No server answers DATA so: the replies are one off, and the refusals before
+		 * it may have been meant for others. */
+		if (c->pipelined)
+			client_desynced(c);
 		client_fail_err(c, SMTP_STAGE_DATA, ERR_PROTOCOL);
 	} else if (c->accepted_n == 0) {
 		send_lone_dot(c);

@@ -196,7 +196,7 @@ static void on_rcpt(struct smtp_server *s, struct slice args, struct smtp_server
 		smtp_server_fault(s, fault.code, fault.enhanced, fault.text);
 	} else if (path.is_utf8 && !s->smtputf8) {
 		smtp_server_fault(s, 553, "5.6.7", "Non-ASCII address needs SMTPUTF8");
-	} else if (s->rcpts_accepted >= rcpts_max(s)) {
+	} else if (s->rcpts_accepted >= rcpts_max(s) || s->rcpts_refused >= rcpts_max(s)) {
 		smtp_server_reply(s, 452, "4.5.3", "Too many recipients");
 	} else {
 		a->path = path;
@@ -311,7 +311,7 @@ void smtp_server_command(struct smtp_server *s, struct slice line, struct smtp_s
 		smtp_server_on_auth(s, args, a);
 		break;
 	case COMMAND_EXPN:
-		smtp_server_fault(s, 502, "5.5.1", "EXPN is not implemented");
+		smtp_server_fault(s, 502, "5.5.1", "EXPN is not offered");
 		break;
 	case COMMAND_QUIT:
 		smtp_server_reply(s, 221, "2.0.0", "Bye");

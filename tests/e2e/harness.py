@@ -563,8 +563,21 @@ class Daemon:
                 out.append(e)
         return out
 
+    def wait_events(self, find, what, seconds=PATIENCE):
+        """The first true value of find(); at once an AssertionError if the daemon dies meanwhile."""
+
+        def probe():
+            ended = self.process and self.process.poll() is not None
+            value = find()
+            if ended and not value:
+                self.check_log()
+                raise AssertionError(f"{self.name} ended by itself with status {self.process.returncode}")
+            return value
+
+        return wait_for(probe, what, seconds)
+
     def wait_event(self, seconds=PATIENCE, count=1, **wanted):
-        return wait_for(
+        return self.wait_events(
             lambda: (lambda es: es[count - 1] if len(es) >= count else None)(self.events(**wanted)),
             f"event {wanted}" + (f" number {count}" if count > 1 else ""),
             seconds,
@@ -572,7 +585,7 @@ class Daemon:
 
     def wait_fate(self, recipient, seconds=PATIENCE):
         """The final event of a recipient."""
-        return wait_for(
+        return self.wait_events(
             lambda: next((e for e in self.events(recipient=recipient) if e["event"] in FINAL), None),
             f"a final event of {recipient}",
             seconds,

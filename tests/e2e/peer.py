@@ -305,7 +305,7 @@ class Peer:
             s = socket.socket(socket.AF_UNIX)
             s.bind(unix)
         else:
-            s = socket.socket(socket.AF_INET)
+            s = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             s.bind((self.host, self.port))
         s.listen(256)

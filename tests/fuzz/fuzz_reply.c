@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	struct slice in = slice_of((const char *)data, n);
 	struct buf whole;
 	struct buf bytes;
-	uint8_t enhanced[3];
+	uint16_t enhanced[3];
 
 	buf_init(&whole, REPLIES_MAX);
 	buf_init(&bytes, REPLIES_MAX);

@@ -137,7 +137,7 @@ START_TEST(test_enhanced)
 {
 	static const struct {
 		const char *in, *folded;
-		uint8_t enhanced[3];
+		uint16_t enhanced[3];
 		const char *text;
 	} rows[] = {
 		{ "550 5.1.1 no\r\n", "550 5.1.1 no", { 5, 1, 1 }, "no" },
@@ -160,7 +160,7 @@ START_TEST(test_enhanced)
 		{ "250 2.1.5x\r\n", "250 2.1.5x", { 0 }, "2.1.5x" },
 		{ "250 2.01.5 x\r\n", "250 2.01.5 x", { 0 }, "2.01.5 x" },
 		{ "250 2..5 x\r\n", "250 2..5 x", { 0 }, "2..5 x" },
-		{ "451 4.7.650 x\r\n", "451 4.7.650 x", { 0 }, "4.7.650 x" },
+		{ "451 4.7.650 x\r\n", "451 4.7.650 x", { 4, 7, 650 }, "x" },
 		{ "451 4.7.99999999999 x\r\n", "451 4.7.99999999999 x", { 0 },
 		    "4.7.99999999999 x" },
 	};
@@ -176,7 +176,7 @@ START_TEST(test_enhanced)
 		struct slice in = slice_str(rows[i].in);
 		ck_assert_int_eq(reply_parser_feed(&p, in, &complete), (ssize_t)in.n);
 		ck_assert(complete);
-		ck_assert_mem_eq(r.enhanced, rows[i].enhanced, 3);
+		ck_assert_mem_eq(r.enhanced, rows[i].enhanced, sizeof(r.enhanced));
 		ck_assert_str_eq(buf_cstr(&r.text), rows[i].text);
 		reply_parser_fini(&p);
 	}
@@ -267,7 +267,7 @@ START_TEST(test_set_and_copy)
 	reply_set(&b, 250, NULL, SLICE("before"));
 	reply_copy(&b, &a);
 	ck_assert_int_eq(b.code, 550);
-	ck_assert_mem_eq(b.enhanced, a.enhanced, 3);
+	ck_assert_mem_eq(b.enhanced, a.enhanced, sizeof(a.enhanced));
 	ck_assert_str_eq(buf_cstr(&b.text), "no\nsuchuser?!");
 	reply_clear(&a);
 	ck_assert_int_eq(a.code, 0);
@@ -291,9 +291,9 @@ END_TEST
 START_TEST(test_parse_enhanced)
 {
 	static const char *const bad[] = { "", "5", "5.", "5.1", "5.1.", "5.1.1.", "5.1.1 ",
-		"3.1.1", "1.1.1", "6.1.1", "0.0.0", "5.01.1", "5.1.00", "5.256.1", "5.1.1000",
+		"3.1.1", "1.1.1", "6.1.1", "0.0.0", "5.01.1", "5.1.00", "5.1000.1", "5.1.1000",
 		" 5.1.1", "5.-1.1", "5.1.a", "55.1.1", "x" };
-	uint8_t e[3] = { 9, 9, 9 };
+	uint16_t e[3] = { 9, 9, 9 };
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		ck_assert_msg(reply_parse_enhanced(slice_str(bad[i]), e) == ERR_SYNTAX, "%s",
 		    bad[i]);

@@ -88,7 +88,7 @@ static const struct server_case sessions[] = {
 	    SLICE("NOOP with words\r\nVRFY joe\r\nVRFY\r\nEXPN list\r\nHELP\r\nETRN x\r\nTURN\r\n"
 		  "BDAT 5 LAST\r\nLHLO x\r\n\r\n  \r\nMAILFROM:<a@b.test>\r\n"),
 	    "250 2.0.0 OK\n252 2.5.2 Cannot verify, send some mail and see\n"
-	    "501 5.5.4 Syntax: VRFY address\n502 5.5.1 EXPN is not implemented\n"
+	    "501 5.5.4 Syntax: VRFY address\n502 5.5.1 EXPN is not offered\n"
 	    "214 2.0.0 Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT STARTTLS AUTH HELP\n"
 	    "500 5.5.1 Command unrecognised\n500 5.5.1 Command unrecognised\n"
 	    "500 5.5.1 Command unrecognised\n500 5.5.1 Command unrecognised\n"

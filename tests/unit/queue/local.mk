@@ -14,5 +14,6 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/test_parts.c \
 	tests/unit/queue/test_queue.c \
 	tests/unit/queue/test_retry.c \
+	tests/unit/queue/test_spool.c \
 	tests/unit/queue/test_wheel.c \
 	$(unit_lib_sources)

@@ -8,6 +8,7 @@ unit_suite_fn test_retry_suite;
 unit_suite_fn test_envelope_suite;
 unit_suite_fn test_parts_suite;
 unit_suite_fn test_queue_suite;
+unit_suite_fn test_spool_suite;
 unit_suite_fn test_damage_suite;
 unit_suite_fn test_journal_suite;
 unit_suite_fn test_fault_suite;
@@ -27,6 +28,7 @@ int main(void)
 		test_envelope_suite,
 		test_parts_suite,
 		test_queue_suite,
+		test_spool_suite,
 		test_damage_suite,
 		test_journal_suite,
 		test_fault_suite,

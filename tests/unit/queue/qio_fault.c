@@ -62,10 +62,10 @@ static int fault_truncate(void *arg, int fd, uint64_t bytes)
 	return fails(f, "truncate") ? f->err : f->under->truncate(f->under->arg, fd, bytes);
 }
 
-static int fault_flush(void *arg, int fd)
+static int fault_flush(void *arg, int fd, bool wait)
 {
 	struct qio_fault *f = arg;
-	return fails(f, "flush") ? f->err : f->under->flush(f->under->arg, fd);
+	return fails(f, "flush") ? f->err : f->under->flush(f->under->arg, fd, wait);
 }
 
 static int fault_sync(void *arg, int fd)

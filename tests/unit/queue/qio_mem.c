@@ -60,6 +60,8 @@ static void resize(struct bytes *b, size_t n)
 
 static void write_bytes(struct bytes *b, uint64_t at, const char *p, size_t n)
 {
+	if (n == 0)
+		return;
 	if (at + n > b->n)
 		resize(b, (size_t)at + n);
 	memcpy(b->p + at, p, n);
@@ -258,7 +260,7 @@ static int mem_truncate(void *arg, int fd, uint64_t bytes)
 	return 0;
 }
 
-static int mem_flush(void *arg, int fd UNUSED)
+static int mem_flush(void *arg, int fd UNUSED, bool wait UNUSED)
 {
 	return is_off(arg) ? -EIO : 0;
 }

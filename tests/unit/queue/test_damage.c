@@ -151,6 +151,30 @@ START_TEST(a_torn_tail_is_written_over)
 
 END_TEST
 
+/* What a failed append left behind may be whole records: none may stand behind those of the next.
+ */
+START_TEST(an_append_cuts_what_a_failed_one_left)
+{
+	const struct qio *io = qio_posix();
+	const uint32_t both[2] = { 0, 1 };
+	struct qfile_loaded l;
+	struct qio_stat st;
+	int fd = io->open(io->arg, -1, path, QIO_OPEN_WRITE);
+	ck_assert_int_eq(qfile_load(io, fd, &l), 0);
+	struct tail failed = l.tail;
+	ck_assert_int_eq(qfile_append(io, fd, l.envelope, both, 1, &failed), 0);
+	ck_assert_int_eq(qfile_append(io, fd, l.envelope, both, 2, &failed), 0);
+	ck_assert_int_eq(qfile_append(io, fd, l.envelope, both, 1, &l.tail), 0);
+	ck_assert_int_eq(io->stat(io->arg, fd, &st), 0);
+	ck_assert_uint_eq(st.bytes, l.tail.end);
+	ck_assert_uint_gt(failed.end, l.tail.end);
+	(void)io->close(io->arg, fd);
+	envelope_free(&l.envelope);
+	mem_free(l.mem);
+}
+
+END_TEST
+
 START_TEST(damage_goes_to_corrupt)
 {
 	struct queue_stats s;
@@ -354,6 +378,7 @@ Suite *test_damage_suite(void)
 	tcase_add_test(tc, every_bit_flipped);
 	tcase_add_test(tc, zeros_and_noise_behind_the_tail);
 	tcase_add_test(tc, a_torn_tail_is_written_over);
+	tcase_add_test(tc, an_append_cuts_what_a_failed_one_left);
 	tcase_add_test(tc, damage_goes_to_corrupt);
 	tcase_add_test(tc, a_file_must_be_what_its_name_says);
 	tcase_add_test(tc, all_final_in_the_tail_means_gone);

@@ -15,12 +15,11 @@
 
 Suite *test_fault_suite(void);
 
-#define MINUTE INT64_C(60000)
-
 enum {
 	WAYS = 4
 };
 
+#define MINUTE    INT64_C(60000)
 #define CALLS_MAX 2000 /* more than any scenario makes */
 
 static struct fixture f;

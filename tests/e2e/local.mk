@@ -1,0 +1,18 @@
+e2e_tests = \
+	tests/e2e/test_config.py \
+	tests/e2e/test_delivery.py \
+	tests/e2e/test_dns.py \
+	tests/e2e/test_durable.py \
+	tests/e2e/test_kill9.py \
+	tests/e2e/test_queue.py \
+	tests/e2e/test_reader.py \
+	tests/e2e/test_smuggling.py \
+	tests/e2e/test_submission.py
+TESTS += $(e2e_tests)
+EXTRA_DIST += \
+	$(e2e_tests) \
+	tests/e2e/harness.py \
+	tests/e2e/others.py \
+	tests/e2e/peer.py \
+	tests/e2e/sanitize.sh \
+	tests/reader/queue_reader.py

@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""Where mail goes, by the answers of a real DNS server (knotd) and of a dead one."""
+
+from harness import *
+from others import BlackHole, Knot
+
+# MX hosts are told apart by their loopback addresses; outbound.port is the same for all.
+ONE, TWO, THREE, DEAD = "127.0.0.11", "127.0.0.12", "127.0.0.13", "127.0.0.66"
+
+LONG_NAME = "a-rather-long-host-name-to-fill-the-answer-"
+
+ZONES = {
+    "ex.test": f"""
+one A {ONE}
+two A {TWO}
+three A {THREE}
+dead A {DEAD}
+alias CNAME one
+chain CNAME alias
+both AAAA ::1
+both A {ONE}
+order MX 10 one
+order MX 20 two
+firstdead MX 5 dead
+firstdead MX 10 two
+alldead MX 5 dead
+equal MX 10 one
+equal MX 10 two
+equal MX 10 three
+implicit A {THREE}
+null MX 0 .
+nullplus MX 0 .
+nullplus MX 10 one
+cname MX 10 alias
+chained MX 10 chain
+domaincname CNAME order
+nohost MX 10 nothere
+partly MX 10 nothere
+partly MX 20 two
+badmx MX 10 in.broken.test.
+txtonly TXT "neither MX nor address"
+loop MX 10 relay.test.
+loop MX 20 one
+behind MX 10 one
+behind MX 20 relay.test.
+behind MX 30 two
+ipmx MX 10 127.0.0.11.
+""" + "".join(f"{LONG_NAME}{i} A {ONE}\n" for i in range(30))
+    + "".join(f"many MX 10 {LONG_NAME}{i}\n" for i in range(10))
+    + "".join(f"huge MX 10 {LONG_NAME}{i}\n" for i in range(30)),
+    "relay.test": f"@ A {ONE}\n",
+    "broken.test": None,
+    "sender.test": f"@ MX 10 mail\nmail A {THREE}\n",
+}
+
+
+def net(w, **settings):
+    """knotd, three MX hosts and a daemon that asks the former."""
+    w.knot = Knot(w, ZONES)
+    port = free_port()
+    w.hosts = {ip: w.peer(host=ip, port=port, name=ip) for ip in (ONE, TWO, THREE)}
+    settings = merge({"dns": {"servers": [w.knot.server], "timeout": "2s"}, "outbound": {"port": port}}, settings)
+    return w.daemon(**settings)
+
+
+def deliver(d, domain, count=1):
+    """The events of one message to that domain, without the first."""
+    to = f"x@{domain}"
+    d.submit("joe@sender.test", to)
+    return wait_for(lambda: (lambda es: es if len(es) >= count else None)(
+        [e for e in d.events(recipient=to) if e["event"] != "received"]), f"{count} events of {to}")[0]
+
+
+def goes_to(d, domain, *ips):
+    e = deliver(d, domain)
+    equal(e["event"], "delivered", f"{domain}: {e['response']}")
+    check(e["ip"] in ips, f"{domain} went to {e['ip']}, wanted {ips}")
+    say(f"{domain}: delivered to {e['host']} {e['ip']}")
+    return e
+
+
+@case("order of preference; the next host when the first is dead; every host of equal preference is used")
+def _():
+    with World() as w:
+        d = net(w)
+        goes_to(d, "order.ex.test", ONE)
+        goes_to(d, "firstdead.ex.test", TWO)
+        e = deliver(d, "alldead.ex.test")
+        equal((e["event"], e["stage"]), ("deferred", "connect"))
+        for i in range(40):
+            d.submit("joe@sender.test", f"r{i}@equal.ex.test")
+        for i in range(40):
+            equal(d.wait_fate(f"r{i}@equal.ex.test")["event"], "delivered")
+        used = [d.wait_fate(f"r{i}@equal.ex.test")["ip"] for i in range(40)]
+        counts = {ip: used.count(ip) for ip in (ONE, TWO, THREE)}
+        say(f"equal preference: {counts}")
+        check(min(counts.values()) > 0, "each of the three was used")
+
+
+@case("implicit MX; a domain or an MX host that is a CNAME; an answer of more than 512 bytes")
+def _():
+    with World() as w:
+        d = net(w)
+        equal(goes_to(d, "implicit.ex.test", THREE)["host"], "implicit.ex.test")
+        goes_to(d, "cname.ex.test", ONE)
+        goes_to(d, "chained.ex.test", ONE)
+        goes_to(d, "domaincname.ex.test", ONE)
+        goes_to(d, "many.ex.test", ONE)  # by EDNS
+        goes_to(d, "huge.ex.test", ONE)  # more than 1232 bytes: by TCP
+        goes_to(d, "partly.ex.test", TWO)
+
+
+@case("null MX: bounced 556 5.1.10 with a report; not when another MX stands beside it")
+def _():
+    with World() as w:
+        d = net(w)
+        e = deliver(d, "null.ex.test")
+        equal((e["event"], e["code"], e["enhanced"], e["stage"]), ("bounced", 556, "5.1.10", "dns"))
+        text = w.hosts[THREE].wait_mail().data.decode()
+        matches(r"Status: 5\.1\.10", text)
+        goes_to(d, "nullplus.ex.test", ONE)
+
+
+@case("NXDOMAIN: bounced 5.1.2; a domain with neither MX nor address, an MX host without address: deferred")
+def _():
+    with World() as w:
+        d = net(w)
+        for domain in ("nothere.ex.test",):
+            e = deliver(d, domain)
+            equal((e["event"], e["enhanced"], e["stage"]), ("bounced", "5.1.2", "dns"), domain)
+            say(f"{domain}: {e['code']} {e['enhanced']} {e['response']}")
+        for domain in ("txtonly.ex.test", "nohost.ex.test", "ipmx.ex.test"):
+            e = deliver(d, domain)
+            equal((e["event"], e["enhanced"][0]), ("deferred", "4"), domain)
+            say(f"{domain}: {e['code']} {e['enhanced']} {e['response']}")
+
+
+@case("SERVFAIL of the domain or of the MX host: deferred, never bounced")
+def _():
+    with World() as w:
+        d = net(w)
+        for domain in ("broken.test", "in.broken.test", "badmx.ex.test"):
+            e = deliver(d, domain)
+            equal((e["event"], e["stage"], e["enhanced"]), ("deferred", "dns", "4.4.3"), domain)
+            say(f"{domain}: {e['code']} {e['enhanced']} {e['response']}")
+
+
+@case("a DNS server that never answers, and one that is not there: deferred; the next server is asked")
+def _():
+    with World() as w:
+        hole = BlackHole(w)
+        d = w.daemon(dns={"servers": [hole.server], "timeout": "1s", "tries": 2})
+        e = deliver(d, "order.ex.test")
+        equal((e["event"], e["stage"], e["enhanced"]), ("deferred", "dns", "4.4.3"))
+        say(f"silent: {e['response']} after {e['delay']:.1f} s")
+    with World() as w:
+        d = w.daemon(dns={"servers": [f"127.0.0.1:{free_port()}"], "timeout": "1s", "tries": 1})
+        e = deliver(d, "order.ex.test")
+        equal((e["event"], e["stage"]), ("deferred", "dns"))
+        say(f"port closed: {e['response']} after {e['delay']:.1f} s")
+    with World() as w:
+        hole = BlackHole(w)
+        d = net(w, start=False)
+        d.write_config(dns={"servers": [hole.server, w.knot.server], "timeout": "1s", "tries": 2})
+        d.start()
+        e = goes_to(d, "order.ex.test", ONE)
+        say(f"a dead first server costs {e['delay']:.1f} s")
+
+
+@case("an MX that is ourselves: it and all worse ones are left out; nothing left: bounced 5.4.6")
+def _():
+    with World() as w:
+        d = net(w)
+        goes_to(d, "behind.ex.test", ONE)
+    with World() as w:
+        # Our own name at preference 10: even the host at 20 must not be tried.
+        d = net(w, outbound={"local_mx_ok": False})
+        e = deliver(d, "loop.ex.test")
+        equal((e["event"], e["code"], e["enhanced"]), ("bounced", 550, "5.4.6"))
+        say(f"loop.ex.test: {e['code']} {e['enhanced']} {e['response']}")
+        e = deliver(d, "order.ex.test")
+        say(f"loopback without local_mx_ok: {e['event']} {e['code']} {e['enhanced']} {e['response']}")
+        check(all(not p.conns for p in w.hosts.values()), "nobody was dialled")
+        equal(e["enhanced"], "5.4.6")
+
+
+@case("inet_prefer: IPv6 or IPv4 first; a dead first address is followed by the other")
+def _():
+    for prefer, first in (("v4", [ONE]), ("v6", ["::1"]), ("default", [ONE, "::1"])):
+        with World() as w:
+            d = net(w, outbound={"inet_prefer": prefer})
+            try:
+                w.peer(host="::1", port=w.hosts[ONE].port)
+            except OSError:
+                raise Skip("no IPv6 here") from None
+            e = goes_to(d, "both.ex.test", *first)
+            say(f"inet_prefer {prefer}: {e['ip']}")
+    with World() as w:
+        d = net(w, outbound={"inet_prefer": "v6"})
+        goes_to(d, "both.ex.test", ONE)
+
+
+@case("an address literal, and addresses that are never dialled")
+def _():
+    with World() as w:
+        d = net(w)
+        e = goes_to(d, f"[{TWO}]", TWO)
+        equal(e["ip"], TWO)
+        e = deliver(d, "[0.0.0.0]")
+        equal(e["event"], "deferred")
+        say(f"[0.0.0.0]: {e['code']} {e['enhanced']} {e['response']}")
+
+
+@case("an internationalised domain is looked up as its A-label")
+def _():
+    with World() as w:
+        zones = dict(ZONES)
+        label = "grün.test".encode("idna").decode()
+        zones[label] = f"@ MX 10 mail\nmail A {TWO}\n"
+        knot = Knot(w, zones)
+        peer = w.peer(host=TWO, extensions=("SMTPUTF8", "8BITMIME"))
+        d = w.daemon(dns={"servers": [knot.server], "timeout": "2s"}, outbound={"port": peer.port})
+        d.submit("joe@sender.test", "x@grün.test", mail=" SMTPUTF8")
+        e = d.wait_fate("x@grün.test")
+        equal((e["event"], e["domain"]), ("delivered", label))
+
+
+@case("the same relay of 300 domains: each is looked up, each arrives")
+def _():
+    with World() as w:
+        zone = f"mail A {ONE}\n" + "".join(f"d{i} MX 10 mail\n" for i in range(300))
+        knot = Knot(w, {"many.test": zone})
+        peer = w.peer(host=ONE)
+        d = w.daemon(dns={"servers": [knot.server], "timeout": "5s"}, outbound={"port": peer.port})
+        for k in range(3):
+            d.submit("joe@sender.test", [f"x@d{i}.many.test" for i in range(100 * k, 100 * k + 100)])
+        d.wait_empty()
+        equal(len({r for m in peer.mails for r in m.rcpts}), 300)
+
+
+run()

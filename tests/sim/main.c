@@ -1,0 +1,221 @@
+/*
+ * sim: runs seeds, each in a process of its own (a failed CHECK ends only
+ * that), and tells which broke a law. The last line sums up. A failing seed
+ * is run again with its trace.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sim/sim_run.h"
+
+#define SEED_SECONDS_MAX 120 /* of real time: it hangs */
+#define RESULT_FD        3
+
+static const char *const break_names[SIM_BREAK_N] = {
+	[SIM_BREAK_NONE] = "nothing",
+	[SIM_BREAK_SYNC] = "sync",
+	[SIM_BREAK_DIRSYNC] = "dirsync",
+	[SIM_BREAK_SETTLE] = "settle",
+	[SIM_BREAK_COMPLETION] = "completion",
+	[SIM_BREAK_TWICE] = "twice",
+	[SIM_BREAK_EARLY] = "early",
+	[SIM_BREAK_LATE] = "late",
+	[SIM_BREAK_BODY] = "body",
+	[SIM_BREAK_LIMIT] = "limit",
+	[SIM_BREAK_EVENT] = "event",
+	[SIM_BREAK_LOSE] = "lose",
+	[SIM_BREAK_SCHEDULE] = "schedule",
+};
+
+struct options {
+	uint64_t from, seeds;
+	unsigned jobs;
+	enum sim_break broken;
+	bool verbose;
+	bool until_caught; /* with --break: success is a failing seed */
+};
+
+struct job {
+	pid_t pid;
+	int fd;
+	uint64_t seed;
+};
+
+static int child(const struct options *o, uint64_t seed)
+{
+	struct sim_result r;
+
+	alarm(SEED_SECONDS_MAX);
+	setvbuf(stdout, NULL, _IOLBF, 0); /* whatever happens, the trace is there */
+	sim_run(seed, o->broken, o->verbose, &r);
+	fflush(stdout);
+	return write(RESULT_FD, &r, sizeof(r)) == (ssize_t)sizeof(r) && r.violations == 0 ? 0 : 1;
+}
+
+static void start(const struct options *o, struct job *j, uint64_t seed)
+{
+	int ends[2];
+
+	fflush(stdout);
+	if (pipe(ends) < 0)
+		abort();
+	j->seed = seed;
+	j->pid = fork();
+	if (j->pid < 0)
+		abort();
+	if (j->pid == 0) {
+		/* What a run opens and closes lies above. */
+		if (ends[1] != RESULT_FD && dup2(ends[1], RESULT_FD) < 0)
+			abort();
+		close_range(RESULT_FD + 1, ~0U, 0);
+		_exit(child(o, seed));
+	}
+	close(ends[1]);
+	j->fd = ends[0];
+}
+
+static void add(struct sim_result *sum, const struct sim_result *r)
+{
+	sum->messages += r->messages;
+	sum->recipients += r->recipients;
+	sum->crashes += r->crashes;
+	sum->lives += r->lives;
+	sum->duplicates += r->duplicates;
+	sum->reports += r->reports;
+	sum->deferred += r->deferred;
+	sum->virtual_ms += r->virtual_ms;
+}
+
+/* True if the seed kept all laws. */
+static bool finish(const struct options *o, struct job *j, struct sim_result *sum)
+{
+	struct sim_result r = { 0 };
+	int status;
+
+	bool whole = read(j->fd, &r, sizeof(r)) == (ssize_t)sizeof(r);
+	close(j->fd);
+	while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	j->pid = 0;
+	if (whole)
+		add(sum, &r);
+	bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	if (!good && WIFSIGNALED(status))
+		printf("seed %llu: killed by signal %d\n", (unsigned long long)j->seed,
+		    WTERMSIG(status));
+	if (!good)
+		printf("seed %llu: %u violations; replay: tests/sim/run --seeds 1 --from %llu%s%s "
+		       "--verbose\n",
+		    (unsigned long long)j->seed, r.violations, (unsigned long long)j->seed,
+		    o->broken ? " --break " : "", o->broken ? break_names[o->broken] : "");
+	fflush(stdout);
+	return good;
+}
+
+static unsigned run_all(const struct options *o, struct sim_result *sum, uint64_t *done)
+{
+	struct job jobs[16] = { 0 };
+	unsigned failed = 0;
+	uint64_t next = 0;
+
+	for (;;) {
+		bool idle = true;
+		for (unsigned i = 0; i < o->jobs; i++) {
+			struct job *j = &jobs[i];
+			if (j->pid) {
+				failed += !finish(o, j, sum);
+				++*done;
+			}
+			if (next < o->seeds && !(o->until_caught && failed > 0))
+				start(o, j, o->from + next++);
+			idle = idle && !j->pid;
+		}
+		if (idle)
+			return failed;
+	}
+}
+
+static bool parse_break(struct options *o, const char *name)
+{
+	for (size_t i = 1; i < SIM_BREAK_N; i++)
+		if (strcmp(name, break_names[i]) == 0)
+			o->broken = (enum sim_break)i;
+	return o->broken != SIM_BREAK_NONE;
+}
+
+static void usage(FILE *to)
+{
+	fprintf(to,
+	    "usage: sim [--seeds N] [--from S] [--jobs N] [--break NAME] [--until-caught] "
+	    "[--verbose]\n"
+	    "\n"
+	    "Runs the daemon in simulated worlds and checks that it kept its laws. --break sabotages "
+	    "it:\n ");
+	for (size_t i = 1; i < SIM_BREAK_N; i++)
+		fprintf(to, " %s", break_names[i]);
+	fprintf(to, "\n");
+}
+
+static bool parse(struct options *o, int argc, char **argv)
+{
+	static const struct option names[] = { { "seeds", required_argument, NULL, 's' },
+		{ "from", required_argument, NULL, 'f' }, { "jobs", required_argument, NULL, 'j' },
+		{ "break", required_argument, NULL, 'b' }, { "verbose", no_argument, NULL, 'v' },
+		{ "until-caught", no_argument, NULL, 'c' }, { NULL, 0, NULL, 0 } };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "v", names, NULL)) != -1) {
+		switch (c) {
+		case 's':
+			o->seeds = strtoull(optarg, NULL, 10);
+			break;
+		case 'f':
+			o->from = strtoull(optarg, NULL, 10);
+			break;
+		case 'j':
+			o->jobs = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'b':
+			if (!parse_break(o, optarg))
+				return false;
+			break;
+		case 'c':
+			o->until_caught = true;
+			break;
+		case 'v':
+			o->verbose = true;
+			break;
+		default:
+			return false;
+		}
+	}
+	return optind == argc && o->jobs >= 1 && o->jobs <= 16;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { .from = 1, .seeds = 200, .jobs = 2 };
+	struct sim_result sum = { 0 };
+	uint64_t done = 0;
+
+	if (!parse(&o, argc, argv)) {
+		usage(stderr);
+		return 2;
+	}
+	if (o.verbose)
+		o.jobs = 1;
+	unsigned failed = run_all(&o, &sum, &done);
+	printf("%llu seeds, %u failed: %llu messages, %llu recipients, %llu crashes, %llu virtual days, "
+	       "%llu deferrals, %llu reports, %llu duplicates explained\n",
+	    (unsigned long long)done, failed, (unsigned long long)sum.messages,
+	    (unsigned long long)sum.recipients, (unsigned long long)sum.crashes,
+	    (unsigned long long)(sum.virtual_ms / SIM_DAY), (unsigned long long)sum.deferred,
+	    (unsigned long long)sum.reports, (unsigned long long)sum.duplicates);
+	if (o.until_caught)
+		return failed > 0 ? 0 : 1;
+	return failed > 0 ? 1 : 0;
+}

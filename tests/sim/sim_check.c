@@ -1,0 +1,500 @@
+#include "sim/sim_check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "sim/sim_disk.h"
+#include "sim/sim_mail.h"
+#include "sim/sim_net.h"
+
+/*
+ * How long after an outcome was known it may still be missing on the disk: a
+ * second by law 3, and the slowest job of the disk threads (twenty seconds) on
+ * the way there, twice where a report comes first.
+ */
+#define CHECK_RECORD_MS  (45 * SIM_SECOND)
+#define CHECK_PROMPT_MS  (45 * SIM_MINUTE) /* of lateness, where nothing takes long */
+#define CHECK_SLOW_MS    (16 * SIM_HOUR)   /* elsewhere: time-outs, and others before it */
+#define CHECK_REPORT_MS  (45 * SIM_SECOND) /* a report is stored before the events are written */
+#define FLUSHES_MAX      1000
+
+struct sim_totals sim_totals;
+
+static struct {
+	const struct sim_schedule *schedule;
+	int64_t flushes[FLUSHES_MAX];
+	size_t flushes_n;
+} check;
+
+void sim_check_note_flush(void)
+{
+	if (check.flushes_n < FLUSHES_MAX)
+		check.flushes[check.flushes_n++] = sim.now_ms;
+}
+
+/* --- what explains things ---------------------------------------------------------------- */
+
+static bool was_flushed(int64_t from_ms, int64_t to_ms)
+{
+	for (size_t i = 0; i < check.flushes_n; i++)
+		if (check.flushes[i] >= from_ms - SIM_MINUTE && check.flushes[i] <= to_ms)
+			return true;
+	return false;
+}
+
+static bool is_crash(enum sim_end end)
+{
+	return end == SIM_END_KILL || end == SIM_END_POWER;
+}
+
+/* Whether what was known at an instant of a life may have been forgotten since. */
+static bool may_be_forgotten(size_t life, int64_t known_ms)
+{
+	const struct sim_life *l = &sim.lives[life];
+
+	if (l->end_ms <= known_ms + CHECK_RECORD_MS && is_crash(l->end))
+		return true;
+	/* A disk that refused outcomes was still being asked when the daemon ended. */
+	return l->end != SIM_END_NONE && sim_disk_was_troubled(known_ms, known_ms + CHECK_RECORD_MS) &&
+	       sim_disk_was_troubled(l->end_ms - SIM_MINUTE, l->end_ms);
+}
+
+static bool has_crashed_since(int64_t from_ms, int64_t to_ms)
+{
+	for (size_t i = 0; i < sim.lives_n; i++)
+		if (sim.lives[i].end != SIM_END_NONE && sim.lives[i].end_ms >= from_ms &&
+		    sim.lives[i].end_ms <= to_ms &&
+		    (is_crash(sim.lives[i].end) ||
+			sim_disk_was_troubled(sim.lives[i].end_ms, sim.lives[i].end_ms)))
+			return true;
+	return false;
+}
+
+static bool is_final(const struct sim_event *e)
+{
+	return e->kind == SIM_EVENT_DELIVERED || e->kind == SIM_EVENT_BOUNCED ||
+	       e->kind == SIM_EVENT_EXPIRED || e->kind == SIM_EVENT_DELETED;
+}
+
+static int64_t told_ms(const struct sim_accept *a)
+{
+	return a->first->told_ms;
+}
+
+/* --- one fate ------------------------------------------------------------------------------- */
+
+static const struct sim_event *find_received(const struct sim_rcpt *r)
+{
+	for (const struct sim_event *e = r->events; e; e = e->next)
+		if (e->kind == SIM_EVENT_RECEIVED)
+			return e;
+	return NULL;
+}
+
+static void check_one_fate(const struct sim_rcpt *r, const char *id)
+{
+	const struct sim_event *final = NULL;
+
+	for (const struct sim_event *e = r->events; e; e = e->next) {
+		if (strcmp(e->id, id) != 0)
+			continue;
+		bool attempt = is_final(e) || e->kind == SIM_EVENT_DEFERRED;
+		if (final && attempt && e->life == final->life)
+			sim_violation("%s (%s): an event after its last one, in one life", r->address,
+			    id);
+		else if (final && attempt && !may_be_forgotten(final->life, final->at_ms))
+			sim_violation("%s (%s): an event after its last one, unexplained", r->address,
+			    id);
+		if (is_final(e))
+			final = e;
+	}
+	if (r->number < 0)
+		return; /* several reports share the address: see check_reports */
+	if (!final && !r->listed)
+		sim_violation("%s (%s): LOST: no last event, not in the queue", r->address, id);
+	if (final && r->listed && !may_be_forgotten(final->life, final->at_ms))
+		sim_violation("%s (%s): has its last event and is in the queue", r->address, id);
+}
+
+static void count_fate(const struct sim_rcpt *r)
+{
+	const struct sim_event *last = r->events_last;
+
+	sim_totals.recipients++;
+	sim_totals.queued += r->listed > 0;
+	for (const struct sim_event *e = r->events; e; e = e->next)
+		sim_totals.deferred += e->kind == SIM_EVENT_DEFERRED;
+	if (!last)
+		return;
+	sim_totals.delivered += last->kind == SIM_EVENT_DELIVERED;
+	sim_totals.bounced += last->kind == SIM_EVENT_BOUNCED;
+	sim_totals.expired += last->kind == SIM_EVENT_EXPIRED;
+	sim_totals.deleted += last->kind == SIM_EVENT_DELETED;
+}
+
+/* --- what hosts saw ---------------------------------------------------------------------------- */
+
+static bool was_taken_before(const struct sim_rcpt *r, const struct sim_event *e)
+{
+	for (const struct sim_accept *a = r->accepts; a; a = a->next)
+		if (a->at_ms <= e->at_ms && (r->number >= 0 || strcmp(a->id, e->id) == 0))
+			return true;
+	return false;
+}
+
+static void check_delivered(const struct sim_rcpt *r)
+{
+	for (const struct sim_event *e = r->events; e; e = e->next)
+		if (e->kind == SIM_EVENT_DELIVERED && !was_taken_before(r, e))
+			sim_violation("%s (%s): delivered, but no host took it", r->address, e->id);
+	for (const struct sim_accept *a = r->accepts; a; a = a->next)
+		if (!a->intact)
+			sim_violation("%s: a host got another message", r->address);
+}
+
+/* The mail was with a host, and it was known: it may not go out again, unless that was forgotten. */
+static void check_duplicates(const struct sim_rcpt *r)
+{
+	for (const struct sim_accept *a = r->accepts; a; a = a->next) {
+		for (const struct sim_accept *b = a->next; b; b = b->next) {
+			if (strcmp(a->id, b->id) != 0)
+				continue;
+			sim_totals.duplicates++;
+			if (told_ms(a) != INT64_MAX && !may_be_forgotten(a->life, told_ms(a)))
+				sim_violation("%s: taken twice, without a reason", r->address);
+			break;
+		}
+	}
+}
+
+/* --- failures ------------------------------------------------------------------------------------- */
+
+static bool dns_explains(const struct sim_domain *d)
+{
+	return d->dns == SIM_DNS_NXDOMAIN || d->dns == SIM_DNS_NULL_MX;
+}
+
+static bool hosts_explain(const struct sim_domain *d)
+{
+	bool all = true, any = false;
+
+	for (size_t i = d->dns == SIM_DNS_LAME ? 1 : 0; i < d->hosts_n; i++) {
+		bool is = d->hosts[i].character == SIM_HOST_521;
+		all &= is;
+		any |= is;
+	}
+	return d->dns == SIM_DNS_CHANGING ? any : all;
+}
+
+static bool is_refused_before(const struct sim_rcpt *r, int64_t at_ms)
+{
+	for (const struct sim_refusal *f = r->refusals; f; f = f->next)
+		if (f->at_ms <= at_ms)
+			return true;
+	return false;
+}
+
+static void check_bounce(const struct sim_rcpt *r, const struct sim_event *e)
+{
+	if (!is_refused_before(r, e->at_ms) && !dns_explains(r->domain) && !hosts_explain(r->domain))
+		sim_violation("%s: bounced, but nobody refused it for good", r->address);
+	for (const struct sim_accept *a = r->accepts; a; a = a->next)
+		if ((r->number >= 0 || strcmp(a->id, e->id) == 0) && told_ms(a) <= e->at_ms &&
+		    !may_be_forgotten(a->life, told_ms(a)))
+			sim_violation("%s: bounced, but a host took it", r->address);
+}
+
+static void check_expiry(const struct sim_rcpt *r, const struct sim_event *e)
+{
+	const struct sim_event *received = find_received(r);
+
+	if (e->attempt > check.schedule->intervals_n || !received)
+		return;
+	if (e->wall_ms < received->wall_ms + check.schedule->lifetime_s * 1000 - SIM_MINUTE)
+		sim_violation("%s: expired too early", r->address);
+}
+
+static void check_failures(const struct sim_rcpt *r)
+{
+	for (const struct sim_event *e = r->events; e; e = e->next) {
+		if (e->kind == SIM_EVENT_BOUNCED)
+			check_bounce(r, e);
+		if (e->kind == SIM_EVENT_EXPIRED)
+			check_expiry(r, e);
+	}
+}
+
+/* --- the schedule ------------------------------------------------------------------------------------- */
+
+static int64_t interval_ms(unsigned attempt)
+{
+	return check.schedule->intervals_s[attempt - 1] * 1000;
+}
+
+static int64_t jitter_max_ms(int64_t interval)
+{
+	return MIN(interval / 8, 5 * SIM_MINUTE);
+}
+
+/* Its report was stored in between: events tell of the attempt later than it was. */
+static bool waited_for_report(const struct sim_rcpt *r, const struct sim_event *e)
+{
+	const struct sim_msg *m = r->msg;
+
+	for (size_t i = 0; i < m->rcpts_n; i++)
+		for (const struct sim_event *o = m->rcpts[i].events; o; o = o->next)
+			if ((o->kind == SIM_EVENT_BOUNCED || o->kind == SIM_EVENT_EXPIRED) &&
+			    o->life == e->life && llabs(o->at_ms - e->at_ms) <= SIM_SECOND)
+				return true;
+	return false;
+}
+
+static void check_interval(const struct sim_rcpt *r, const struct sim_event *before,
+    const struct sim_event *e)
+{
+	int64_t delta = e->next_wall_ms - e->wall_ms;
+	const struct sim_event *received = find_received(r);
+
+	if (before && before->next_wall_ms == e->next_wall_ms)
+		return; /* a flush: back to the time it had */
+	if (sim_disk_was_troubled(e->at_ms, e->at_ms))
+		return; /* a report that could not be stored is tried again in a minute */
+	if (e->attempt < 1 || e->attempt > check.schedule->intervals_n) {
+		sim_violation("%s: deferred at attempt %u", r->address, e->attempt);
+		return;
+	}
+	int64_t interval = interval_ms(e->attempt);
+	int64_t tolerance = waited_for_report(r, e) ? CHECK_REPORT_MS : 0;
+	if (delta > interval + jitter_max_ms(interval))
+		sim_violation("%s: attempt %u: next in %lld s, interval %lld s", r->address,
+		    e->attempt, (long long)delta / 1000, (long long)interval / 1000);
+	if (delta >= interval - tolerance)
+		return;
+	/* Shorter only where its life ends before. */
+	if (r->number < 0)
+		return; /* of a report the arrival is not known here */
+	if (!received ||
+	    llabs(e->next_wall_ms - received->wall_ms - check.schedule->lifetime_s * 1000) >
+		SIM_MINUTE)
+		sim_violation("%s: attempt %u: next in %lld s already, interval %lld s", r->address,
+		    e->attempt, (long long)delta / 1000, (long long)interval / 1000);
+}
+
+/* e comes after a deferral: neither early, nor late. */
+static void check_retry(const struct sim_rcpt *r, const struct sim_event *d,
+    const struct sim_event *e, bool moved)
+{
+	const struct sim_life *now = &sim.lives[e->life], *then = &sim.lives[d->life];
+	bool forgotten = e->life != d->life && may_be_forgotten(d->life, d->at_ms);
+	int64_t due_ms = MAX(d->next_wall_ms - now->wall_offset_ms, now->begin_ms);
+	int64_t slack = r->domain->prompt ? CHECK_PROMPT_MS : CHECK_SLOW_MS;
+
+	if (moved || forgotten || was_flushed(d->at_ms, e->at_ms))
+		return;
+	if (e->kind != SIM_EVENT_EXPIRED && e->wall_ms < d->next_wall_ms &&
+	    e->at_ms < d->next_wall_ms - then->wall_offset_ms)
+		sim_violation("%s: tried %lld s too early", r->address,
+		    (long long)(d->next_wall_ms - e->wall_ms) / 1000);
+	if (e->at_ms > due_ms + slack)
+		sim_violation("%s: tried %lld s too late", r->address,
+		    (long long)(e->at_ms - due_ms) / 1000);
+	if (e->kind == SIM_EVENT_DEFERRED && e->attempt != d->attempt + 1)
+		sim_violation("%s: attempt %u follows attempt %u", r->address, e->attempt,
+		    d->attempt);
+}
+
+static void check_first(const struct sim_rcpt *r, const struct sim_event *received,
+    const struct sim_event *e)
+{
+	int64_t begin = MAX(received->at_ms, sim.lives[e->life].begin_ms);
+	int64_t slack = r->domain->prompt ? CHECK_PROMPT_MS : CHECK_SLOW_MS;
+
+	if (e->at_ms > begin + slack)
+		sim_violation("%s: first tried %lld s after it came", r->address,
+		    (long long)(e->at_ms - begin) / 1000);
+}
+
+static void check_schedule(const struct sim_rcpt *r, const char *id)
+{
+	const struct sim_event *last = NULL, *received = NULL;
+	bool moved = false; /* held or released since */
+
+	for (const struct sim_event *e = r->events; e; e = e->next) {
+		if (strcmp(e->id, id) != 0)
+			continue;
+		if (e->kind == SIM_EVENT_RECEIVED)
+			received = e;
+		if (e->kind == SIM_EVENT_HELD || e->kind == SIM_EVENT_RELEASED ||
+		    e->kind == SIM_EVENT_DELETED)
+			moved = true;
+		if (!is_final(e) && e->kind != SIM_EVENT_DEFERRED)
+			continue;
+		if (last && last->kind == SIM_EVENT_DEFERRED)
+			check_retry(r, last, e, moved);
+		else if (!last && received && !moved)
+			check_first(r, received, e);
+		if (e->kind == SIM_EVENT_DEFERRED)
+			check_interval(r, last, e);
+		moved = false;
+		last = e;
+	}
+}
+
+/* What is still queued has a time within the schedule. */
+static void check_queued(const struct sim_rcpt *r)
+{
+	int64_t wall = sim_wall_ms(), longest = 0;
+	int64_t slack = r->domain->prompt ? CHECK_PROMPT_MS : CHECK_SLOW_MS;
+	int64_t begin = sim.lives[sim.lives_n - 1].begin_ms;
+
+	if (!r->listed || strcmp(r->listed_state, "held") == 0)
+		return;
+	for (size_t i = 0; i < check.schedule->intervals_n; i++)
+		longest = MAX(longest, interval_ms((unsigned)i + 1));
+	if (r->listed_due_ms > wall + longest + jitter_max_ms(longest))
+		sim_violation("%s: waits %lld s, longer than any interval", r->address,
+		    (long long)(r->listed_due_ms - wall) / 1000);
+	if (sim.now_ms - begin > slack && r->listed_due_ms < wall - slack)
+		sim_violation("%s: due since %lld s and not tried (%s)", r->address,
+		    (long long)(wall - r->listed_due_ms) / 1000, r->listed_state);
+}
+
+/* --- reports --------------------------------------------------------------------------------------------- */
+
+/* Distinct reports that hosts took and that name the address. */
+static unsigned count_reports(const struct sim_rcpt *sender, const char *address)
+{
+	unsigned n = 0;
+	char name[SIM_ADDRESS_MAX + 2];
+
+	snprintf(name, sizeof(name), "%s ", address);
+	for (const struct sim_accept *a = sender->accepts; a; a = a->next) {
+		bool again = false;
+		for (const struct sim_accept *b = sender->accepts; b != a; b = b->next)
+			again |= strcmp(a->id, b->id) == 0;
+		n += !again && strstr(a->about, name) != NULL;
+	}
+	return n;
+}
+
+/* Whether there is a report of which nobody saw the content: in the queue, or failed itself. */
+static bool has_unseen_report(const struct sim_rcpt *sender)
+{
+	if (sender->listed)
+		return true;
+	for (const struct sim_event *e = sender->events; e; e = e->next) {
+		bool seen = false;
+		for (const struct sim_accept *a = sender->accepts; a; a = a->next)
+			seen |= strcmp(a->id, e->id) == 0;
+		if (!seen)
+			return true;
+	}
+	return false;
+}
+
+static void check_reported(const struct sim_msg *m, const struct sim_rcpt *r)
+{
+	const struct sim_event *failed = NULL;
+	bool delivered = false;
+
+	for (const struct sim_event *e = r->events; e; e = e->next) {
+		if (!failed && (e->kind == SIM_EVENT_BOUNCED || e->kind == SIM_EVENT_EXPIRED))
+			failed = e;
+		delivered |= e->kind == SIM_EVENT_DELIVERED;
+	}
+	unsigned n = count_reports(&m->sender, r->address);
+	bool crashed = has_crashed_since(m->done_ms - SIM_HOUR, sim.now_ms);
+	if (m->null_sender && n > 0)
+		sim_violation("%s: reported to nobody's address", r->address);
+	if (m->null_sender)
+		return;
+	sim_totals.reports += n;
+	if (failed && n == 0 && !has_unseen_report(&m->sender))
+		sim_violation("%s: failed and never reported", r->address);
+	if (n > 1 && !crashed)
+		sim_violation("%s: reported %u times", r->address, n);
+	if (!failed && n > 0 && !crashed)
+		sim_violation("%s: reported, but it did not fail", r->address);
+}
+
+/* Each report is a message of its own: one fate, once at its host. */
+static void check_report_mail(const struct sim_rcpt *sender)
+{
+	size_t open = 0;
+
+	for (const struct sim_event *e = sender->events; e; e = e->next) {
+		bool first = true, final = false;
+		for (const struct sim_event *o = sender->events; o != e; o = o->next)
+			first &= strcmp(o->id, e->id) != 0;
+		if (!first)
+			continue;
+		for (const struct sim_event *o = e; o; o = o->next)
+			final |= strcmp(o->id, e->id) == 0 && is_final(o);
+		open += !final;
+		check_one_fate(sender, e->id);
+		check_schedule(sender, e->id);
+	}
+	if (open > sender->listed)
+		sim_violation("%s: LOST: %zu reports without a last event, %u in the queue",
+		    sender->address, open, sender->listed);
+	check_delivered(sender);
+	check_duplicates(sender);
+	check_failures(sender);
+	check_queued(sender);
+}
+
+/* --- messages ------------------------------------------------------------------------------------------------ */
+
+static void check_accepted(const struct sim_msg *m, const char *id)
+{
+	for (size_t i = 0; i < m->rcpts_n; i++) {
+		const struct sim_rcpt *r = &m->rcpts[i];
+		check_one_fate(r, id);
+		check_delivered(r);
+		check_duplicates(r);
+		check_failures(r);
+		check_schedule(r, id);
+		check_queued(r);
+		check_reported(m, r);
+		count_fate(r);
+	}
+	check_report_mail(&m->sender);
+}
+
+/* Nothing of it may be in the world. */
+static void check_refused(const struct sim_msg *m)
+{
+	for (size_t i = 0; i < m->rcpts_n; i++) {
+		const struct sim_rcpt *r = &m->rcpts[i];
+		if (r->accepts || r->listed)
+			sim_violation("%s: not accepted (%d), and yet sent on", r->address, m->code);
+		for (const struct sim_event *e = r->events; e; e = e->next)
+			if (e->kind != SIM_EVENT_REJECTED)
+				sim_violation("%s: not accepted (%d), and yet it has events",
+				    r->address, m->code);
+	}
+}
+
+static void check_message(const struct sim_msg *m)
+{
+	const char *id = m->id;
+
+	sim_totals.messages++;
+	if (m->state == SIM_MSG_REFUSED || m->state == SIM_MSG_NOTHING) {
+		check_refused(m);
+		return;
+	}
+	for (size_t i = 0; !id[0] && i < m->rcpts_n; i++)
+		if (m->rcpts[i].events)
+			id = m->rcpts[i].events->id;
+	if (id[0])
+		check_accepted(m, id);
+}
+
+void sim_check(const struct sim_schedule *s)
+{
+	check.schedule = s;
+	for (size_t i = 0; i < sim_mail_count(); i++)
+		check_message(sim_mail_get(i));
+}

@@ -1,0 +1,266 @@
+#include "sim/sim_disk.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "unit/queue/qio_mem.h"
+
+#define TROUBLES_MAX     64
+#define TROUBLE_LINGERS  (2 * SIM_MINUTE) /* the daemon asks again after some seconds */
+#define TROUBLE_PERCENT  40
+
+static struct {
+	struct qio io;
+	struct qio_mem mem;
+	unsigned countdown;
+	enum sim_end death;
+	bool dying;
+	enum sim_trouble trouble;
+
+	struct {
+		int64_t from_ms, to_ms;
+	} troubles[TROUBLES_MAX];
+	size_t troubles_n;
+} disk;
+
+enum call {
+	CALL_READS,
+	CALL_WRITES,
+	CALL_GROWS, /* needs space */
+};
+
+/* What happens before a call is made: nothing, a fault, or the end. */
+static int begin(enum call call)
+{
+	if (disk.countdown > 0 && sim.alive && --disk.countdown == 0) {
+		disk.dying = true;
+		if (disk.death == SIM_END_POWER)
+			disk.mem.countdown = 1; /* this very call may leave a part of its work */
+		else if (sim_chance(50))
+			sim_die(disk.death);
+	}
+	if (disk.trouble == SIM_TROUBLE_SPACE && call == CALL_GROWS)
+		return -ENOSPC;
+	if (disk.trouble == SIM_TROUBLE_EIO && call != CALL_READS && sim_chance(TROUBLE_PERCENT))
+		return -EIO;
+	return 0;
+}
+
+static void end(void)
+{
+	if (disk.dying)
+		sim_die(disk.death);
+}
+
+#define CALL(kind, expr)                                                                           \
+	SIM_WORLD_SIDE;                                                                            \
+	int fault = begin(kind);                                                                   \
+	if (fault < 0)                                                                             \
+		return fault;                                                                      \
+	int r = (expr);                                                                            \
+	end();                                                                                     \
+	return r
+
+#define M (&disk.mem)
+
+static int d_open(void *arg UNUSED, int dirfd, const char *name, enum qio_open how)
+{
+	CALL(how == QIO_OPEN_CREATE ? CALL_GROWS : CALL_READS, M->io.open(M, dirfd, name, how));
+}
+
+static int d_close(void *arg UNUSED, int fd)
+{
+	CALL(CALL_READS, M->io.close(M, fd));
+}
+
+static ssize_t d_pread(void *arg UNUSED, int fd, void *p, size_t n, uint64_t offset)
+{
+	SIM_WORLD_SIDE;
+	int fault = begin(CALL_READS);
+
+	if (fault < 0)
+		return fault;
+	ssize_t done = M->io.pread(M, fd, p, n, offset);
+	end();
+	return done;
+}
+
+static int d_pwritev(void *arg UNUSED, int fd, const struct iovec *iov, int n, uint64_t offset)
+{
+	CALL(CALL_GROWS, M->io.pwritev(M, fd, iov, n, offset));
+}
+
+static int d_copy(void *arg UNUSED, int from, uint64_t from_at, int to, uint64_t to_at, uint64_t n)
+{
+	CALL(CALL_GROWS, M->io.copy(M, from, from_at, to, to_at, n));
+}
+
+static int d_truncate(void *arg UNUSED, int fd, uint64_t bytes)
+{
+	CALL(CALL_WRITES, M->io.truncate(M, fd, bytes));
+}
+
+static int d_flush(void *arg UNUSED, int fd, bool wait)
+{
+	CALL(CALL_WRITES, M->io.flush(M, fd, wait));
+}
+
+static int d_sync(void *arg UNUSED, int fd)
+{
+	CALL(CALL_WRITES, sim.broken == SIM_BREAK_SYNC ? 0 : M->io.sync(M, fd));
+}
+
+static int d_sync_directory(void *arg UNUSED, int fd)
+{
+	CALL(CALL_WRITES, sim.broken == SIM_BREAK_DIRSYNC ? 0 : M->io.sync_directory(M, fd));
+}
+
+static int d_rename(void *arg UNUSED, int from_dir, const char *from, int to_dir, const char *to)
+{
+	CALL(CALL_WRITES, M->io.rename(M, from_dir, from, to_dir, to));
+}
+
+static int d_replace(void *arg UNUSED, int dir, const char *from, const char *to)
+{
+	CALL(CALL_WRITES, M->io.replace(M, dir, from, to));
+}
+
+static int d_unlink(void *arg UNUSED, int dirfd, const char *name)
+{
+	bool forget = sim.broken == SIM_BREAK_SETTLE && sim_chance(5);
+	CALL(CALL_WRITES, forget ? 0 : M->io.unlink(M, dirfd, name));
+}
+
+static int d_mkdir(void *arg UNUSED, int dirfd, const char *name)
+{
+	CALL(CALL_GROWS, M->io.mkdir(M, dirfd, name));
+}
+
+static int d_list(void *arg UNUSED, int dirfd, qio_name_fn *fn, void *fn_arg)
+{
+	CALL(CALL_READS, M->io.list(M, dirfd, fn, fn_arg));
+}
+
+static int d_stat(void *arg UNUSED, int fd, struct qio_stat *st)
+{
+	CALL(CALL_READS, M->io.stat(M, fd, st));
+}
+
+static int d_chmod(void *arg UNUSED, int fd, unsigned mode)
+{
+	CALL(CALL_WRITES, M->io.chmod(M, fd, mode));
+}
+
+static int d_lock(void *arg UNUSED, int fd)
+{
+	CALL(CALL_READS, M->io.lock(M, fd));
+}
+
+static int d_space(void *arg UNUSED, int dirfd, struct qio_space *space)
+{
+	SIM_WORLD_SIDE;
+	int r = M->io.space(M, dirfd, space);
+
+	if (disk.trouble == SIM_TROUBLE_SPACE)
+		space->bytes_free = 0;
+	return r;
+}
+
+void sim_disk_init(uint64_t seed)
+{
+	qio_mem_init(&disk.mem, seed);
+	disk.io = (struct qio){ NULL, d_open, d_close, d_pread, d_pwritev, d_copy, d_truncate,
+		d_flush, d_sync, d_sync_directory, d_rename, d_replace, d_unlink, d_mkdir, d_list,
+		d_stat, d_chmod, d_lock, d_space };
+}
+
+const struct qio *sim_disk_qio(void)
+{
+	return &disk.io;
+}
+
+void sim_disk_trouble(enum sim_trouble kind)
+{
+	if (kind != SIM_TROUBLE_NONE && disk.trouble == SIM_TROUBLE_NONE) {
+		CHECK(disk.troubles_n < TROUBLES_MAX);
+		disk.troubles[disk.troubles_n].from_ms = sim.now_ms;
+		disk.troubles[disk.troubles_n++].to_ms = INT64_MAX / 2;
+	} else if (kind == SIM_TROUBLE_NONE && disk.trouble != SIM_TROUBLE_NONE) {
+		disk.troubles[disk.troubles_n - 1].to_ms = sim.now_ms;
+	}
+	disk.trouble = kind;
+	sim_trace("disk: %s", kind == SIM_TROUBLE_EIO	? "errors"
+			      : kind == SIM_TROUBLE_SPACE ? "full"
+							  : "fine");
+}
+
+bool sim_disk_is_troubled(void)
+{
+	return disk.trouble != SIM_TROUBLE_NONE;
+}
+
+bool sim_disk_was_troubled(int64_t from_ms, int64_t to_ms)
+{
+	for (size_t i = 0; i < disk.troubles_n; i++)
+		if (disk.troubles[i].from_ms <= to_ms &&
+		    disk.troubles[i].to_ms + TROUBLE_LINGERS >= from_ms)
+			return true;
+	return false;
+}
+
+void sim_disk_arm(unsigned calls, enum sim_end how)
+{
+	disk.countdown = calls;
+	disk.death = how;
+}
+
+void sim_disk_drop(bool power)
+{
+	for (size_t i = 0; i < disk.mem.fds_n; i++)
+		disk.mem.fds[i] = -1;
+	disk.countdown = 0;
+	disk.dying = false;
+	disk.mem.countdown = 0;
+	disk.mem.dead = false;
+	if (power)
+		qio_mem_restart(&disk.mem);
+	disk.mem.fds_n = 0;
+}
+
+/* --- sabotage --------------------------------------------------------------------------- */
+
+struct victim {
+	char name[300];
+	uint64_t seen;
+};
+
+static void on_name(void *arg, const char *name, bool is_other UNUSED)
+{
+	struct victim *v = arg;
+
+	if (sim_below(++v->seen) == 0)
+		snprintf(v->name, sizeof(v->name), "%s", name);
+}
+
+void sim_disk_lose_one(void)
+{
+	int root = M->io.open(M, -1, "", QIO_OPEN_DIRECTORY);
+	int queue = M->io.open(M, root, "queue", QIO_OPEN_DIRECTORY);
+
+	for (unsigned i = 0; queue >= 0 && i < 64; i++) {
+		char name[8];
+		struct victim v = { "", 0 };
+		snprintf(name, sizeof(name), "%02x", i);
+		int sub = M->io.open(M, queue, name, QIO_OPEN_DIRECTORY);
+		if (sub < 0)
+			continue;
+		M->io.list(M, sub, on_name, &v);
+		if (v.seen == 0)
+			continue;
+		M->io.unlink(M, sub, v.name);
+		sim_trace("sabotage: %s is gone", v.name);
+		break;
+	}
+	sim_disk_drop(false);
+}

@@ -1,0 +1,111 @@
+/*
+ * io/dns.h: questions take their time; what is answered says sim_net.c, at the
+ * moment of the answer.
+ */
+#include "io/dns.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "sim/sim_io.h"
+
+struct dns {
+	struct list_node queries;
+	int64_t patience_ms;
+};
+
+struct dns_query {
+	struct list_node node;
+	struct sim_timer timer;
+	struct sim_call call;
+	char name[DNS_NAME_MAX];
+	enum dns_type type;
+	dns_answer_fn *fn;
+	void *arg;
+	bool silent;
+};
+
+static struct list_node all = { &all, &all }; /* struct dns_query.node */
+
+int dns_new(struct loop *l UNUSED, const struct dns_options *o, struct dns **d_r,
+    struct errbuf *eb UNUSED)
+{
+	SIM_WORLD_SIDE;
+	struct dns *d = mem_zalloc(sizeof(*d));
+
+	d->patience_ms = (int64_t)o->timeout_ms * o->tries;
+	list_init(&d->queries);
+	*d_r = d;
+	return 0;
+}
+
+void dns_free(struct dns **d)
+{
+	mem_free(*d);
+	*d = NULL;
+}
+
+static void query_free(struct dns_query *q)
+{
+	sim_timer_cancel(&q->timer);
+	sim_call_cancel(&q->call);
+	list_remove(&q->node);
+	mem_free(q);
+}
+
+static void on_answer(struct sim_call *c)
+{
+	struct dns_query *q = container_of(c, struct dns_query, call);
+	struct sim_dns_reply r = { .answer = { .outcome = DNS_NODATA } };
+	dns_answer_fn *fn = q->fn;
+	void *arg = q->arg;
+
+	sim_dns_ask(q->name, q->type, &r);
+	if (q->silent) {
+		r.answer = (struct dns_answer){ .outcome = DNS_FAILED };
+		snprintf(r.answer.text, sizeof(r.answer.text), "timeout");
+	}
+	r.answer.records = r.records;
+	query_free(q);
+	enum sim_side before = sim_mem_side(SIM_SIDE_DAEMON);
+	fn(arg, &r.answer);
+	sim_mem_side(before);
+}
+
+static void on_time(struct sim_timer *t)
+{
+	sim_post(&container_of(t, struct dns_query, timer)->call);
+}
+
+struct dns_query *dns_lookup(struct dns *d, const char *name, enum dns_type type, dns_answer_fn *fn,
+    void *arg)
+{
+	SIM_WORLD_SIDE;
+	struct dns_query *q = mem_zalloc(sizeof(*q));
+	struct sim_dns_reply r = { 0 };
+
+	snprintf(q->name, sizeof(q->name), "%s", name);
+	q->type = type;
+	q->fn = fn;
+	q->arg = arg;
+	sim_call_init(&q->call, on_answer);
+	sim_timer_init(&q->timer, on_time);
+	sim_dns_ask(name, type, &r);
+	q->silent = r.silent;
+	sim_timer_in(&q->timer, r.silent ? d->patience_ms : r.delay_ms);
+	list_push(&all, &q->node);
+	return q;
+}
+
+void dns_cancel(struct dns_query **q)
+{
+	if (*q)
+		query_free(*q);
+	*q = NULL;
+}
+
+void sim_dns_drop(void)
+{
+	list_foreach_safe(it, &all)
+		query_free(list_entry(it, struct dns_query, node));
+}

@@ -1,0 +1,251 @@
+#include "sim/sim_net.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "sim/sim_io.h"
+#include "sim/sim_peer.h"
+
+static struct {
+	struct sim_net_options options;
+	struct sim_domain *domains;
+	unsigned open, open_max;
+} net;
+
+static const char *const character_names[] = {
+	[SIM_HOST_ACCEPTS] = "accepts",
+	[SIM_HOST_GREYLISTS] = "greylists",
+	[SIM_HOST_TARPITS] = "tarpits",
+	[SIM_HOST_421S] = "421s",
+	[SIM_HOST_HANGS_UP] = "hangs-up",
+	[SIM_HOST_BYTEWISE] = "bytewise",
+	[SIM_HOST_GARBAGE] = "garbage",
+	[SIM_HOST_BAD_TLS] = "bad-tls",
+	[SIM_HOST_DOT_5XX] = "dot-5xx",
+	[SIM_HOST_DOT_4XX] = "dot-4xx",
+	[SIM_HOST_MIXED] = "mixed",
+	[SIM_HOST_TOO_MANY] = "too-many",
+	[SIM_HOST_FULL] = "full",
+	[SIM_HOST_REFUSES] = "refuses",
+	[SIM_HOST_521] = "521",
+	[SIM_HOST_SILENT] = "silent",
+};
+
+_Static_assert(ARRAY_LEN(character_names) == SIM_HOST_N, "each has a name");
+
+const char *sim_character_name(enum sim_character c)
+{
+	return character_names[c];
+}
+
+/* --- making it ---------------------------------------------------------------------- */
+
+static void make_host(struct sim_domain *d, size_t i, bool wild)
+{
+	struct sim_host *h = &d->hosts[i];
+	unsigned n = d->number * SIM_HOSTS_PER_DOMAIN + (unsigned)i;
+
+	h->domain = d;
+	h->number = n;
+	snprintf(h->name, sizeof(h->name), "mx%zu.%s", i, d->name);
+	h->address = (struct netaddr){ .family = NETADDR_V4,
+		.ip = { 10, (uint8_t)(n >> 8), (uint8_t)n, 1 } };
+	h->character = wild ? (enum sim_character)sim_below(SIM_HOST_N) : SIM_HOST_ACCEPTS;
+	h->tls = sim_chance(40) || h->character == SIM_HOST_BAD_TLS;
+	h->latency_ms = (int)sim_between(1, 150);
+	h->blackhole = sim_chance(50);
+	if (!wild || !sim_chance(25))
+		return;
+	h->down_from_ms = sim_between(0, SIM_DAY);
+	h->down_until_ms = h->down_from_ms + (sim_chance(50) ? 2 * SIM_DAY : sim_between(SIM_MINUTE, SIM_DAY));
+}
+
+static bool is_prompt(const struct sim_domain *d)
+{
+	if (d->dns != SIM_DNS_NORMAL && d->dns != SIM_DNS_IMPLICIT)
+		return false;
+	for (size_t i = 0; i < d->hosts_n; i++) {
+		const struct sim_host *h = &d->hosts[i];
+		if (h->down_until_ms > 0 || h->character == SIM_HOST_TARPITS ||
+		    h->character == SIM_HOST_SILENT || h->character == SIM_HOST_GARBAGE ||
+		    h->character == SIM_HOST_BAD_TLS || h->character == SIM_HOST_HANGS_UP ||
+		    h->character == SIM_HOST_BYTEWISE)
+			return false;
+	}
+	return true;
+}
+
+static void make_domain(struct sim_domain *d, unsigned number)
+{
+	bool wild = sim_chance(net.options.wild_percent);
+
+	d->number = number;
+	snprintf(d->name, sizeof(d->name), "d%u.test", number);
+	if (wild && sim_chance(40))
+		d->dns = (enum sim_dns_kind)sim_between(SIM_DNS_IMPLICIT, SIM_DNS_CHANGING);
+	if (d->dns == SIM_DNS_OUTAGE) {
+		d->outage_from_ms = sim_between(0, SIM_DAY);
+		d->outage_until_ms = d->outage_from_ms + sim_between(SIM_MINUTE, 2 * SIM_DAY);
+	}
+	d->same_preference = sim_chance(50);
+	d->hosts_n = d->dns == SIM_DNS_IMPLICIT ? 1 : 1 + (size_t)sim_below(SIM_HOSTS_PER_DOMAIN);
+	if (d->dns == SIM_DNS_LAME || d->dns == SIM_DNS_CHANGING)
+		d->hosts_n = MAX(d->hosts_n, 2);
+	for (size_t i = 0; i < d->hosts_n; i++)
+		make_host(d, i, wild && sim_chance(70));
+	d->prompt = is_prompt(d);
+}
+
+void sim_net_init(const struct sim_net_options *o)
+{
+	net.options = *o;
+	net.domains = mem_zalloc(o->domains * sizeof(*net.domains));
+	for (size_t i = 0; i < o->domains; i++)
+		make_domain(&net.domains[i], (unsigned)i);
+}
+
+struct sim_domain *sim_net_any(void)
+{
+	return &net.domains[sim_below(net.options.domains)];
+}
+
+struct sim_domain *sim_net_find(struct slice name)
+{
+	for (size_t i = 0; i < net.options.domains; i++)
+		if (slice_eq_nocase(slice_str(net.domains[i].name), name))
+			return &net.domains[i];
+	return NULL;
+}
+
+unsigned sim_net_open_max(void)
+{
+	return net.open_max;
+}
+
+/* --- DNS -------------------------------------------------------------------------------- */
+
+static void fail(struct sim_dns_reply *r, const char *why)
+{
+	r->answer.outcome = DNS_FAILED;
+	snprintf(r->answer.text, sizeof(r->answer.text), "%s", why);
+}
+
+static void add(struct sim_dns_reply *r, uint16_t preference, const char *name,
+    const struct netaddr *address)
+{
+	struct dns_record *rec = &r->records[r->answer.records_n++];
+
+	*rec = (struct dns_record){ .preference = preference };
+	snprintf(rec->name, sizeof(rec->name), "%s", name);
+	if (address)
+		rec->address = *address;
+	r->answer.outcome = DNS_OK;
+}
+
+static void answer_mx(const struct sim_domain *d, struct sim_dns_reply *r)
+{
+	size_t first = 0, n = d->hosts_n;
+
+	if (d->dns == SIM_DNS_NULL_MX) {
+		add(r, 0, "", NULL);
+		return;
+	}
+	if (d->dns == SIM_DNS_IMPLICIT) {
+		r->answer.outcome = DNS_NODATA;
+		return;
+	}
+	if (d->dns == SIM_DNS_CHANGING) {
+		first = (size_t)(sim.now_ms / (5 * SIM_HOUR)) % d->hosts_n;
+		n = 1;
+	}
+	for (size_t i = first; i < first + n; i++)
+		add(r, (uint16_t)(d->same_preference ? 10 : 10 * (i + 1)), d->hosts[i].name, NULL);
+}
+
+static void answer_a(const struct sim_domain *d, const char *name, struct sim_dns_reply *r)
+{
+	r->answer.outcome = DNS_NODATA;
+	if (d->dns == SIM_DNS_IMPLICIT && strcmp(name, d->name) == 0)
+		add(r, 0, "", &d->hosts[0].address);
+	for (size_t i = 0; i < d->hosts_n; i++) {
+		if (strcmp(d->hosts[i].name, name) != 0)
+			continue;
+		if (d->dns == SIM_DNS_LAME && i == 0)
+			r->answer.outcome = DNS_NXDOMAIN;
+		else
+			add(r, 0, "", &d->hosts[i].address);
+	}
+}
+
+static bool is_out(const struct sim_domain *d)
+{
+	return d->dns == SIM_DNS_OUTAGE && sim.now_ms >= d->outage_from_ms &&
+	       sim.now_ms < d->outage_until_ms;
+}
+
+void sim_dns_ask(const char *name, enum dns_type type, struct sim_dns_reply *r)
+{
+	struct slice text = slice_str(name);
+	const struct sim_domain *d = sim_net_find(text);
+	ptrdiff_t dot = slice_find(text, '.');
+
+	if (!d && dot >= 0)
+		d = sim_net_find(slice_from(text, (size_t)dot + 1));
+	r->answer = (struct dns_answer){ .outcome = DNS_NXDOMAIN, .ttl_s = 60 };
+	r->delay_ms = sim_chance(95) ? sim_between(0, 80) : sim_between(80, 3000);
+	r->silent = sim_permille(2) || (d && is_out(d) && sim_chance(50));
+	if (!d || d->dns == SIM_DNS_NXDOMAIN)
+		return;
+	if (is_out(d) || sim_permille(5) || (d->dns == SIM_DNS_FLAKY && sim_chance(40)))
+		fail(r, "SERVFAIL");
+	else if (type == DNS_TYPE_MX)
+		answer_mx(d, r);
+	else if (type == DNS_TYPE_A)
+		answer_a(d, name, r);
+	else
+		r->answer.outcome = DNS_NODATA;
+}
+
+/* --- dialling ------------------------------------------------------------------------------ */
+
+static struct sim_host *host_at(const struct netaddr *a)
+{
+	size_t n = (size_t)a->ip[1] << 8 | a->ip[2];
+	size_t d = n / SIM_HOSTS_PER_DOMAIN, i = n % SIM_HOSTS_PER_DOMAIN;
+
+	if (a->family != NETADDR_V4 || a->ip[0] != 10 || d >= net.options.domains ||
+	    i >= net.domains[d].hosts_n)
+		return NULL;
+	return &net.domains[d].hosts[i];
+}
+
+void sim_dial(const struct netaddr *to, struct sim_dialed *r)
+{
+	struct sim_host *h = host_at(to);
+
+	CHECK(h != NULL); /* the daemon dials what the DNS said */
+	*r = (struct sim_dialed){
+		.delay_ms = h->latency_ms,
+		.link = { .latency_ms = h->latency_ms,
+		    .bytewise = h->character == SIM_HOST_BYTEWISE,
+		    .doom = net.options.doom_permille },
+		.open_count = &h->domain->open,
+	};
+	h->domain->open_max = MAX(h->domain->open_max, h->domain->open + 1);
+	if (h->domain->open + 1 > net.options.limit)
+		sim_violation("%u connections to %s at once", h->domain->open + 1, h->domain->name);
+	if (sim.now_ms >= h->down_from_ms && sim.now_ms < h->down_until_ms) {
+		r->error = h->blackhole ? ERR_TIMEOUT : -ECONNREFUSED;
+		return;
+	}
+	if (sim_permille(3)) {
+		r->error = sim_chance(50) ? ERR_TIMEOUT : -ENETUNREACH;
+		return;
+	}
+	r->party = sim_peer_party();
+	r->arg = sim_peer_new(h);
+	r->joined = sim_peer_joined;
+}

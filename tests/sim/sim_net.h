@@ -1,0 +1,82 @@
+/*
+ * sim_net.h - the internet of a run: domains, their DNS, their hosts, and the
+ * character of each.
+ */
+#ifndef SIM_SIM_NET_H
+#define SIM_SIM_NET_H
+
+#include "base/netaddr.h"
+#include "sim/sim.h"
+
+#define SIM_HOSTS_PER_DOMAIN 3
+
+enum sim_character {
+	SIM_HOST_ACCEPTS = 0,
+	SIM_HOST_GREYLISTS,
+	SIM_HOST_TARPITS,
+	SIM_HOST_421S,     /* says 421 after some replies */
+	SIM_HOST_HANGS_UP, /* after the dot, before its reply; may have taken the mail */
+	SIM_HOST_BYTEWISE,
+	SIM_HOST_GARBAGE,
+	SIM_HOST_BAD_TLS,  /* offers STARTTLS and gets it wrong */
+	SIM_HOST_DOT_5XX,  /* takes recipients, refuses the message */
+	SIM_HOST_DOT_4XX,
+	SIM_HOST_MIXED,    /* each recipient has its own answer */
+	SIM_HOST_TOO_MANY, /* 552 after the first recipients */
+	SIM_HOST_FULL,     /* 452 for hours */
+	SIM_HOST_REFUSES,  /* 550 to everybody */
+	SIM_HOST_521,
+	SIM_HOST_SILENT,   /* accepts connections, says nothing */
+	SIM_HOST_N,
+};
+
+enum sim_dns_kind {
+	SIM_DNS_NORMAL = 0,
+	SIM_DNS_IMPLICIT, /* no MX, an address */
+	SIM_DNS_NXDOMAIN,
+	SIM_DNS_NULL_MX,
+	SIM_DNS_LAME,     /* the first MX host has no address */
+	SIM_DNS_FLAKY,    /* SERVFAIL now and then */
+	SIM_DNS_OUTAGE,   /* no answers for a while */
+	SIM_DNS_CHANGING, /* other hosts every few hours */
+};
+
+struct sim_host {
+	struct sim_domain *domain;
+	char name[64];
+	struct netaddr address;
+	enum sim_character character;
+	bool tls;
+	int latency_ms;
+	bool blackhole; /* when down: no answer instead of a refusal */
+	int64_t down_from_ms, down_until_ms;
+	unsigned number; /* for stable choices */
+};
+
+struct sim_domain {
+	char name[24];
+	enum sim_dns_kind dns;
+	int64_t outage_from_ms, outage_until_ms;
+	struct sim_host hosts[SIM_HOSTS_PER_DOMAIN];
+	size_t hosts_n;
+	bool same_preference;
+	unsigned open; /* connections of the daemon to its hosts */
+	unsigned open_max;
+	unsigned number;
+	bool prompt; /* nothing there takes long: a retry comes when it is due */
+};
+
+struct sim_net_options {
+	size_t domains;
+	unsigned wild_percent;  /* domains that are not simply fine */
+	unsigned doom_permille; /* connections that break */
+	unsigned limit;         /* connections per domain */
+};
+
+void sim_net_init(const struct sim_net_options *o);
+struct sim_domain *sim_net_any(void);
+struct sim_domain *sim_net_find(struct slice name);
+unsigned sim_net_open_max(void); /* most connections at the same time, in all */
+const char *sim_character_name(enum sim_character c);
+
+#endif

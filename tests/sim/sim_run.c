@@ -1,0 +1,425 @@
+#include "sim/sim_run.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/mta.h"
+#include "sim/sim_check.h"
+#include "sim/sim_disk.h"
+#include "sim/sim_io.h"
+#include "sim/sim_mail.h"
+#include "sim/sim_net.h"
+#include "sim/sim_submit.h"
+
+#define RUN_EPOCH_MS  INT64_C(1795000000000) /* when the world begins, by the wall clock */
+#define RUN_START_RETRY_MS (10 * SIM_SECOND)
+
+struct plan { /* what a seed makes of the world */
+	struct sim_net_options net;
+	struct sim_submit_options submit;
+	struct sim_schedule schedule;
+	const char *intervals;
+	unsigned concurrency;
+	bool always_split;
+	int64_t end_ms;         /* the run stops here, or before if nothing is left to be done */
+	int64_t crash_every_ms; /* 0: never */
+	unsigned operator_per_day, trouble_per_day;
+};
+
+static struct plan plan;
+static struct mta *the_mta; /* of the present life */
+static struct sim_timer end_timer, death_timer, operator_timer, trouble_timer, watch_timer;
+static bool finished; /* the run is over: the daemon stops for good */
+static int low_fd;    /* descriptors from here on are the daemon's */
+static FILE *warnings; /* of the configuration: that it runs as root */
+
+/* --- the plan ------------------------------------------------------------------------ */
+
+static const struct {
+	const char *text;
+	struct sim_schedule schedule;
+} schedules[] = {
+	{ "5m, 10m*2, 30m, 1h*6, 4h*20",
+	    { .intervals_s = { 300, 600, 600, 1800, 3600, 3600, 3600, 3600, 3600, 3600, 14400, 14400,
+		  14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400,
+		  14400, 14400, 14400, 14400, 14400, 14400, 14400 },
+		.intervals_n = 30,
+		.lifetime_s = 259200 } },
+	{ "1m, 5m, 20m*3, 3h*8",
+	    { .intervals_s = { 60, 300, 1200, 1200, 1200, 10800, 10800, 10800, 10800, 10800, 10800,
+		  10800, 10800 },
+		.intervals_n = 13,
+		.lifetime_s = 172800 } },
+	{ "10m, 1h, 12h*12",
+	    { .intervals_s = { 600, 3600, 43200, 43200, 43200, 43200, 43200, 43200, 43200, 43200,
+		  43200, 43200, 43200, 43200 },
+		.intervals_n = 14,
+		.lifetime_s = 432000 } },
+};
+
+static void make_plan(void)
+{
+	size_t s = (size_t)sim_below(ARRAY_LEN(schedules));
+	uint64_t size = sim_below(100);
+
+	plan.schedule = schedules[s].schedule;
+	plan.intervals = schedules[s].text;
+	plan.net.limit = (unsigned)sim_between(1, 6);
+	plan.net.domains = (size_t)sim_between(20, 300);
+	plan.net.wild_percent = (unsigned)sim_between(10, 80);
+	plan.net.doom_permille = sim_chance(50) ? (unsigned)sim_between(0, 100) : 0;
+	plan.submit.messages = (size_t)(size < 3 ? sim_between(800, 1500) : sim_between(20, 250));
+	plan.submit.period_ms = sim_between(SIM_HOUR, 3 * SIM_DAY);
+	plan.submit.doom_permille = sim_chance(50) ? (unsigned)sim_between(0, 150) : 0;
+	plan.submit.leave_permille = sim_chance(50) ? (unsigned)sim_between(0, 80) : 0;
+	plan.concurrency = sim_chance(30) ? (unsigned)sim_between(5, 40) : 10000;
+	plan.always_split = sim_chance(15);
+	plan.crash_every_ms = sim_chance(80) ? sim_between(SIM_HOUR, SIM_DAY) : 0;
+	plan.operator_per_day = sim_chance(60) ? (unsigned)sim_between(1, 12) : 0;
+	plan.trouble_per_day = sim_chance(40) ? (unsigned)sim_between(1, 6) : 0;
+	plan.end_ms = plan.submit.period_ms + plan.schedule.lifetime_s * 1000 * 2 + SIM_DAY;
+	if (sim_chance(20)) /* stop in the middle of it */
+		plan.end_ms = sim_between(SIM_HOUR, plan.submit.period_ms + SIM_DAY);
+}
+
+static void write_config(void)
+{
+	char path[100];
+	unsigned limit = plan.net.limit + (sim.broken == SIM_BREAK_LIMIT ? 2 : 0);
+
+	snprintf(path, sizeof(path), "%s/postrider.conf", sim.directory);
+	FILE *f = fopen(path, "w");
+	CHECK(f != NULL);
+	fprintf(f,
+	    "me = \"relay.test\";\nspool = \"%s/spool\";\nuser = \"root\"; group = \"root\";\n"
+	    "listen = ( { address = \"127.0.0.1:%d\"; tls = \"none\"; } );\n"
+	    "submission = { trusted_networks = [ \"10.0.0.0/8\" ]; users_file = \"\"; };\n"
+	    "outbound = { temp_fail_intervals = \"%s\"; lifetime = \"%llds\"; concurrency_max = %u;"
+	    " always_split = %s; spool_min_free = \"1M\"; };\n"
+	    "traffic = ( { site = \"default\"; connections = %u; } );\n"
+	    "events = { file = \"%s/events\"; };\ncontrol = { socket = \"%s/control\"; };\n"
+	    "log = { level = \"%s\"; };\n",
+	    sim.directory, SIM_SUBMIT_PORT,
+	    sim.broken == SIM_BREAK_SCHEDULE ? "2m, 3m*3, 10m*10" : plan.intervals,
+	    (long long)plan.schedule.lifetime_s, plan.concurrency,
+	    plan.always_split ? "true" : "false", limit, sim.directory, sim.directory,
+	    sim.verbose ? "info" : "notice");
+	fclose(f);
+}
+
+/* --- what happens to a life --------------------------------------------------------------- */
+
+static void on_log(void *arg UNUSED, const char *line, size_t n)
+{
+	sim_trace("log: %.*s", (int)n - 1, line);
+}
+
+static void on_listing(const char *answer)
+{
+	sim_check_listing(answer);
+	finished = true;
+	sim_raise(SIGTERM);
+}
+
+/* The end of the run: what the queue holds is asked for, then the daemon stops. */
+static void on_end(struct sim_timer *t UNUSED)
+{
+	if (!sim.alive) { /* in the middle of a pause */
+		sim_timer_in(&end_timer, SIM_MINUTE);
+		return;
+	}
+	sim_timer_cancel(&death_timer);
+	sim_timer_cancel(&operator_timer);
+	sim_timer_cancel(&trouble_timer);
+	sim_timer_cancel(&watch_timer);
+	sim_disk_arm(0, SIM_END_NONE);
+	if (sim_disk_is_troubled())
+		sim_disk_trouble(SIM_TROUBLE_NONE);
+	sim_command("[\"queue\",\"--json\"]", on_listing);
+}
+
+/* Looks now and then whether there is anything left to be seen. */
+static void on_watch(struct sim_timer *t)
+{
+	struct queue_stats st = { .items = 1 };
+
+	if (sim.alive && the_mta && the_mta->queue)
+		queue_stats(the_mta->queue, &st);
+	if (sim_submit_is_done() && st.items == 0 && st.scan_done) {
+		sim_trace("nothing is left to be done");
+		on_end(&end_timer);
+		sim_timer_cancel(&end_timer);
+		return;
+	}
+	sim_timer_in(t, SIM_HOUR);
+}
+
+static void on_death(struct sim_timer *t UNUSED)
+{
+	switch (sim_below(5)) {
+	case 0:
+		sim_trace("TERM");
+		sim_raise(SIGTERM);
+		break;
+	case 1:
+		sim_die(SIM_END_KILL);
+	case 2:
+		sim_die(SIM_END_POWER);
+	case 3: /* at some call of the disk to come */
+		sim_disk_arm((unsigned)sim_between(1, 60), SIM_END_KILL);
+		break;
+	default:
+		sim_disk_arm((unsigned)sim_between(1, 60), SIM_END_POWER);
+		break;
+	}
+}
+
+static void on_operator(struct sim_timer *t)
+{
+	char json[200];
+	const char *domain = sim_net_any()->name;
+
+	sim_timer_in(t, sim_between(1, 2 * SIM_DAY / MAX(plan.operator_per_day, 1)));
+	if (!sim.alive)
+		return;
+	switch (sim_below(8)) {
+	case 0:
+		sim_check_note_flush();
+		sim_trace("HUP");
+		sim_raise(SIGHUP);
+		return;
+	case 1:
+		sim_trace("USR1");
+		sim_raise(SIGUSR1);
+		return;
+	case 2:
+		sim_check_note_flush();
+		snprintf(json, sizeof(json), "[\"flush\"]");
+		break;
+	case 3:
+		snprintf(json, sizeof(json), "[\"hold\",\"%s\"]", domain);
+		break;
+	case 4:
+	case 5:
+		snprintf(json, sizeof(json), "[\"release\",\"%s\"]", domain);
+		break;
+	case 6:
+		snprintf(json, sizeof(json), "[\"delete\",\"%s\"]", domain);
+		break;
+	default:
+		sim_check_note_flush();
+		snprintf(json, sizeof(json), "[\"flush\",\"%s\"]", domain);
+		break;
+	}
+	sim_command(json, NULL);
+}
+
+static void on_trouble(struct sim_timer *t)
+{
+	if (sim_disk_is_troubled()) {
+		sim_disk_trouble(SIM_TROUBLE_NONE);
+		sim_timer_in(t, sim_between(1, 2 * SIM_DAY / MAX(plan.trouble_per_day, 1)));
+		return;
+	}
+	sim_disk_trouble(sim_chance(50) ? SIM_TROUBLE_EIO : SIM_TROUBLE_SPACE);
+	sim_timer_in(t, sim_between(SIM_SECOND, 10 * SIM_MINUTE));
+}
+
+/* --- lives ------------------------------------------------------------------------------------- */
+
+static size_t events_bytes(void)
+{
+	char path[100];
+
+	snprintf(path, sizeof(path), "%s/events", sim.directory);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	off_t n = lseek(fd, 0, SEEK_END);
+	close(fd);
+	return (size_t)n;
+}
+
+static void begin_life(void)
+{
+	CHECK(sim.lives_n < SIM_LIVES_MAX);
+	sim.lives[sim.lives_n++] = (struct sim_life){ .begin_ms = sim.now_ms,
+		.wall_offset_ms = sim.wall_offset_ms,
+		.events_end = SIZE_MAX };
+	sim_trace("--- life %zu begins", sim.lives_n);
+	if (plan.crash_every_ms && sim.lives_n + 2 < SIM_LIVES_MAX && !finished)
+		sim_timer_in(&death_timer, (int64_t)sim_below((uint64_t)plan.crash_every_ms * 2));
+}
+
+static const char *const end_names[] = {
+	[SIM_END_NONE] = "?",
+	[SIM_END_STOP] = "stop",
+	[SIM_END_KILL] = "kill -9",
+	[SIM_END_POWER] = "power cut",
+	[SIM_END_FAIL] = "no start",
+};
+
+static void end_life(void)
+{
+	struct sim_life *l = &sim.lives[sim.lives_n - 1];
+	bool power = l->end == SIM_END_POWER;
+
+	sim.alive = false;
+	the_mta = NULL;
+	sim_timer_cancel(&death_timer);
+	l->end_ms = sim.now_ms;
+	l->events_end = events_bytes();
+	sim_trace("--- life %zu ends: %s", sim.lives_n, end_names[l->end]);
+	if (l->end == SIM_END_STOP || l->end == SIM_END_FAIL) {
+		if (sim_mem_bytes() > 0)
+			sim_violation("%zu bytes in %zu blocks left behind", sim_mem_bytes(),
+			    sim_mem_blocks());
+		if (sim_streams() > 0)
+			sim_violation("%zu streams left open", sim_streams());
+	}
+	sim_stream_drop(power);
+	sim_dns_drop();
+	sim_loop_drop();
+	list_init(&sim.calls);
+	sim_disk_drop(power);
+	sim_mem_drop();
+	close_range((unsigned)low_fd, ~0U, 0);
+}
+
+/* One incarnation, from its start to whatever ends it. */
+static void live(void)
+{
+	struct mta_options options = { .qio = sim_disk_qio(), .seed = prng_next(&sim.rng) };
+	struct errbuf eb;
+	struct conf *conf;
+	char path[100];
+
+	begin_life();
+	snprintf(path, sizeof(path), "%s/postrider.conf", sim.directory);
+	if (setjmp(sim.crash) == 0) {
+		sim.alive = true;
+		sim_mem_side(SIM_SIDE_DAEMON);
+		if (conf_load(path, &conf, warnings) < 0)
+			abort();
+		if (mta_new(conf, &options, &the_mta, &eb) < 0) {
+			sim.lives[sim.lives_n - 1].end = SIM_END_FAIL;
+			sim_trace("no start: %s", eb.text);
+		} else {
+			mta_run(the_mta);
+			mta_free(&the_mta);
+			sim.lives[sim.lives_n - 1].end = SIM_END_STOP;
+		}
+		conf_unref(&conf);
+	}
+	sim_mem_side(SIM_SIDE_WORLD);
+	end_life();
+}
+
+static void pause_between_lives(void)
+{
+	int64_t pause_ms = sim_chance(70) ? sim_between(100, 60 * SIM_SECOND)
+					  : sim_between(SIM_MINUTE, 4 * SIM_HOUR);
+
+	if (sim.lives[sim.lives_n - 1].end == SIM_END_FAIL)
+		pause_ms = RUN_START_RETRY_MS;
+	sim_pass(sim.now_ms + pause_ms);
+	if (sim_chance(15)) {
+		sim.wall_offset_ms += sim_chance(50) ? SIM_HOUR : -SIM_HOUR;
+		sim_trace("the clock jumps: %+lld min",
+		    (long long)(sim.wall_offset_ms - RUN_EPOCH_MS) / SIM_MINUTE);
+	}
+	if (sim.broken == SIM_BREAK_LOSE)
+		sim_disk_lose_one();
+}
+
+static void begin_world(uint64_t seed, enum sim_break broken, bool verbose)
+{
+	sim.seed = seed;
+	sim.broken = broken;
+	sim.verbose = verbose;
+	sim.digest = UINT64_C(0xcbf29ce484222325);
+	sim.wall_offset_ms = RUN_EPOCH_MS;
+	prng_init(&sim.rng, seed);
+	list_init(&sim.calls);
+	snprintf(sim.directory, sizeof(sim.directory), "/tmp/sim-XXXXXX");
+	CHECK(mkdtemp(sim.directory) != NULL);
+	make_plan();
+	write_config();
+	log_set_sink(on_log, NULL);
+	log_configure(verbose ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE, LOG_FORMAT_DEFAULT, false);
+	sim_disk_init(prng_next(&sim.rng));
+	sim_net_init(&plan.net);
+	sim_submit_init(&plan.submit);
+	sim_timer_init(&end_timer, on_end);
+	sim_timer_init(&death_timer, on_death);
+	sim_timer_init(&operator_timer, on_operator);
+	sim_timer_init(&trouble_timer, on_trouble);
+	sim_timer_init(&watch_timer, on_watch);
+	sim_timer_set(&end_timer, plan.end_ms);
+	sim_timer_set(&watch_timer, SIM_HOUR);
+	if (plan.operator_per_day)
+		sim_timer_set(&operator_timer, sim_between(0, SIM_DAY));
+	if (plan.trouble_per_day)
+		sim_timer_set(&trouble_timer, sim_between(0, SIM_DAY));
+	warnings = fopen("/dev/null", "w");
+	CHECK(warnings != NULL);
+	low_fd = dup(STDERR_FILENO);
+	CHECK(low_fd >= 0);
+	close(low_fd);
+}
+
+static void remove_files(void)
+{
+	static const char *const names[] = { "postrider.conf", "events", "" };
+	char path[100];
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", sim.directory, names[i]);
+		if (names[i][0])
+			unlink(path);
+		else
+			rmdir(sim.directory);
+	}
+}
+
+void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_result *r)
+{
+	char path[100];
+
+	begin_world(seed, broken, verbose);
+	for (;;) {
+		live();
+		if (finished)
+			break;
+		pause_between_lives();
+	}
+	snprintf(path, sizeof(path), "%s/events", sim.directory);
+	sim_check_events(path);
+	sim_check(&plan.schedule);
+	remove_files();
+	*r = (struct sim_result){
+		.messages = sim_totals.messages,
+		.recipients = sim_totals.recipients,
+		.lives = sim.lives_n,
+		.duplicates = sim_totals.duplicates,
+		.reports = sim_totals.reports,
+		.deferred = sim_totals.deferred,
+		.virtual_ms = sim.now_ms,
+		.digest = sim.digest,
+		.violations = sim.violations,
+	};
+	for (size_t i = 0; i < sim.lives_n; i++)
+		r->crashes += sim.lives[i].end == SIM_END_KILL || sim.lives[i].end == SIM_END_POWER;
+	sim_trace("%llu messages, %llu recipients: %llu delivered, %llu bounced, %llu expired, %llu "
+		  "deleted, %llu queued",
+	    (unsigned long long)sim_totals.messages, (unsigned long long)sim_totals.recipients,
+	    (unsigned long long)sim_totals.delivered, (unsigned long long)sim_totals.bounced,
+	    (unsigned long long)sim_totals.expired, (unsigned long long)sim_totals.deleted,
+	    (unsigned long long)sim_totals.queued);
+}

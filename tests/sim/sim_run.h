@@ -1,0 +1,18 @@
+/*
+ * sim_run.h - one run: a seed's world, the daemon's lives in it, the check.
+ */
+#ifndef SIM_SIM_RUN_H
+#define SIM_SIM_RUN_H
+
+#include "sim/sim.h"
+
+struct sim_result {
+	uint64_t messages, recipients, crashes, lives, duplicates, reports, deferred;
+	int64_t virtual_ms;
+	uint64_t digest;
+	unsigned violations;
+};
+
+void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_result *r);
+
+#endif
