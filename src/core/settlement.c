@@ -1,5 +1,6 @@
 #include "core/settlement.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -32,13 +33,36 @@ struct settlement {
 	struct settled *settled;
 	size_t n;
 	bool events_written;
+	char parked[QUEUE_ID_MAX]; /* the item rests with outcomes only memory knows; "": it is ours */
 };
 
 static void settle(struct settlement *s, struct now now);
+static void settlement_free(struct settlement *s);
+
+/* An item that rests may have been tried again and be gone by now: it is looked for. */
+static bool take_parked(struct settlement *s)
+{
+	struct queue *q = s->work.mta->queue;
+	struct queue_item *item;
+
+	if (queue_find(q, slice_str(s->parked), &item, 1) == 0 || !item->mail || item->flushed ||
+	    (item->state != QUEUE_ITEM_PARKED && item->state != QUEUE_ITEM_HELD))
+		return false;
+	queue_take(q, item);
+	s->item = item;
+	s->n = 0; /* they are in the item's mail */
+	s->parked[0] = '\0';
+	return true;
+}
 
 static void on_retry(struct mta_work *w, struct now now)
 {
-	settle(container_of(w, struct settlement, work), now);
+	struct settlement *s = container_of(w, struct settlement, work);
+
+	if (!s->parked[0] || take_parked(s))
+		settle(s, now);
+	else
+		settlement_free(s);
 }
 
 static struct settlement *settlement_new(struct mta *m, struct queue_item *item, size_t n)
@@ -281,8 +305,11 @@ static void on_settled(void *arg, struct queue_done *done)
 	if (done->result < 0)
 		log_error("queue", "%s: outcome not recorded: %s", done->id,
 		    err_text(done->result));
-	if (done->result < 0 && done->item && done->item->state == QUEUE_ITEM_ACTIVE) {
-		s->item = done->item;
+	if (done->result < 0 && done->item && done->item->mail) {
+		if (done->item->state == QUEUE_ITEM_ACTIVE)
+			s->item = done->item;
+		else
+			snprintf(s->parked, sizeof(s->parked), "%s", done->id);
 		list_push(&s->work.mta->refused, &s->node);
 		mta_deadline(&s->work, loop_now(s->work.mta->loop).mono_ms + SETTLEMENT_RETRY_MS);
 		return;
