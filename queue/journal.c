@@ -321,7 +321,7 @@ static void wake(struct journal_group *g)
 
 static void wake_all(struct list_node *told)
 {
-	list_foreach_safe (node, told) {
+	list_foreach_safe(node, told) {
 		list_remove(node);
 		wake(list_entry(node, struct journal_group, node));
 	}

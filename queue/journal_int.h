@@ -73,6 +73,7 @@ struct journal {
 	unsigned slots_n; /* files, used and free and being made */
 	uint64_t slots;   /* a bit each */
 	uint64_t zombies; /* of them, those whose file is to go but can't be removed yet */
+	bool complained;  /* of that, in the log */
 	bool no_more;     /* making a file failed: tried again by journal_sync only */
 	struct journal_segment *head; /* NULL: the next batch begins a new one */
 

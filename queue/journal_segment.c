@@ -148,8 +148,8 @@ int journal_make_spare(struct journal *j, bool for_messages)
 	} else if (err != -EEXIST) { /* a name that is taken stays so: the next try takes another */
 		release_slot(j, slot);
 	}
-	bool first = err < 0 && !j->no_more;
-	j->no_more = err < 0;
+	bool first = err < 0 && !j->complained;
+	j->no_more = j->complained = err < 0;
 	pthread_mutex_unlock(&j->lock);
 	if (first)
 		log_warn("queue", "journal: can't make another segment: %s", err_text(err));
