@@ -44,10 +44,10 @@ struct journal_part;
 #define QUEUE_ID_MAX 40 /* text of a message or queue id with NUL */
 
 struct queue_options {
-	const char *directory; /* the spool; what it needs is made below it, 0700 */
-	const struct qio *qio; /* NULL: the real disk */
-	uint64_t seed;         /* ids, hash seeds; from the kernel's generator in the daemon */
-	bool always_split;     /* one queue file per recipient */
+	const char *directory;      /* the spool; what it needs is made below it, 0700 */
+	const struct qio *qio;      /* NULL: the real disk */
+	uint64_t seed;              /* ids, hash seeds; from the kernel's generator in the daemon */
+	bool always_split;          /* one queue file per recipient */
 	uint64_t space_min_bytes;   /* 0: 5 % of the filesystem, at most 1 GiB */
 	unsigned space_min_percent; /* used when space_min_bytes is 0; 0 means 5 */
 	uint64_t memory_max_bytes;  /* bodies kept in memory after commit; 0: 64 MiB */

@@ -265,7 +265,8 @@ static int mem_flush(void *arg, int fd UNUSED, bool wait UNUSED)
 	return is_off(arg) ? -EIO : 0;
 }
 
-/* What was written since the last sync is sure now; not by copying the whole, which may be large. */
+/* What was written since the last sync is sure now; not by copying the whole, which may be large.
+ */
 static int mem_sync(void *arg, int fd)
 {
 	struct qio_mem *m = arg;
