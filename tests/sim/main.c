@@ -29,6 +29,8 @@ static const char *const break_names[SIM_BREAK_N] = {
 	[SIM_BREAK_EVENT] = "event",
 	[SIM_BREAK_LOSE] = "lose",
 	[SIM_BREAK_SCHEDULE] = "schedule",
+	[SIM_BREAK_OUTCOME] = "outcome",
+	[SIM_BREAK_LEAK] = "leak",
 };
 
 struct options {
@@ -97,6 +99,8 @@ static bool finish(const struct options *o, struct job *j, struct sim_result *su
 	int status;
 
 	bool whole = read(j->fd, &r, sizeof(r)) == (ssize_t)sizeof(r);
+	if (whole && o->verbose)
+		printf("digest %016llx\n", (unsigned long long)r.digest);
 	close(j->fd);
 	while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR)
 		;

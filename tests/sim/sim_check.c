@@ -258,6 +258,9 @@ static void check_interval(const struct sim_rcpt *r, const struct sim_event *bef
 
 	if (before && before->next_wall_ms == e->next_wall_ms)
 		return; /* a flush: back to the time it had */
+	if (before && before->life != e->life && was_flushed(before->at_ms, e->at_ms) &&
+	    e->next_wall_ms <= before->next_wall_ms)
+		return; /* the same, bounded at a start with another clock */
 	if (sim_disk_was_troubled(e->at_ms, e->at_ms))
 		return; /* a report that could not be stored is tried again in a minute */
 	if (e->attempt < 1 || e->attempt > check.schedule->intervals_n) {
@@ -281,10 +284,15 @@ static void check_interval(const struct sim_rcpt *r, const struct sim_event *bef
 		    e->attempt, (long long)delta / 1000, (long long)interval / 1000);
 }
 
-/* e comes after a deferral: neither early, nor late. */
-static void check_retry(const struct sim_rcpt *r, const struct sim_event *d,
-    const struct sim_event *e, bool moved)
+/* e comes after a deferral d, which came after `before` (or NULL): neither early, nor late. */
+static void check_retry(const struct sim_rcpt *r, const struct sim_event *before,
+    const struct sim_event *d, const struct sim_event *e, bool moved)
 {
+	/* A flushed attempt that fails costs nothing: it is counted again. */
+	bool free_of_charge = before && (before->next_wall_ms == d->next_wall_ms ||
+					    (was_flushed(before->at_ms, d->at_ms) &&
+						d->next_wall_ms <= before->next_wall_ms));
+	unsigned attempt = d->attempt + !free_of_charge;
 	const struct sim_life *now = &sim.lives[e->life], *then = &sim.lives[d->life];
 	bool forgotten = e->life != d->life && may_be_forgotten(d->life, d->at_ms);
 	int64_t due_ms = MAX(d->next_wall_ms - now->wall_offset_ms, now->begin_ms);
@@ -299,7 +307,9 @@ static void check_retry(const struct sim_rcpt *r, const struct sim_event *d,
 	if (e->at_ms > due_ms + slack)
 		sim_violation("%s: tried %lld s too late", r->address,
 		    (long long)(e->at_ms - due_ms) / 1000);
-	if (e->kind == SIM_EVENT_DEFERRED && e->attempt != d->attempt + 1)
+	/* A report that could not be stored costs no attempt either. */
+	if (e->kind == SIM_EVENT_DEFERRED && strcmp(e->stage, "local") != 0 && e->attempt != attempt &&
+	    !sim_disk_was_troubled(d->at_ms, d->at_ms))
 		sim_violation("%s: attempt %u follows attempt %u", r->address, e->attempt,
 		    d->attempt);
 }
@@ -317,7 +327,7 @@ static void check_first(const struct sim_rcpt *r, const struct sim_event *receiv
 
 static void check_schedule(const struct sim_rcpt *r, const char *id)
 {
-	const struct sim_event *last = NULL, *received = NULL;
+	const struct sim_event *last = NULL, *before = NULL, *received = NULL;
 	bool moved = false; /* held or released since */
 
 	for (const struct sim_event *e = r->events; e; e = e->next) {
@@ -331,12 +341,13 @@ static void check_schedule(const struct sim_rcpt *r, const char *id)
 		if (!is_final(e) && e->kind != SIM_EVENT_DEFERRED)
 			continue;
 		if (last && last->kind == SIM_EVENT_DEFERRED)
-			check_retry(r, last, e, moved);
+			check_retry(r, before, last, e, moved);
 		else if (!last && received && !moved)
 			check_first(r, received, e);
 		if (e->kind == SIM_EVENT_DEFERRED)
 			check_interval(r, last, e);
 		moved = false;
+		before = last;
 		last = e;
 	}
 }
@@ -446,10 +457,24 @@ static void check_report_mail(const struct sim_rcpt *sender)
 
 /* --- messages ------------------------------------------------------------------------------------------------ */
 
+static bool is_received(const struct sim_msg *m)
+{
+	for (size_t i = 0; i < m->rcpts_n; i++)
+		if (find_received(&m->rcpts[i]))
+			return true;
+	return false;
+}
+
 static void check_accepted(const struct sim_msg *m, const char *id)
 {
+	/* The daemon died during the commit: nobody was told 250, and some destinations may be
+	 * there and others not. */
+	bool partial = m->state == SIM_MSG_UNKNOWN && !is_received(m);
+
 	for (size_t i = 0; i < m->rcpts_n; i++) {
 		const struct sim_rcpt *r = &m->rcpts[i];
+		if (partial && !r->events && !r->listed)
+			continue;
 		check_one_fate(r, id);
 		check_delivered(r);
 		check_duplicates(r);

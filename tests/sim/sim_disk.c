@@ -88,7 +88,8 @@ static ssize_t d_pread(void *arg UNUSED, int fd, void *p, size_t n, uint64_t off
 
 static int d_pwritev(void *arg UNUSED, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
-	CALL(CALL_GROWS, M->io.pwritev(M, fd, iov, n, offset));
+	bool forget = sim.broken == SIM_BREAK_OUTCOME && offset > 0 && sim_chance(10);
+	CALL(CALL_GROWS, forget ? 0 : M->io.pwritev(M, fd, iov, n, offset));
 }
 
 static int d_copy(void *arg UNUSED, int from, uint64_t from_at, int to, uint64_t to_at, uint64_t n)

@@ -50,6 +50,12 @@ static void hang_up(struct peer *p)
 
 static void send_reply(struct peer *p)
 {
+	if (p->watch && sim.broken == SIM_BREAK_TWICE && sim_chance(2)) {
+		p->watch->told_ms = sim.now_ms;
+		p->watch = NULL;
+		buf_clear(&p->reply);
+		p->closing = true;
+	}
 	sim_conn_send(p->conn, buf_ptr(&p->reply), buf_len(&p->reply));
 	buf_clear(&p->reply);
 	if (p->watch)

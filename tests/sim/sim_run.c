@@ -157,6 +157,8 @@ static void on_watch(struct sim_timer *t)
 		sim_timer_cancel(&end_timer);
 		return;
 	}
+	if (sim.broken == SIM_BREAK_EARLY)
+		sim_raise(SIGHUP);
 	sim_timer_in(t, SIM_HOUR);
 }
 
@@ -311,6 +313,8 @@ static void live(void)
 			sim.lives[sim.lives_n - 1].end = SIM_END_FAIL;
 			sim_trace("no start: %s", eb.text);
 		} else {
+			if (sim.broken == SIM_BREAK_LEAK)
+				(void)!mem_alloc(1);
 			mta_run(the_mta);
 			mta_free(&the_mta);
 			sim.lives[sim.lives_n - 1].end = SIM_END_STOP;

@@ -475,6 +475,8 @@ int stream_send(struct stream *s, struct buf *out)
 		n = 1 + (size_t)sim_below(n);
 	if (buf_add(&c->to_party.bytes, buf_ptr(out), n) < 0)
 		UNREACHABLE();
+	if (sim.broken == SIM_BREAK_BODY && n > 500 && sim_chance(2))
+		c->to_party.bytes.mem[c->to_party.bytes.tail - n / 4] ^= 1;
 	buf_consume(out, n);
 	s->blocked = buf_len(out) > 0;
 	schedule(c, &c->to_party);
