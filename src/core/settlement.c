@@ -33,7 +33,8 @@ struct settlement {
 	struct settled *settled;
 	size_t n;
 	bool events_written;
-	char parked[QUEUE_ID_MAX]; /* the item rests with outcomes only memory knows; "": it is ours */
+	char parked[QUEUE_ID_MAX]; /* the item rests with outcomes only memory knows; "": it is ours
+				    */
 };
 
 static void settle(struct settlement *s, struct now now);
@@ -328,8 +329,8 @@ static void settle(struct settlement *s, struct now now)
 	committer_add(s->work.mta->committer, op, on_settled, s);
 }
 
-/* The report can't be stored: its recipients stay pending, nothing is lost and nothing is told. What
- * was last heard stays with one that expires: it will expire again. */
+/* The report can't be stored: its recipients stay pending, nothing is lost and nothing is told.
+ * What was last heard stays with one that expires: it will expire again. */
 static void keep_unreported(struct settlement *s, struct now now)
 {
 	const struct envelope *env = s->item->mail->envelope;
