@@ -213,8 +213,9 @@ int main(int argc, char **argv)
 	if (o.verbose)
 		o.jobs = 1;
 	unsigned failed = run_all(&o, &sum, &done);
-	printf("%llu seeds, %u failed: %llu messages, %llu recipients, %llu crashes, %llu virtual days, "
-	       "%llu deferrals, %llu reports, %llu duplicates explained\n",
+	printf(
+	    "%llu seeds, %u failed: %llu messages, %llu recipients, %llu crashes, %llu virtual days, "
+	    "%llu deferrals, %llu reports, %llu duplicates explained\n",
 	    (unsigned long long)done, failed, (unsigned long long)sum.messages,
 	    (unsigned long long)sum.recipients, (unsigned long long)sum.crashes,
 	    (unsigned long long)(sum.virtual_ms / SIM_DAY), (unsigned long long)sum.deferred,

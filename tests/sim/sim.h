@@ -90,8 +90,8 @@ struct sim {
 	bool alive; /* a daemon runs */
 	jmp_buf crash;
 	unsigned violations;
-	uint64_t steps; /* turns of the loop, all lives */
-	uint64_t digest; /* of the trace: two runs of a seed must agree */
+	uint64_t steps;     /* turns of the loop, all lives */
+	uint64_t digest;    /* of the trace: two runs of a seed must agree */
 	char directory[64]; /* real files: config and events */
 };
 
@@ -99,7 +99,7 @@ extern struct sim sim;
 
 /* --- chance --------------------------------------------------------------------- */
 
-uint64_t sim_below(uint64_t n); /* 0 <= x < n */
+uint64_t sim_below(uint64_t n);              /* 0 <= x < n */
 int64_t sim_between(int64_t lo, int64_t hi); /* both included */
 bool sim_chance(unsigned percent);
 bool sim_permille(unsigned permille);

@@ -13,11 +13,11 @@
  * second by law 3, and the slowest job of the disk threads (twenty seconds) on
  * the way there, twice where a report comes first.
  */
-#define CHECK_RECORD_MS  (45 * SIM_SECOND)
-#define CHECK_PROMPT_MS  (45 * SIM_MINUTE) /* of lateness, where nothing takes long */
-#define CHECK_SLOW_MS    (16 * SIM_HOUR)   /* elsewhere: time-outs, and others before it */
-#define CHECK_REPORT_MS  (45 * SIM_SECOND) /* a report is stored before the events are written */
-#define FLUSHES_MAX      1000
+#define CHECK_RECORD_MS (45 * SIM_SECOND)
+#define CHECK_PROMPT_MS (45 * SIM_MINUTE) /* of lateness, where nothing takes long */
+#define CHECK_SLOW_MS   (16 * SIM_HOUR)   /* elsewhere: time-outs, and others before it */
+#define CHECK_REPORT_MS (45 * SIM_SECOND) /* a report is stored before the events are written */
+#define FLUSHES_MAX     1000
 
 struct sim_totals sim_totals;
 
@@ -56,7 +56,8 @@ static bool may_be_forgotten(size_t life, int64_t known_ms)
 	if (l->end_ms <= known_ms + CHECK_RECORD_MS && is_crash(l->end))
 		return true;
 	/* A disk that refused outcomes was still being asked when the daemon ended. */
-	return l->end != SIM_END_NONE && sim_disk_was_troubled(known_ms, known_ms + CHECK_RECORD_MS) &&
+	return l->end != SIM_END_NONE &&
+	       sim_disk_was_troubled(known_ms, known_ms + CHECK_RECORD_MS) &&
 	       sim_disk_was_troubled(l->end_ms - SIM_MINUTE, l->end_ms);
 }
 
@@ -101,11 +102,11 @@ static void check_one_fate(const struct sim_rcpt *r, const char *id)
 			continue;
 		bool attempt = is_final(e) || e->kind == SIM_EVENT_DEFERRED;
 		if (final && attempt && e->life == final->life)
-			sim_violation("%s (%s): an event after its last one, in one life", r->address,
-			    id);
+			sim_violation("%s (%s): an event after its last one, in one life",
+			    r->address, id);
 		else if (final && attempt && !may_be_forgotten(final->life, final->at_ms))
-			sim_violation("%s (%s): an event after its last one, unexplained", r->address,
-			    id);
+			sim_violation("%s (%s): an event after its last one, unexplained",
+			    r->address, id);
 		if (is_final(e))
 			final = e;
 	}
@@ -133,7 +134,8 @@ static void count_fate(const struct sim_rcpt *r)
 	sim_totals.deleted += last->kind == SIM_EVENT_DELETED;
 }
 
-/* --- what hosts saw ---------------------------------------------------------------------------- */
+/* --- what hosts saw ----------------------------------------------------------------------------
+ */
 
 static bool was_taken_before(const struct sim_rcpt *r, const struct sim_event *e)
 {
@@ -153,7 +155,8 @@ static void check_delivered(const struct sim_rcpt *r)
 			sim_violation("%s: a host got another message", r->address);
 }
 
-/* The mail was with a host, and it was known: it may not go out again, unless that was forgotten. */
+/* The mail was with a host, and it was known: it may not go out again, unless that was forgotten.
+ */
 static void check_duplicates(const struct sim_rcpt *r)
 {
 	for (const struct sim_accept *a = r->accepts; a; a = a->next) {
@@ -168,7 +171,8 @@ static void check_duplicates(const struct sim_rcpt *r)
 	}
 }
 
-/* --- failures ------------------------------------------------------------------------------------- */
+/* --- failures
+ * ------------------------------------------------------------------------------------- */
 
 static bool dns_explains(const struct sim_domain *d)
 {
@@ -197,7 +201,8 @@ static bool is_refused_before(const struct sim_rcpt *r, int64_t at_ms)
 
 static void check_bounce(const struct sim_rcpt *r, const struct sim_event *e)
 {
-	if (!is_refused_before(r, e->at_ms) && !dns_explains(r->domain) && !hosts_explain(r->domain))
+	if (!is_refused_before(r, e->at_ms) && !dns_explains(r->domain) &&
+	    !hosts_explain(r->domain))
 		sim_violation("%s: bounced, but nobody refused it for good", r->address);
 	for (const struct sim_accept *a = r->accepts; a; a = a->next)
 		if ((r->number >= 0 || strcmp(a->id, e->id) == 0) && told_ms(a) <= e->at_ms &&
@@ -225,7 +230,8 @@ static void check_failures(const struct sim_rcpt *r)
 	}
 }
 
-/* --- the schedule ------------------------------------------------------------------------------------- */
+/* --- the schedule
+ * ------------------------------------------------------------------------------------- */
 
 static int64_t interval_ms(unsigned attempt)
 {
@@ -277,9 +283,8 @@ static void check_interval(const struct sim_rcpt *r, const struct sim_event *bef
 	/* Shorter only where its life ends before. */
 	if (r->number < 0)
 		return; /* of a report the arrival is not known here */
-	if (!received ||
-	    llabs(e->next_wall_ms - received->wall_ms - check.schedule->lifetime_s * 1000) >
-		SIM_MINUTE)
+	if (!received || llabs(e->next_wall_ms - received->wall_ms -
+			       check.schedule->lifetime_s * 1000) > SIM_MINUTE)
 		sim_violation("%s: attempt %u: next in %lld s already, interval %lld s", r->address,
 		    e->attempt, (long long)delta / 1000, (long long)interval / 1000);
 }
@@ -289,9 +294,10 @@ static void check_retry(const struct sim_rcpt *r, const struct sim_event *before
     const struct sim_event *d, const struct sim_event *e, bool moved)
 {
 	/* A flushed attempt that fails costs nothing: it is counted again. */
-	bool free_of_charge = before && (before->next_wall_ms == d->next_wall_ms ||
-					    (was_flushed(before->at_ms, d->at_ms) &&
-						d->next_wall_ms <= before->next_wall_ms));
+	bool free_of_charge =
+	    before &&
+	    (before->next_wall_ms == d->next_wall_ms ||
+		(was_flushed(before->at_ms, d->at_ms) && d->next_wall_ms <= before->next_wall_ms));
 	unsigned attempt = d->attempt + !free_of_charge;
 	const struct sim_life *now = &sim.lives[e->life], *then = &sim.lives[d->life];
 	bool forgotten = e->life != d->life && may_be_forgotten(d->life, d->at_ms);
@@ -308,8 +314,8 @@ static void check_retry(const struct sim_rcpt *r, const struct sim_event *before
 		sim_violation("%s: tried %lld s too late", r->address,
 		    (long long)(e->at_ms - due_ms) / 1000);
 	/* A report that could not be stored costs no attempt either. */
-	if (e->kind == SIM_EVENT_DEFERRED && strcmp(e->stage, "local") != 0 && e->attempt != attempt &&
-	    !sim_disk_was_troubled(d->at_ms, d->at_ms))
+	if (e->kind == SIM_EVENT_DEFERRED && strcmp(e->stage, "local") != 0 &&
+	    e->attempt != attempt && !sim_disk_was_troubled(d->at_ms, d->at_ms))
 		sim_violation("%s: attempt %u follows attempt %u", r->address, e->attempt,
 		    d->attempt);
 }
@@ -371,7 +377,8 @@ static void check_queued(const struct sim_rcpt *r)
 		    (long long)(wall - r->listed_due_ms) / 1000, r->listed_state);
 }
 
-/* --- reports --------------------------------------------------------------------------------------------- */
+/* --- reports
+ * --------------------------------------------------------------------------------------------- */
 
 /* Distinct reports that hosts took and that name the address. */
 static unsigned count_reports(const struct sim_rcpt *sender, const char *address)
@@ -455,7 +462,9 @@ static void check_report_mail(const struct sim_rcpt *sender)
 	check_queued(sender);
 }
 
-/* --- messages ------------------------------------------------------------------------------------------------ */
+/* --- messages
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static bool is_received(const struct sim_msg *m)
 {
@@ -493,7 +502,8 @@ static void check_refused(const struct sim_msg *m)
 	for (size_t i = 0; i < m->rcpts_n; i++) {
 		const struct sim_rcpt *r = &m->rcpts[i];
 		if (r->accepts || r->listed)
-			sim_violation("%s: not accepted (%d), and yet sent on", r->address, m->code);
+			sim_violation("%s: not accepted (%d), and yet sent on", r->address,
+			    m->code);
 		for (const struct sim_event *e = r->events; e; e = e->next)
 			if (e->kind != SIM_EVENT_REJECTED)
 				sim_violation("%s: not accepted (%d), and yet it has events",

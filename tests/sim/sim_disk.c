@@ -6,9 +6,9 @@
 #include "base/check.h"
 #include "unit/queue/qio_mem.h"
 
-#define TROUBLES_MAX     64
-#define TROUBLE_LINGERS  (2 * SIM_MINUTE) /* the daemon asks again after some seconds */
-#define TROUBLE_PERCENT  40
+#define TROUBLES_MAX    64
+#define TROUBLE_LINGERS (2 * SIM_MINUTE) /* the daemon asks again after some seconds */
+#define TROUBLE_PERCENT 40
 
 static struct {
 	struct qio io;
@@ -21,6 +21,7 @@ static struct {
 	struct {
 		int64_t from_ms, to_ms;
 	} troubles[TROUBLES_MAX];
+
 	size_t troubles_n;
 } disk;
 
@@ -191,7 +192,7 @@ void sim_disk_trouble(enum sim_trouble kind)
 		disk.troubles[disk.troubles_n - 1].to_ms = sim.now_ms;
 	}
 	disk.trouble = kind;
-	sim_trace("disk: %s", kind == SIM_TROUBLE_EIO	? "errors"
+	sim_trace("disk: %s", kind == SIM_TROUBLE_EIO     ? "errors"
 			      : kind == SIM_TROUBLE_SPACE ? "full"
 							  : "fine");
 }

@@ -71,7 +71,8 @@ static int64_t take_time(const char *line, const char *key)
 	if (!text[0])
 		return 0;
 	int64_t y = digits(&p, '-'), m = digits(&p, '-'), d = digits(&p, 'T');
-	int64_t h = digits(&p, ':'), min = digits(&p, ':'), s = digits(&p, '.'), ms = digits(&p, 'Z');
+	int64_t h = digits(&p, ':'), min = digits(&p, ':'), s = digits(&p, '.'),
+		ms = digits(&p, 'Z');
 	if (y < 0 || m < 1 || d < 1 || h < 0 || min < 0 || s < 0 || ms < 0) {
 		sim_violation("not a time: %s", text);
 		return 0;

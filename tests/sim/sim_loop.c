@@ -29,6 +29,7 @@ struct loop {
 		loop_signal_fn *fn;
 		void *arg;
 	} signals[LOOP_SIGNALS_MAX];
+
 	size_t signals_n;
 	unsigned raised; /* bits of signals[] */
 };
