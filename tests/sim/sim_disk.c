@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "unit/queue/qio_mem.h"
 
-#define TROUBLES_MAX    64
+#define TROUBLES_MAX     512
 #define TROUBLE_LINGERS (2 * SIM_MINUTE) /* the daemon asks again after some seconds */
 #define TROUBLE_PERCENT 40
 

@@ -122,6 +122,7 @@ static void on_log(void *arg UNUSED, const char *line, size_t n)
 
 static void on_listing(const char *answer)
 {
+	sim_check_note_listing();
 	sim_check_listing(answer);
 	finished = true;
 	sim_raise(SIGTERM);
