@@ -157,8 +157,8 @@ static void usage(FILE *to)
 	    "usage: sim [--seeds N] [--from S] [--jobs N] [--break NAME] [--until-caught] "
 	    "[--verbose]\n"
 	    "\n"
-	    "Runs the daemon in simulated worlds and checks that it kept its laws. --break sabotages "
-	    "it:\n ");
+	    "Runs the daemon in simulated worlds and checks that it kept its laws. --break\n"
+	    "sabotages it:\n ");
 	for (size_t i = 1; i < SIM_BREAK_N; i++)
 		fprintf(to, " %s", break_names[i]);
 	fprintf(to, "\n");
@@ -213,9 +213,8 @@ int main(int argc, char **argv)
 	if (o.verbose)
 		o.jobs = 1;
 	unsigned failed = run_all(&o, &sum, &done);
-	printf(
-	    "%llu seeds, %u failed: %llu messages, %llu recipients, %llu crashes, %llu virtual days, "
-	    "%llu deferrals, %llu reports, %llu duplicates explained\n",
+	printf("%llu seeds, %u failed: %llu messages, %llu recipients, %llu crashes, "
+	       "%llu virtual days, %llu deferrals, %llu reports, %llu duplicates explained\n",
 	    (unsigned long long)done, failed, (unsigned long long)sum.messages,
 	    (unsigned long long)sum.recipients, (unsigned long long)sum.crashes,
 	    (unsigned long long)(sum.virtual_ms / SIM_DAY), (unsigned long long)sum.deferred,

@@ -23,6 +23,7 @@ void sim_check_note_listing(void);
 
 /* What `postrider queue --json` would print. */
 void sim_check_listing(const char *answer);
+size_t sim_check_listed(void); /* items it named */
 /* The events file, whole; the trace names its lines if verbose. */
 void sim_check_events(const char *file);
 void sim_check(const struct sim_schedule *s);

@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "unit/queue/qio_mem.h"
 
-#define TROUBLES_MAX     512
+#define TROUBLES_MAX    512
 #define TROUBLE_LINGERS (2 * SIM_MINUTE) /* the daemon asks again after some seconds */
 #define TROUBLE_PERCENT 40
 
@@ -228,6 +228,23 @@ void sim_disk_drop(bool power)
 	if (power)
 		qio_mem_restart(&disk.mem);
 	disk.mem.fds_n = 0;
+}
+
+size_t sim_disk_files(const char *folder)
+{
+	return qio_mem_count(M, folder);
+}
+
+size_t sim_disk_queue_files(void)
+{
+	char name[16];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < 64; i++) {
+		snprintf(name, sizeof(name), "queue/%02x", i);
+		n += qio_mem_count(M, name);
+	}
+	return n;
 }
 
 /* --- sabotage --------------------------------------------------------------------------- */

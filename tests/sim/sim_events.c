@@ -184,13 +184,22 @@ static void read_item(char *line)
 	}
 }
 
+static size_t listed;
+
+size_t sim_check_listed(void)
+{
+	return listed;
+}
+
 void sim_check_listing(const char *answer)
 {
 	char *copy = mem_strdup(answer), *rest = copy, *line = next_line(&rest);
 
 	if (!line || strcmp(line, "OK") != 0)
 		sim_violation("the queue could not be listed: %.100s", answer);
-	while ((line = next_line(&rest)))
+	while ((line = next_line(&rest))) {
 		read_item(line);
+		listed++;
+	}
 	mem_free(copy);
 }

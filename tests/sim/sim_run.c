@@ -394,6 +394,17 @@ static void remove_files(void)
 	}
 }
 
+/* The spool after the last stop. */
+static void check_spool(void)
+{
+	if (sim_disk_files("corrupt") > 0)
+		sim_violation("%zu files in corrupt/", sim_disk_files("corrupt"));
+	if (sim_disk_files("tmp") > 0)
+		sim_violation("%zu files in tmp/", sim_disk_files("tmp"));
+	if (sim_check_listed() == 0 && sim_disk_queue_files() > 0)
+		sim_violation("%zu files of an empty queue", sim_disk_queue_files());
+}
+
 void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_result *r)
 {
 	char path[100];
@@ -408,6 +419,7 @@ void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_resu
 	snprintf(path, sizeof(path), "%s/events", sim.directory);
 	sim_check_events(path);
 	sim_check(&plan.schedule);
+	check_spool();
 	remove_files();
 	*r = (struct sim_result){
 		.messages = sim_totals.messages,
