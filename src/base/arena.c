@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -104,15 +105,13 @@ struct slice arena_slice(struct arena *a, struct slice s)
 
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
+	char *text = NULL;
 	va_list ap;
-	va_list again;
 	va_start(ap, fmt);
-	va_copy(again, ap);
-	int n = vsnprintf(NULL, 0, fmt, ap);
-	CHECK(n >= 0);
-	char *text = arena_alloc(a, (size_t)n + 1);
-	vsnprintf(text, (size_t)n + 1, fmt, again);
-	va_end(again);
+	int n = vasprintf(&text, fmt, ap);
 	va_end(ap);
-	return text;
+	CHECK(n >= 0);
+	char *copy = arena_strndup(a, text, (size_t)n);
+	free(text); /* malloc's, not mem_alloc's */
+	return copy;
 }

@@ -280,6 +280,7 @@ int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ct
 static int open_queue(struct mta *m, const struct qio *qio, struct errbuf *eb)
 {
 	const struct conf *conf = m->conf;
+	struct errbuf why;
 	struct queue_options o = {
 		.directory = conf->spool,
 		.qio = qio,
@@ -290,7 +291,8 @@ static int open_queue(struct mta *m, const struct qio *qio, struct errbuf *eb)
 		.retry = &m->retry,
 	};
 
-	return queue_open(&m->queue, &o, m->now, eb);
+	int err = queue_open(&m->queue, &o, m->now, &why);
+	return err < 0 ? errbuf_set(eb, err, "spool %s: %s", conf->spool, why.text) : 0;
 }
 
 /* As root: what needs it (listeners, files others own), then never again. */

@@ -33,7 +33,8 @@ struct settlement {
 	struct settled *settled;
 	size_t n;
 	bool events_written;
-	char parked[QUEUE_ID_MAX]; /* the item rests with outcomes only memory knows; "": it is ours */
+	char parked[QUEUE_ID_MAX]; /* the item rests with outcomes only memory knows; "": it is ours
+				    */
 };
 
 static void settle(struct settlement *s, struct now now);
@@ -328,7 +329,8 @@ static void settle(struct settlement *s, struct now now)
 	committer_add(s->work.mta->committer, op, on_settled, s);
 }
 
-/* The report can't be stored: its recipients stay pending, nothing is lost and nothing is told. */
+/* The report can't be stored: its recipients stay pending, nothing is lost and nothing is told.
+ * What was last heard stays with one that expires: it will expire again. */
 static void keep_unreported(struct settlement *s, struct now now)
 {
 	const struct envelope *env = s->item->mail->envelope;
@@ -336,6 +338,8 @@ static void keep_unreported(struct settlement *s, struct now now)
 	for (size_t i = 0; i < s->n; i++) {
 		if (!s->settled[i].report)
 			continue;
+		if (s->outcomes[i].fate == FATE_EXPIRED)
+			s->outcomes[i].status = env->rcpts[s->outcomes[i].rcpt].status;
 		s->outcomes[i].fate = FATE_PENDING;
 		s->outcomes[i].attempts = env->rcpts[s->outcomes[i].rcpt].attempts;
 		s->outcomes[i].due_ms = now.wall_ms + SETTLEMENT_NO_REPORT_MS;

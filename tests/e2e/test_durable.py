@@ -15,8 +15,13 @@ from harness import *
 CALLS = "openat,write,writev,pwritev,pwrite64,fdatasync,fsync,rename,renameat,renameat2,unlinkat,sendto,sendmsg,close"
 
 
-def traced(w, **settings):
+def need_strace():
     need("strace")
+    need_root()  # the daemon is not dumpable, so its own user may not look into it
+
+
+def traced(w, **settings):
+    need_strace()
     trace = w.path("trace")
     args = ["strace", "-f", "-y", "-s", "64", "-o", trace, "-e", "trace=" + CALLS]
     status, _, err = run_command(["strace", "-o", "/dev/null", "true"])
@@ -164,7 +169,7 @@ def fail_next(w, d, call):
 
 @case("a failing fdatasync, rename or fsync: 451 4.3.0, nothing stays behind; when it works again, 250")
 def _():
-    need("strace")
+    need_strace()
     for call in ("fdatasync", "renameat2", "fsync"):
         with World() as w:
             d = w.daemon(outbound={"disabled": True})

@@ -29,6 +29,8 @@ static const char *const break_names[SIM_BREAK_N] = {
 	[SIM_BREAK_EVENT] = "event",
 	[SIM_BREAK_LOSE] = "lose",
 	[SIM_BREAK_SCHEDULE] = "schedule",
+	[SIM_BREAK_OUTCOME] = "outcome",
+	[SIM_BREAK_LEAK] = "leak",
 };
 
 struct options {
@@ -97,6 +99,8 @@ static bool finish(const struct options *o, struct job *j, struct sim_result *su
 	int status;
 
 	bool whole = read(j->fd, &r, sizeof(r)) == (ssize_t)sizeof(r);
+	if (whole && o->verbose)
+		printf("digest %016llx\n", (unsigned long long)r.digest);
 	close(j->fd);
 	while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR)
 		;
@@ -153,8 +157,8 @@ static void usage(FILE *to)
 	    "usage: sim [--seeds N] [--from S] [--jobs N] [--break NAME] [--until-caught] "
 	    "[--verbose]\n"
 	    "\n"
-	    "Runs the daemon in simulated worlds and checks that it kept its laws. --break sabotages "
-	    "it:\n ");
+	    "Runs the daemon in simulated worlds and checks that it kept its laws. --break\n"
+	    "sabotages it:\n ");
 	for (size_t i = 1; i < SIM_BREAK_N; i++)
 		fprintf(to, " %s", break_names[i]);
 	fprintf(to, "\n");
@@ -209,8 +213,8 @@ int main(int argc, char **argv)
 	if (o.verbose)
 		o.jobs = 1;
 	unsigned failed = run_all(&o, &sum, &done);
-	printf("%llu seeds, %u failed: %llu messages, %llu recipients, %llu crashes, %llu virtual days, "
-	       "%llu deferrals, %llu reports, %llu duplicates explained\n",
+	printf("%llu seeds, %u failed: %llu messages, %llu recipients, %llu crashes, "
+	       "%llu virtual days, %llu deferrals, %llu reports, %llu duplicates explained\n",
 	    (unsigned long long)done, failed, (unsigned long long)sum.messages,
 	    (unsigned long long)sum.recipients, (unsigned long long)sum.crashes,
 	    (unsigned long long)(sum.virtual_ms / SIM_DAY), (unsigned long long)sum.deferred,

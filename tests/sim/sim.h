@@ -41,16 +41,18 @@ enum sim_break { /* sabotage, to see that the checker notices */
 	SIM_BREAK_NONE = 0,
 	SIM_BREAK_SYNC,       /* syncs of files do nothing */
 	SIM_BREAK_DIRSYNC,    /* syncs of directories do nothing */
-	SIM_BREAK_SETTLE,     /* some files of finished mail are not removed, some outcomes not kept */
+	SIM_BREAK_SETTLE,     /* some files of finished mail are not removed */
 	SIM_BREAK_COMPLETION, /* some finished jobs are never reported back */
 	SIM_BREAK_TWICE,      /* some replies to the dot are lost, though the peer believes not */
-	SIM_BREAK_EARLY,      /* the wall clock is set forward under the running daemon */
-	SIM_BREAK_LATE,       /* the loop's timer oversleeps */
+	SIM_BREAK_EARLY,      /* the queue is flushed, though nobody asked */
+	SIM_BREAK_LATE,       /* some questions to the DNS are never answered */
 	SIM_BREAK_BODY,       /* a byte of some bodies changes on its way through the disk */
 	SIM_BREAK_LIMIT,      /* the daemon is configured with more connections than allowed */
 	SIM_BREAK_EVENT,      /* some event lines get lost */
 	SIM_BREAK_LOSE,       /* a queue file vanishes while the daemon is down */
 	SIM_BREAK_SCHEDULE,   /* the daemon is configured with another retry schedule */
+	SIM_BREAK_OUTCOME,    /* some records in queue files are not written */
+	SIM_BREAK_LEAK,       /* a block of memory is never freed */
 	SIM_BREAK_N,
 };
 
@@ -88,8 +90,8 @@ struct sim {
 	bool alive; /* a daemon runs */
 	jmp_buf crash;
 	unsigned violations;
-	uint64_t steps; /* turns of the loop, all lives */
-	uint64_t digest; /* of the trace: two runs of a seed must agree */
+	uint64_t steps;     /* turns of the loop, all lives */
+	uint64_t digest;    /* of the trace: two runs of a seed must agree */
 	char directory[64]; /* real files: config and events */
 };
 
@@ -97,7 +99,7 @@ extern struct sim sim;
 
 /* --- chance --------------------------------------------------------------------- */
 
-uint64_t sim_below(uint64_t n); /* 0 <= x < n */
+uint64_t sim_below(uint64_t n);              /* 0 <= x < n */
 int64_t sim_between(int64_t lo, int64_t hi); /* both included */
 bool sim_chance(unsigned percent);
 bool sim_permille(unsigned permille);

@@ -17,11 +17,13 @@ struct sim_schedule {
 	int64_t lifetime_s;
 };
 
-/* Things the operator did that move schedules: asked by time. */
+/* Things the operator does: when. A flush moves schedules. */
 void sim_check_note_flush(void);
+void sim_check_note_listing(void);
 
 /* What `postrider queue --json` would print. */
 void sim_check_listing(const char *answer);
+size_t sim_check_listed(void); /* items it named */
 /* The events file, whole; the trace names its lines if verbose. */
 void sim_check_events(const char *file);
 void sim_check(const struct sim_schedule *s);

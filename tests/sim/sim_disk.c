@@ -6,9 +6,9 @@
 #include "base/check.h"
 #include "unit/queue/qio_mem.h"
 
-#define TROUBLES_MAX     64
-#define TROUBLE_LINGERS  (2 * SIM_MINUTE) /* the daemon asks again after some seconds */
-#define TROUBLE_PERCENT  40
+#define TROUBLES_MAX    512
+#define TROUBLE_LINGERS (2 * SIM_MINUTE) /* the daemon asks again after some seconds */
+#define TROUBLE_PERCENT 40
 
 static struct {
 	struct qio io;
@@ -21,6 +21,7 @@ static struct {
 	struct {
 		int64_t from_ms, to_ms;
 	} troubles[TROUBLES_MAX];
+
 	size_t troubles_n;
 } disk;
 
@@ -88,7 +89,8 @@ static ssize_t d_pread(void *arg UNUSED, int fd, void *p, size_t n, uint64_t off
 
 static int d_pwritev(void *arg UNUSED, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
-	CALL(CALL_GROWS, M->io.pwritev(M, fd, iov, n, offset));
+	bool forget = sim.broken == SIM_BREAK_OUTCOME && offset > 0 && sim_chance(10);
+	CALL(CALL_GROWS, forget ? 0 : M->io.pwritev(M, fd, iov, n, offset));
 }
 
 static int d_copy(void *arg UNUSED, int from, uint64_t from_at, int to, uint64_t to_at, uint64_t n)
@@ -190,7 +192,7 @@ void sim_disk_trouble(enum sim_trouble kind)
 		disk.troubles[disk.troubles_n - 1].to_ms = sim.now_ms;
 	}
 	disk.trouble = kind;
-	sim_trace("disk: %s", kind == SIM_TROUBLE_EIO	? "errors"
+	sim_trace("disk: %s", kind == SIM_TROUBLE_EIO     ? "errors"
 			      : kind == SIM_TROUBLE_SPACE ? "full"
 							  : "fine");
 }
@@ -226,6 +228,23 @@ void sim_disk_drop(bool power)
 	if (power)
 		qio_mem_restart(&disk.mem);
 	disk.mem.fds_n = 0;
+}
+
+size_t sim_disk_files(const char *folder)
+{
+	return qio_mem_count(M, folder);
+}
+
+size_t sim_disk_queue_files(void)
+{
+	char name[16];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < 64; i++) {
+		snprintf(name, sizeof(name), "queue/%02x", i);
+		n += qio_mem_count(M, name);
+	}
+	return n;
 }
 
 /* --- sabotage --------------------------------------------------------------------------- */

@@ -24,6 +24,9 @@ bool sim_disk_is_troubled(void);
 void sim_disk_arm(unsigned calls, enum sim_end how);
 /* The daemon is gone: descriptors close; power: what was not synced meets its fate. */
 void sim_disk_drop(bool power);
+/* Files in a folder of the spool ("tmp", "corrupt"), and in all folders of queue files. */
+size_t sim_disk_files(const char *folder);
+size_t sim_disk_queue_files(void);
 void sim_disk_lose_one(void); /* sabotage: a queue file is gone */
 
 #endif

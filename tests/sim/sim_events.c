@@ -71,7 +71,8 @@ static int64_t take_time(const char *line, const char *key)
 	if (!text[0])
 		return 0;
 	int64_t y = digits(&p, '-'), m = digits(&p, '-'), d = digits(&p, 'T');
-	int64_t h = digits(&p, ':'), min = digits(&p, ':'), s = digits(&p, '.'), ms = digits(&p, 'Z');
+	int64_t h = digits(&p, ':'), min = digits(&p, ':'), s = digits(&p, '.'),
+		ms = digits(&p, 'Z');
 	if (y < 0 || m < 1 || d < 1 || h < 0 || min < 0 || s < 0 || ms < 0) {
 		sim_violation("not a time: %s", text);
 		return 0;
@@ -183,13 +184,22 @@ static void read_item(char *line)
 	}
 }
 
+static size_t listed;
+
+size_t sim_check_listed(void)
+{
+	return listed;
+}
+
 void sim_check_listing(const char *answer)
 {
 	char *copy = mem_strdup(answer), *rest = copy, *line = next_line(&rest);
 
 	if (!line || strcmp(line, "OK") != 0)
 		sim_violation("the queue could not be listed: %.100s", answer);
-	while ((line = next_line(&rest)))
+	while ((line = next_line(&rest))) {
 		read_item(line);
+		listed++;
+	}
 	mem_free(copy);
 }

@@ -15,17 +15,18 @@
 
 struct sim_conn;
 
-struct sim_party { /* what the world's end hears; any call may close the connection */
+struct sim_party {               /* what the world's end hears; any call may close the connection */
 	void (*open)(void *arg); /* the daemon's end is there */
 	void (*data)(void *arg, const char *p, size_t n);
-	void (*tls)(void *arg);  /* the daemon began a handshake: answer with sim_conn_tls */
-	void (*gone)(void *arg); /* the other end closed or broke; the connection is gone after this */
+	void (*tls)(void *arg); /* the daemon began a handshake: answer with sim_conn_tls */
+	void (*gone)(
+	    void *arg); /* the other end closed or broke; the connection is gone after this */
 };
 
 struct sim_link { /* how a connection behaves */
 	int latency_ms;
-	bool bytewise;     /* one byte at a time, to the daemon */
-	unsigned doom;     /* permille that it breaks before its time */
+	bool bytewise; /* one byte at a time, to the daemon */
+	unsigned doom; /* permille that it breaks before its time */
 };
 
 /* --- connections ---------------------------------------------------------------------- */
@@ -41,9 +42,10 @@ void sim_conn_tls(struct sim_conn *c, bool good);
 unsigned sim_conn_id(const struct sim_conn *c);
 /* When the bytes sent so far have reached the daemon, *at_ms is set. One at a time. */
 void sim_conn_watch(struct sim_conn *c, int64_t *at_ms);
+
 /* The world forgets about a watch (its storage moves or goes). */
 struct sim_dialed { /* who answers at an address */
-	int error;       /* 0, -errno, or ERR_TIMEOUT: the connection fails so */
+	int error;  /* 0, -errno, or ERR_TIMEOUT: the connection fails so */
 	int64_t delay_ms;
 	struct sim_link link;
 	const struct sim_party *party;
@@ -54,6 +56,7 @@ struct sim_dialed { /* who answers at an address */
 
 /* sim_net.c: the daemon dials. */
 void sim_dial(const struct netaddr *to, struct sim_dialed *d);
+
 /* sim_net.c: the DNS is asked; answers by chance and by the time. records has room. */
 struct sim_dns_reply {
 	bool silent; /* no answer: the daemon's time-out */

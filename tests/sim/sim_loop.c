@@ -29,6 +29,7 @@ struct loop {
 		loop_signal_fn *fn;
 		void *arg;
 	} signals[LOOP_SIGNALS_MAX];
+
 	size_t signals_n;
 	unsigned raised; /* bits of signals[] */
 };
@@ -74,8 +75,6 @@ struct now loop_now(struct loop *l UNUSED)
 void loop_set_timer(struct loop *l, int64_t mono_ms)
 {
 	l->timer_at_ms = mono_ms;
-	if (sim.broken == SIM_BREAK_LATE && mono_ms != INT64_MAX && mono_ms > sim.now_ms + SIM_HOUR)
-		l->timer_at_ms = mono_ms + 3 * SIM_DAY;
 }
 
 void loop_again(struct loop *l)

@@ -75,7 +75,8 @@ struct sim_rcpt *sim_mail_find(struct slice address)
 
 char *sim_mail_body(const struct sim_msg *m, size_t *n)
 {
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.";
+	static const char letters[] =
+	    "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.";
 	struct prng rng;
 	char *p = mem_alloc(m->body_bytes + 128);
 	size_t at = 0;

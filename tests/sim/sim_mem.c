@@ -133,18 +133,17 @@ char *mem_strndup(const char *s, size_t n)
 
 char *mem_printf(const char *fmt, ...)
 {
-	va_list ap, again;
+	char *text = NULL;
+	va_list ap;
 
 	va_start(ap, fmt);
-	va_copy(again, ap);
-	int n = vsnprintf(NULL, 0, fmt, ap);
+	int n = vasprintf(&text, fmt, ap);
+	va_end(ap);
 	if (n < 0)
 		abort();
-	char *text = mem_alloc((size_t)n + 1);
-	vsnprintf(text, (size_t)n + 1, fmt, again);
-	va_end(again);
-	va_end(ap);
-	return text;
+	char *copy = mem_strndup(text, (size_t)n);
+	free(text);
+	return copy;
 }
 
 void mem_free(void *p)

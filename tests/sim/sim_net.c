@@ -60,7 +60,8 @@ static void make_host(struct sim_domain *d, size_t i, bool wild)
 	if (!wild || !sim_chance(25))
 		return;
 	h->down_from_ms = sim_between(0, SIM_DAY);
-	h->down_until_ms = h->down_from_ms + (sim_chance(50) ? 2 * SIM_DAY : sim_between(SIM_MINUTE, SIM_DAY));
+	h->down_until_ms =
+	    h->down_from_ms + (sim_chance(50) ? 2 * SIM_DAY : sim_between(SIM_MINUTE, SIM_DAY));
 }
 
 static bool is_prompt(const struct sim_domain *d)

@@ -18,15 +18,15 @@ enum sim_character {
 	SIM_HOST_HANGS_UP, /* after the dot, before its reply; may have taken the mail */
 	SIM_HOST_BYTEWISE,
 	SIM_HOST_GARBAGE,
-	SIM_HOST_BAD_TLS,  /* offers STARTTLS and gets it wrong */
-	SIM_HOST_DOT_5XX,  /* takes recipients, refuses the message */
+	SIM_HOST_BAD_TLS, /* offers STARTTLS and gets it wrong */
+	SIM_HOST_DOT_5XX, /* takes recipients, refuses the message */
 	SIM_HOST_DOT_4XX,
 	SIM_HOST_MIXED,    /* each recipient has its own answer */
 	SIM_HOST_TOO_MANY, /* 552 after the first recipients */
 	SIM_HOST_FULL,     /* 452 for hours */
 	SIM_HOST_REFUSES,  /* 550 to everybody */
 	SIM_HOST_521,
-	SIM_HOST_SILENT,   /* accepts connections, says nothing */
+	SIM_HOST_SILENT, /* accepts connections, says nothing */
 	SIM_HOST_N,
 };
 

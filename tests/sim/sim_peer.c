@@ -25,8 +25,8 @@ struct peer {
 	struct sim_rcpt *rcpts[PEER_RCPTS_MAX];
 	size_t rcpts_n;
 	unsigned replies, replies_until_421; /* 0: never */
-	struct sim_accept *watch; /* told of when the next reply arrives */
-	size_t scanned; /* of in: searched for the end of data */
+	struct sim_accept *watch;            /* told of when the next reply arrives */
+	size_t scanned;                      /* of in: searched for the end of data */
 };
 
 static void proceed(struct peer *p);
@@ -50,6 +50,12 @@ static void hang_up(struct peer *p)
 
 static void send_reply(struct peer *p)
 {
+	if (p->watch && sim.broken == SIM_BREAK_TWICE && sim_chance(2)) {
+		p->watch->told_ms = sim.now_ms;
+		p->watch = NULL;
+		buf_clear(&p->reply);
+		p->closing = true;
+	}
 	sim_conn_send(p->conn, buf_ptr(&p->reply), buf_len(&p->reply));
 	buf_clear(&p->reply);
 	if (p->watch)
@@ -277,7 +283,8 @@ static void on_rcpt(struct peer *p, const char *line)
 	answer_rcpt(p, r);
 }
 
-/* --- the message -------------------------------------------------------------------------------- */
+/* --- the message --------------------------------------------------------------------------------
+ */
 
 /* Header and body of what was sent, dots removed. */
 static struct slice unstuff(char *p, size_t n)
@@ -402,7 +409,8 @@ static void on_dot(struct peer *p, struct slice all)
 	say(p, "250 2.0.0 taken");
 }
 
-/* --- the conversation ------------------------------------------------------------------------------ */
+/* --- the conversation
+ * ------------------------------------------------------------------------------ */
 
 static void on_data(struct peer *p)
 {

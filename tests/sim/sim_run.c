@@ -17,7 +17,7 @@
 #include "sim/sim_net.h"
 #include "sim/sim_submit.h"
 
-#define RUN_EPOCH_MS  INT64_C(1795000000000) /* when the world begins, by the wall clock */
+#define RUN_EPOCH_MS       INT64_C(1795000000000) /* when the world begins, by the wall clock */
 #define RUN_START_RETRY_MS (10 * SIM_SECOND)
 
 struct plan { /* what a seed makes of the world */
@@ -35,8 +35,8 @@ struct plan { /* what a seed makes of the world */
 static struct plan plan;
 static struct mta *the_mta; /* of the present life */
 static struct sim_timer end_timer, death_timer, operator_timer, trouble_timer, watch_timer;
-static bool finished; /* the run is over: the daemon stops for good */
-static int low_fd;    /* descriptors from here on are the daemon's */
+static bool finished;  /* the run is over: the daemon stops for good */
+static int low_fd;     /* descriptors from here on are the daemon's */
 static FILE *warnings; /* of the configuration: that it runs as root */
 
 /* --- the plan ------------------------------------------------------------------------ */
@@ -46,21 +46,19 @@ static const struct {
 	struct sim_schedule schedule;
 } schedules[] = {
 	{ "5m, 10m*2, 30m, 1h*6, 4h*20",
-	    { .intervals_s = { 300, 600, 600, 1800, 3600, 3600, 3600, 3600, 3600, 3600, 14400, 14400,
+	    { .intervals_s = { 300, 600, 600, 1800, 3600, 3600, 3600, 3600, 3600, 3600, 14400,
 		  14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400,
-		  14400, 14400, 14400, 14400, 14400, 14400, 14400 },
+		  14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400 },
 		.intervals_n = 30,
 		.lifetime_s = 259200 } },
-	{ "1m, 5m, 20m*3, 3h*8",
-	    { .intervals_s = { 60, 300, 1200, 1200, 1200, 10800, 10800, 10800, 10800, 10800, 10800,
-		  10800, 10800 },
-		.intervals_n = 13,
-		.lifetime_s = 172800 } },
-	{ "10m, 1h, 12h*12",
-	    { .intervals_s = { 600, 3600, 43200, 43200, 43200, 43200, 43200, 43200, 43200, 43200,
-		  43200, 43200, 43200, 43200 },
-		.intervals_n = 14,
-		.lifetime_s = 432000 } },
+	{ "1m, 5m, 20m*3, 3h*8", { .intervals_s = { 60, 300, 1200, 1200, 1200, 10800, 10800, 10800,
+				       10800, 10800, 10800, 10800, 10800 },
+				     .intervals_n = 13,
+				     .lifetime_s = 172800 } },
+	{ "10m, 1h, 12h*12", { .intervals_s = { 600, 3600, 43200, 43200, 43200, 43200, 43200, 43200,
+				   43200, 43200, 43200, 43200, 43200, 43200 },
+				 .intervals_n = 14,
+				 .lifetime_s = 432000 } },
 };
 
 static void make_plan(void)
@@ -74,7 +72,7 @@ static void make_plan(void)
 	plan.net.domains = (size_t)sim_between(20, 300);
 	plan.net.wild_percent = (unsigned)sim_between(10, 80);
 	plan.net.doom_permille = sim_chance(50) ? (unsigned)sim_between(0, 100) : 0;
-	plan.submit.messages = (size_t)(size < 3 ? sim_between(800, 1500) : sim_between(20, 250));
+	plan.submit.messages = (size_t)(size < 3 ? sim_between(1000, 4000) : sim_between(20, 400));
 	plan.submit.period_ms = sim_between(SIM_HOUR, 3 * SIM_DAY);
 	plan.submit.doom_permille = sim_chance(50) ? (unsigned)sim_between(0, 150) : 0;
 	plan.submit.leave_permille = sim_chance(50) ? (unsigned)sim_between(0, 80) : 0;
@@ -117,11 +115,14 @@ static void write_config(void)
 
 static void on_log(void *arg UNUSED, const char *line, size_t n)
 {
-	sim_trace("log: %.*s", (int)n - 1, line);
+	/* Its own folder has another name in each run of a seed. */
+	if (!memmem(line, n, sim.directory, strlen(sim.directory)))
+		sim_trace("log: %.*s", (int)n - 1, line);
 }
 
 static void on_listing(const char *answer)
 {
+	sim_check_note_listing();
 	sim_check_listing(answer);
 	finished = true;
 	sim_raise(SIGTERM);
@@ -157,6 +158,8 @@ static void on_watch(struct sim_timer *t)
 		sim_timer_cancel(&end_timer);
 		return;
 	}
+	if (sim.broken == SIM_BREAK_EARLY)
+		sim_raise(SIGHUP);
 	sim_timer_in(t, SIM_HOUR);
 }
 
@@ -231,7 +234,8 @@ static void on_trouble(struct sim_timer *t)
 	sim_timer_in(t, sim_between(SIM_SECOND, 10 * SIM_MINUTE));
 }
 
-/* --- lives ------------------------------------------------------------------------------------- */
+/* --- lives -------------------------------------------------------------------------------------
+ */
 
 static size_t events_bytes(void)
 {
@@ -311,6 +315,8 @@ static void live(void)
 			sim.lives[sim.lives_n - 1].end = SIM_END_FAIL;
 			sim_trace("no start: %s", eb.text);
 		} else {
+			if (sim.broken == SIM_BREAK_LEAK)
+				(void)!mem_alloc(1);
 			mta_run(the_mta);
 			mta_free(&the_mta);
 			sim.lives[sim.lives_n - 1].end = SIM_END_STOP;
@@ -388,6 +394,17 @@ static void remove_files(void)
 	}
 }
 
+/* The spool after the last stop. */
+static void check_spool(void)
+{
+	if (sim_disk_files("corrupt") > 0)
+		sim_violation("%zu files in corrupt/", sim_disk_files("corrupt"));
+	if (sim_disk_files("tmp") > 0)
+		sim_violation("%zu files in tmp/", sim_disk_files("tmp"));
+	if (sim_check_listed() == 0 && sim_disk_queue_files() > 0)
+		sim_violation("%zu files of an empty queue", sim_disk_queue_files());
+}
+
 void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_result *r)
 {
 	char path[100];
@@ -402,6 +419,7 @@ void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_resu
 	snprintf(path, sizeof(path), "%s/events", sim.directory);
 	sim_check_events(path);
 	sim_check(&plan.schedule);
+	check_spool();
 	remove_files();
 	*r = (struct sim_result){
 		.messages = sim_totals.messages,
@@ -416,8 +434,9 @@ void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_resu
 	};
 	for (size_t i = 0; i < sim.lives_n; i++)
 		r->crashes += sim.lives[i].end == SIM_END_KILL || sim.lives[i].end == SIM_END_POWER;
-	sim_trace("%llu messages, %llu recipients: %llu delivered, %llu bounced, %llu expired, %llu "
-		  "deleted, %llu queued",
+	sim_trace(
+	    "%llu messages, %llu recipients: %llu delivered, %llu bounced, %llu expired, %llu "
+	    "deleted, %llu queued",
 	    (unsigned long long)sim_totals.messages, (unsigned long long)sim_totals.recipients,
 	    (unsigned long long)sim_totals.delivered, (unsigned long long)sim_totals.bounced,
 	    (unsigned long long)sim_totals.expired, (unsigned long long)sim_totals.deleted,

@@ -30,8 +30,8 @@ struct sim_conn {
 	struct list_node node;
 	unsigned id;
 	struct sim_link link;
-	struct stream *stream; /* NULL: not taken yet, or closed */
-	bool taken;            /* there was a stream, or there will never be one */
+	struct stream *stream;         /* NULL: not taken yet, or closed */
+	bool taken;                    /* there was a stream, or there will never be one */
 	const struct sim_party *party; /* NULL: gone */
 	void *arg;
 	struct pipe to_daemon, to_party;
@@ -102,7 +102,8 @@ static void stream_fail(struct stream *s, int error)
 	sim_timer_cancel(&s->timer);
 }
 
-static struct stream *stream_new(stream_notify_fn *fn, void *arg, void (*on_timer)(struct sim_timer *))
+static struct stream *stream_new(stream_notify_fn *fn, void *arg,
+    void (*on_timer)(struct sim_timer *))
 {
 	struct stream *s = mem_zalloc(sizeof(*s));
 
@@ -475,6 +476,8 @@ int stream_send(struct stream *s, struct buf *out)
 		n = 1 + (size_t)sim_below(n);
 	if (buf_add(&c->to_party.bytes, buf_ptr(out), n) < 0)
 		UNREACHABLE();
+	if (sim.broken == SIM_BREAK_BODY && n > 500 && sim_chance(2))
+		c->to_party.bytes.mem[c->to_party.bytes.tail - n / 4] ^= 1;
 	buf_consume(out, n);
 	s->blocked = buf_len(out) > 0;
 	schedule(c, &c->to_party);
@@ -552,7 +555,8 @@ static struct listener *find_listener(uint16_t port, const char *path)
 {
 	list_foreach(it, &listeners) {
 		struct listener *l = list_entry(it, struct listener, node);
-		if (path ? strcmp(l->path, path) == 0 : l->path[0] == '\0' && l->address.port == port)
+		if (path ? strcmp(l->path, path) == 0
+			 : l->path[0] == '\0' && l->address.port == port)
 			return l;
 	}
 	return NULL;

@@ -15,7 +15,7 @@
 #include "sim/sim_mail.h"
 #include "sim/sim_net.h"
 
-#define SUBMIT_TRIES_MAX  20
+#define SUBMIT_TRIES_MAX   20
 #define SUBMIT_PATIENCE_MS (10 * SIM_MINUTE)
 
 enum step {
@@ -326,7 +326,8 @@ bool sim_submit_is_done(void)
 	return submit.open == 0;
 }
 
-/* --- the operator ------------------------------------------------------------------------------ */
+/* --- the operator ------------------------------------------------------------------------------
+ */
 
 struct command {
 	struct sim_conn *conn;

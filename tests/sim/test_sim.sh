@@ -1,0 +1,43 @@
+#!/bin/sh
+# The simulator in make check: SIM_SEEDS seeds keep the laws, and the checker
+# notices when the daemon is sabotaged.
+run=$(dirname "$0")/run
+seeds=${SIM_SEEDS:-200}
+breaks="sync dirsync settle outcome twice early late body limit event lose schedule leak"
+n=1
+
+result() # status, name
+{
+	if [ "$1" -eq 0 ]; then
+		echo "ok $n - $2"
+	else
+		echo "not ok $n - $2"
+	fi
+	n=$((n + 1))
+}
+
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+set -- $breaks
+echo "1..$((3 + $#))"
+
+sh "$run" --seeds "$seeds" >"$out" 2>&1
+status=$?
+sed 's/^/# /' "$out"
+result $status "$(tail -n 1 "$out")"
+
+# A seed and a commit are a run.
+sh "$run" --seeds 1 --from 7 --verbose >"$out" 2>&1
+first=$(grep '^digest' "$out")
+sh "$run" --seeds 1 --from 7 --verbose >"$out" 2>&1
+[ -n "$first" ] && [ "$first" = "$(grep '^digest' "$out")" ]
+result $? "a seed gives the same run again"
+
+sh "$run" --seeds 1 --break nonsense >"$out" 2>&1
+[ $? -eq 2 ]
+result $? "an unknown sabotage is refused"
+
+for what; do
+	sh "$run" --seeds 200 --break "$what" --until-caught >"$out" 2>&1
+	result $? "sabotage is noticed: $what"
+done
