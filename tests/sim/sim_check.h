@@ -15,6 +15,7 @@ struct sim_schedule {
 	int64_t intervals_s[SIM_INTERVALS_MAX];
 	size_t intervals_n;
 	int64_t lifetime_s;
+	bool crowded; /* the daemon may use few connections in all */
 };
 
 /* Things the operator does: when. A flush moves schedules. */

@@ -77,6 +77,7 @@ static void make_plan(void)
 	plan.submit.doom_permille = sim_chance(50) ? (unsigned)sim_between(0, 150) : 0;
 	plan.submit.leave_permille = sim_chance(50) ? (unsigned)sim_between(0, 80) : 0;
 	plan.concurrency = sim_chance(30) ? (unsigned)sim_between(5, 40) : 10000;
+	plan.schedule.crowded = plan.concurrency < 10000;
 	plan.always_split = sim_chance(15);
 	plan.crash_every_ms = sim_chance(80) ? sim_between(SIM_HOUR, SIM_DAY) : 0;
 	plan.operator_per_day = sim_chance(60) ? (unsigned)sim_between(1, 12) : 0;

@@ -8,6 +8,8 @@
 #include "base/mem.h"
 #include "sim/sim.h"
 
+#define VIOLATIONS_SHOWN 30 /* of a run; the rest is counted */
+
 struct sim sim;
 
 /* --- chance --------------------------------------------------------------------- */
@@ -214,7 +216,8 @@ void sim_violation(const char *fmt, ...)
 {
 	va_list ap;
 
-	sim.violations++;
+	if (++sim.violations > VIOLATIONS_SHOWN)
+		return;
 	va_start(ap, fmt);
 	record("VIOLATION: ", fmt, ap);
 	va_end(ap);
