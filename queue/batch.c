@@ -5,10 +5,13 @@
  * In this order, so that a message is on stable storage before it is said to
  * be, and an outcome before its name:
  *
- *     write    files of commits into tmp/, records of settles to their files
+ *     journal  ends are noted; then messages, which these ride along with
+ *     write    into tmp/: commits the journal doesn't take, mail that leaves it;
+ *              records of settles to their files
  *     sync     every file written: first the data of all, so that the filesystem's
  *              journal commits once for the batch
- *     publish  commits: rename all into one sub-directory, sync that once
+ *     publish  commits: rename all into one sub-directory, sync that once;
+ *              mail that left the journal: into those of its segments
  *     undo     what failed: unlink, sync again
  *     rename   settles; then holds, loads and directory syncs
  *
@@ -22,28 +25,9 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "queue/queue_int.h"
+#include "queue/batch.h"
 
-enum {
-	WINDOW = 256
-};
-
-struct batch {
-	struct queue *q;
-	struct spool *spool;
-	const struct qio *io;
-	unsigned subdir; /* for the commits of this batch */
-	bool published;
-
-	struct {
-		int fd;
-		struct queue_op *op;
-	} open[WINDOW];
-
-	size_t open_n;
-};
-
-static void fail(struct queue_op *op, int err)
+void batch_fail(struct queue_op *op, int err)
 {
 	if (op->result == 0)
 		op->result = err;
@@ -51,7 +35,7 @@ static void fail(struct queue_op *op, int err)
 
 /* --- sync ----------------------------------------------------------------------- */
 
-static void sync_window(struct batch *b)
+void batch_sync_window(struct batch *b)
 {
 	/*
 	 * Hints; the sync tells. Once the data of all has arrived, the changes to all their
@@ -69,16 +53,15 @@ static void sync_window(struct batch *b)
 			err = b->io->sync(b->io->arg, b->open[i].fd);
 		}
 		int closed = b->io->close(b->io->arg, b->open[i].fd);
-		fail(op, err < 0 ? err : closed);
+		batch_fail(op, err < 0 ? err : closed);
 	}
 	b->open_n = 0;
 }
 
-/* From here on the descriptor is the window's. */
-static void sync_later(struct batch *b, int fd, struct queue_op *op)
+void batch_sync_later(struct batch *b, int fd, struct queue_op *op)
 {
-	if (b->open_n == WINDOW)
-		sync_window(b);
+	if (b->open_n == BATCH_WINDOW)
+		batch_sync_window(b);
 	b->open[b->open_n].fd = fd;
 	b->open[b->open_n].op = op;
 	b->open_n++;
@@ -108,6 +91,48 @@ static struct qfile_body body_of(const struct queue_msg *m)
 	};
 }
 
+/* One record for all its destinations. Those the journal doesn't take are written as queue files.
+ */
+static void encode_entry(struct batch *b, struct queue_op *op)
+{
+	struct queue_msg *m = op->msg;
+	const struct envelope **envelopes = mem_alloc(op->parts_n * sizeof(*envelopes));
+	for (size_t i = 0; i < op->parts_n; i++)
+		envelopes[i] = op->parts[i].envelope;
+	journal_entry_init(b->q->journal, &op->entry, m->id, envelopes, op->parts_n,
+	    buf_slice(&m->mem), m->crc);
+	mem_free(envelopes);
+}
+
+static bool is_for_journal(const struct queue_op *op)
+{
+	return op->kind == QUEUE_OP_COMMIT && op->msg->err == 0 && op->msg->fd < 0;
+}
+
+static void commit_to_journal(struct batch *b, struct queue_op *const *ops, size_t n)
+{
+	struct journal_entry **entries = mem_alloc(n * sizeof(struct journal_entry *) + 1);
+	size_t entries_n = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (!is_for_journal(ops[i]))
+			continue;
+		encode_entry(b, ops[i]);
+		entries[entries_n++] = &ops[i]->entry;
+	}
+	if (entries_n > 0)
+		journal_commit(b->q->journal, entries, entries_n);
+	for (size_t i = 0; i < n; i++) {
+		if (!is_for_journal(ops[i]))
+			continue;
+		struct queue_op *op = ops[i];
+		batch_fail(op, MIN(op->entry.result, 0));
+		op->in_journal = op->entry.result == 0;
+		op->record = op->in_journal ? op->entry.msg : NULL;
+		journal_entry_fini(&op->entry);
+	}
+	mem_free(entries);
+}
+
 /* The file in which the body already is becomes the queue file. ERR_TOO_BIG if the envelope doesn't
  * fit in front. */
 static int adopt_spill(struct batch *b, struct queue_op *op, struct part *p)
@@ -122,7 +147,7 @@ static int adopt_spill(struct batch *b, struct queue_op *op, struct part *p)
 	p->place = PART_IN_TMP;
 	qid_format(m->id, id);
 	memcpy(p->tmp_name, id, sizeof(id));
-	sync_later(b, m->fd, op);
+	batch_sync_later(b, m->fd, op);
 	m->fd = -1;
 	return 0;
 }
@@ -139,7 +164,7 @@ static int write_part(struct batch *b, struct queue_op *op, struct part *p)
 		(void)b->io->close(b->io->arg, fd);
 		return err;
 	}
-	sync_later(b, fd, op);
+	batch_sync_later(b, fd, op);
 	return 0;
 }
 
@@ -148,9 +173,9 @@ static int write_part(struct batch *b, struct queue_op *op, struct part *p)
 static void write_commit(struct batch *b, struct queue_op *op)
 {
 	struct queue_msg *m = op->msg;
-	fail(op, m->err);
+	batch_fail(op, m->err);
 	if (op->result == 0)
-		fail(op, queue_spill_rest(m));
+		batch_fail(op, queue_spill_rest(m));
 	for (size_t i = op->parts_n; op->result == 0 && i > 0; i--) {
 		struct part *p = &op->parts[i - 1];
 		int err = ERR_TOO_BIG;
@@ -158,7 +183,7 @@ static void write_commit(struct batch *b, struct queue_op *op)
 			err = adopt_spill(b, op, p);
 		if (err == ERR_TOO_BIG)
 			err = write_part(b, op, p);
-		fail(op, err);
+		batch_fail(op, err);
 	}
 }
 
@@ -175,7 +200,7 @@ static void publish(struct batch *b, struct queue_op *op)
 		if (err == 0)
 			p->place = PART_PUBLISHED;
 		b->published = b->published || err == 0;
-		fail(op, err);
+		batch_fail(op, err);
 	}
 }
 
@@ -205,14 +230,14 @@ static void publish_all(struct batch *b, struct queue_op *const *ops, size_t n)
 {
 	bool unpublished = false;
 	for (size_t i = 0; i < n; i++) {
-		if (ops[i]->kind == QUEUE_OP_COMMIT)
+		if (ops[i]->kind == QUEUE_OP_COMMIT && !ops[i]->in_journal)
 			publish(b, ops[i]);
 	}
 	int err = b->published ? spool_sync(b->spool, b->subdir) : 0;
 	for (size_t i = 0; i < n; i++) {
-		if (ops[i]->kind != QUEUE_OP_COMMIT)
+		if (ops[i]->kind != QUEUE_OP_COMMIT || ops[i]->in_journal)
 			continue;
-		fail(ops[i], err);
+		batch_fail(ops[i], err);
 		unpublished = undo(b, ops[i]) || unpublished;
 	}
 	if (!unpublished)
@@ -233,20 +258,20 @@ static void write_settle(struct batch *b, struct queue_op *op)
 	if (op->remove || op->rcpts_n == 0)
 		return;
 	queue_item_name(op->item, &name);
-	int fd = b->io->open(b->io->arg, b->spool->dirs[op->item->subdir],
-	    spool_name_format(&name, text), QIO_OPEN_WRITE);
+	int fd = b->io->open(b->io->arg, b->spool->dirs[op->subdir], spool_name_format(&name, text),
+	    QIO_OPEN_WRITE);
 	if (fd < 0) {
-		fail(op, fd);
+		batch_fail(op, fd);
 		return;
 	}
 	int err =
 	    qfile_append(b->io, fd, op->item->mail->envelope, op->rcpts, op->rcpts_n, &op->tail);
 	if (err < 0) {
 		(void)b->io->close(b->io->arg, fd);
-		fail(op, err);
+		batch_fail(op, err);
 		return;
 	}
-	sync_later(b, fd, op);
+	batch_sync_later(b, fd, op);
 }
 
 static int rename_item(struct batch *b, struct queue_op *op)
@@ -258,7 +283,7 @@ static int rename_item(struct batch *b, struct queue_op *op)
 	name.due_ms = op->due_ms;
 	name.attempts = op->attempts;
 	name.held = op->held;
-	int err = spool_rename(b->spool, op->item->subdir, from, spool_name_format(&name, to));
+	int err = spool_rename(b->spool, op->subdir, from, spool_name_format(&name, to));
 	op->renamed = err == 0;
 	return err;
 }
@@ -273,18 +298,18 @@ static void finish_settle(struct batch *b, struct queue_op *op)
 	queue_item_name(op->item, &name);
 	spool_name_format(&name, text);
 	if (op->remove) {
-		err = spool_remove(b->spool, op->item->subdir, text);
+		err = spool_remove(b->spool, op->subdir, text);
 		if (err == -ENOENT)
-			log_warn("queue", "queue/%02x/%s was already gone", op->item->subdir, text);
+			log_warn("queue", "queue/%02x/%s was already gone", op->subdir, text);
 		else
-			fail(op, err);
+			batch_fail(op, err);
 		return;
 	}
 	/* The record is safe, and it is what counts: an old name only means an early look after a
 	 * restart. */
 	err = rename_item(b, op);
 	if (err < 0)
-		log_warn("queue", "queue/%02x/%s can't be renamed: %s", op->item->subdir, text,
+		log_warn("queue", "queue/%02x/%s can't be renamed: %s", op->subdir, text,
 		    err_text(err));
 }
 
@@ -321,14 +346,14 @@ static void load_failed(struct batch *b, struct queue_op *op, const char *name, 
     const char *why)
 {
 	if (err == ERR_CORRUPT || err == ERR_VERSION) {
-		int moved = spool_quarantine(b->spool, op->item->subdir, name, why);
+		int moved = spool_quarantine(b->spool, op->subdir, name, why);
 		op->gone = moved == 0 || moved == -ENOENT;
-		fail(op, op->gone ? ERR_CORRUPT : moved);
+		batch_fail(op, op->gone ? ERR_CORRUPT : moved);
 		return;
 	}
-	log_error("queue", "queue/%02x/%s can't be read, stays: %s", op->item->subdir, name,
+	log_error("queue", "queue/%02x/%s can't be read, stays: %s", op->subdir, name,
 	    err_text(err));
-	fail(op, err);
+	batch_fail(op, err);
 }
 
 static void load_file(struct batch *b, struct queue_op *op, const struct spool_name *name,
@@ -349,14 +374,14 @@ static void load_file(struct batch *b, struct queue_op *op, const struct spool_n
 	}
 	if (l.torn)
 		log_warn("queue", "queue/%02x/%s ends in an outcome record cut short: ignored that",
-		    op->item->subdir, text);
+		    op->subdir, text);
 	adopt_loaded(b, op, &l, fd);
 	if (envelope_pending(l.envelope) > 0)
 		return;
 	/* All is decided; only the unlink was lost. */
-	err = spool_remove(b->spool, op->item->subdir, text);
+	err = spool_remove(b->spool, op->subdir, text);
 	op->gone = err == 0 || err == -ENOENT;
-	fail(op, op->gone ? -ENOENT : err);
+	batch_fail(op, op->gone ? -ENOENT : err);
 }
 
 /* A link, a fifo or a directory under one of our names is not ours: never followed, never touched.
@@ -369,18 +394,58 @@ static bool is_foreign(struct batch *b, int fd)
 	return b->io->stat(b->io->arg, fd, &st) == 0 && !st.is_file;
 }
 
+/* False if it has a queue file by now, with op->subdir set. */
+static bool load_from_journal(struct batch *b, struct queue_op *op)
+{
+	struct journal *j = b->q->journal;
+	struct journal_mail m;
+	op->part = op->item->record;
+	op->subdir = op->item->subdir;
+	if (op->part == NULL)
+		return false;
+	int err = journal_read(j, op->part, &m);
+	if (err == ERR_NOT_FOUND) {
+		op->subdir = journal_part_dir(op->part);
+		return false;
+	}
+	if (err == ERR_CORRUPT || err == ERR_VERSION) {
+		int saved = journal_damaged(j, op->part);
+		op->gone = saved == 0;
+		err = saved == 0 ? ERR_CORRUPT : saved;
+	}
+	batch_fail(op, err);
+	if (err < 0)
+		return true;
+	struct queue_body *body = body_new_memory(b->q->pool, m.mem, (size_t)m.body_bytes);
+	if (body != NULL) {
+		m.mem = NULL;
+	} else {
+		body = body_new_shared(b->q->pool, b->io, m.fd, m.body_at, m.body_bytes,
+		    journal_segment_unref, m.segment);
+		m.segment = NULL;
+	}
+	op->mail = mem_zalloc(sizeof(*op->mail));
+	op->mail->pub.envelope = m.envelope;
+	op->mail->pub.body = body;
+	m.envelope = NULL;
+	journal_mail_fini(&m);
+	return true;
+}
+
 static void load(struct batch *b, struct queue_op *op)
 {
+	if (load_from_journal(b, op))
+		return;
 	char text[SPOOL_NAME_MAX];
 	struct spool_name name;
 	queue_item_name(op->item, &name);
 	spool_name_format(&name, text);
-	int fd = b->io->open(b->io->arg, b->spool->dirs[op->item->subdir], text, QIO_OPEN_READ);
+	int fd = b->io->open(b->io->arg, b->spool->dirs[op->subdir], text, QIO_OPEN_READ);
 	if (is_foreign(b, fd) || fd == -ENOENT) {
-		log_warn("queue", "queue/%02x/%s is %s: forgotten", op->item->subdir, text,
+		log_warn("queue", "queue/%02x/%s is %s: forgotten", op->subdir, text,
 		    fd == -ENOENT ? "not there any more" : "no file of ours");
 		op->gone = true;
-		fail(op, fd < 0 ? fd : ERR_REFUSED);
+		batch_fail(op, fd < 0 ? fd : ERR_REFUSED);
 		if (fd >= 0)
 			(void)b->io->close(b->io->arg, fd);
 	} else if (fd < 0) {
@@ -392,20 +457,31 @@ static void load(struct batch *b, struct queue_op *op)
 
 /* --- all ------------------------------------------------------------------------ */
 
+/* Folders after ends: what a lost end would bring back is then at most what a lost unlink would. */
+static void sync(struct batch *b, struct queue_op *op)
+{
+	batch_fail(op, journal_sync(b->q->journal));
+	batch_fail(op, spool_sync_dirty(b->spool));
+	if (op->result == 0)
+		park_oldest(b, op);
+}
+
 static void run_late(struct batch *b, struct queue_op *op)
 {
 	switch (op->kind) {
 	case QUEUE_OP_SETTLE:
-		finish_settle(b, op);
+		if (!op->moving && !op->over)
+			finish_settle(b, op);
 		break;
 	case QUEUE_OP_HOLD:
-		fail(op, rename_item(b, op));
+		if (!op->moving && !op->over)
+			batch_fail(op, rename_item(b, op));
 		break;
 	case QUEUE_OP_LOAD:
 		load(b, op);
 		break;
 	case QUEUE_OP_SYNC:
-		fail(op, spool_sync_dirty(b->spool));
+		sync(b, op);
 		break;
 	case QUEUE_OP_COMMIT:
 		break;
@@ -414,24 +490,47 @@ static void run_late(struct batch *b, struct queue_op *op)
 	}
 }
 
+static void write_op(struct batch *b, struct queue_op *op)
+{
+	bool settles = op->kind == QUEUE_OP_SETTLE || op->kind == QUEUE_OP_HOLD;
+	if (settles && !op->over)
+		op->over = park_begin(b, op);
+	if (op->kind == QUEUE_OP_SETTLE && !op->over)
+		write_settle(b, op);
+	if (op->kind == QUEUE_OP_COMMIT && !op->in_journal)
+		write_commit(b, op);
+}
+
+/* Ends first: they cost nothing, and ride along with this batch's messages. */
+static void note_ends(struct batch *b, struct queue_op *const *ops, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		CHECK(ops[i]->q == b->q);
+		if (ops[i]->kind == QUEUE_OP_SETTLE && ops[i]->remove)
+			ops[i]->over = park_begin(b, ops[i]);
+	}
+}
+
 void queue_run(struct queue *q, struct queue_op *const *ops, size_t n)
 {
-	struct batch b = { .q = q, .spool = &q->spool, .io = q->spool.io };
-	bool commits = false;
+	struct batch *b = mem_alloc(sizeof(*b));
+	bool files = false;
+	*b = (struct batch){ .q = q, .spool = &q->spool, .io = q->spool.io };
+	note_ends(b, ops, n);
+	commit_to_journal(b, ops, n);
 	for (size_t i = 0; i < n; i++) {
-		CHECK(ops[i]->q == q);
-		if (ops[i]->kind == QUEUE_OP_SETTLE)
-			write_settle(&b, ops[i]);
-		if (ops[i]->kind == QUEUE_OP_COMMIT) {
-			write_commit(&b, ops[i]);
-			commits = true;
-		}
+		write_op(b, ops[i]);
+		files = files || (ops[i]->kind == QUEUE_OP_COMMIT && !ops[i]->in_journal);
 	}
-	sync_window(&b);
-	if (commits) {
-		b.subdir = spool_pick_dir(&q->spool);
-		publish_all(&b, ops, n);
+	batch_sync_window(b);
+	if (files) {
+		b->subdir = spool_pick_dir(&q->spool);
+		publish_all(b, ops, n);
 	}
+	park_publish(b, ops, n);
 	for (size_t i = 0; i < n; i++)
-		run_late(&b, ops[i]);
+		run_late(b, ops[i]);
+	if (journal_is_crowded(q->journal))
+		(void)!journal_sync(q->journal); /* early; if it fails, the next SYNC says so */
+	mem_free(b);
 }

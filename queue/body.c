@@ -23,6 +23,8 @@ struct queue_body {
 	const struct qio *io;
 	int fd;
 	uint64_t offset;
+	void (*release)(void *arg); /* NULL: fd is closed */
+	void *release_arg;
 };
 
 struct body_pool *body_pool_new(uint64_t max_bytes)
@@ -86,6 +88,15 @@ struct queue_body *body_new_file(struct body_pool *pool, const struct qio *io, i
 	return b;
 }
 
+struct queue_body *body_new_shared(struct body_pool *pool, const struct qio *io, int fd,
+    uint64_t offset, uint64_t bytes, void (*release)(void *arg), void *arg)
+{
+	struct queue_body *b = body_new_file(pool, io, fd, offset, bytes);
+	b->release = release;
+	b->release_arg = arg;
+	return b;
+}
+
 ssize_t queue_body_read(struct queue_body *b, uint64_t offset, void *p, size_t n)
 {
 	if (offset >= b->bytes || n == 0)
@@ -120,7 +131,9 @@ static void destroy(struct queue_body *b)
 	if (b->mem != NULL)
 		atomic_fetch_sub(&b->pool->bytes, b->bytes);
 	mem_free(b->mem);
-	if (b->fd >= 0)
+	if (b->release != NULL)
+		b->release(b->release_arg);
+	else if (b->fd >= 0)
 		(void)b->io->close(b->io->arg, b->fd); /* only read from: nothing can be lost */
 	body_pool_unref(&b->pool);
 	mem_free(b);

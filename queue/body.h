@@ -1,5 +1,5 @@
 /*
- * body.h - the bytes of a message, in memory or in its queue file.
+ * body.h - the bytes of a message, in memory, in its queue file or in the journal.
  *
  * Ref-counted, shared by the items of a message and by deliveries on any
  * thread; immutable. The pool counts what is in memory against a budget; it
@@ -24,5 +24,8 @@ struct queue_body *body_new_memory(struct body_pool *pool, char *mem, size_t byt
 /* Takes fd, in which the body starts at offset. */
 struct queue_body *body_new_file(struct body_pool *pool, const struct qio *io, int fd,
     uint64_t offset, uint64_t bytes);
+/* In a file others use as well: release(arg) in place of closing fd. */
+struct queue_body *body_new_shared(struct body_pool *pool, const struct qio *io, int fd,
+    uint64_t offset, uint64_t bytes, void (*release)(void *arg), void *arg);
 
 #endif

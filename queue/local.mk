@@ -1,5 +1,7 @@
 libqueue_a_SOURCES = \
 	queue/batch.c \
+	queue/batch.h \
+	queue/batch_park.c \
 	queue/body.c \
 	queue/body.h \
 	queue/envelope.c \
@@ -7,6 +9,14 @@ libqueue_a_SOURCES = \
 	queue/envelope_codec.c \
 	queue/index.c \
 	queue/index.h \
+	queue/journal.c \
+	queue/journal.h \
+	queue/journal_int.h \
+	queue/journal_part.c \
+	queue/journal_record.c \
+	queue/journal_record.h \
+	queue/journal_replay.c \
+	queue/journal_segment.c \
 	queue/qfile.c \
 	queue/qfile.h \
 	queue/qid.c \

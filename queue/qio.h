@@ -17,6 +17,8 @@
 
 #include "base/err.h"
 
+#define QIO_IOV_MAX 128
+
 struct qio_stat {
 	uint64_t bytes;
 	unsigned mode; /* permission bits */
@@ -54,7 +56,7 @@ struct qio {
 	ssize_t (*pread)(void *arg, int fd, void *p, size_t n,
 	    uint64_t offset); /* short only at the end */
 	int (*pwritev)(void *arg, int fd, const struct iovec *iov, int n,
-	    uint64_t offset); /* all of it; n <= 8; may change iov's copy only */
+	    uint64_t offset); /* all of it; n <= QIO_IOV_MAX; may change iov's copy only */
 	int (*copy)(void *arg, int from, uint64_t from_at, int to, uint64_t to_at,
 	    uint64_t n); /* -EIO if from is short */
 	int (*truncate)(void *arg, int fd, uint64_t bytes);

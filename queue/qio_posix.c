@@ -15,7 +15,6 @@
 #include "queue/qio.h"
 
 enum {
-	IOV_MAX_HERE = 8,
 	COPY_BLOCK_BYTES = 128 * 1024
 };
 
@@ -82,9 +81,9 @@ static void advance(struct iovec **iov, int *n, size_t done)
 
 static int posix_pwritev(void *arg UNUSED, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
-	struct iovec left[IOV_MAX_HERE];
+	struct iovec left[QIO_IOV_MAX];
 	struct iovec *at = left;
-	CHECK(n <= IOV_MAX_HERE);
+	CHECK(n <= QIO_IOV_MAX);
 	for (int i = 0; i < n; i++)
 		left[i] = iov[i];
 	advance(&at, &n, 0);

@@ -10,10 +10,30 @@
 #include "queue/queue_int.h"
 
 #define MEMORY_MAX_DEFAULT (UINT64_C(64) << 20)
+#define JOURNAL_SEED                                                                               \
+	UINT64_C(0x6a6f75726e616c) /* so that ids tell nothing of the journal's salts */
 
 _Static_assert(QUEUE_ID_MAX >= QID_TEXT_MAX, "ids fit what callers have for them");
 
 /* --- life ----------------------------------------------------------------------- */
+
+static void on_replayed(void *arg, struct journal_part *part, struct qid id, struct envelope *e);
+
+static int open_journal(struct queue *q, const struct queue_options *opt, struct errbuf *eb)
+{
+	const struct journal_options o = {
+		.segment_bytes = opt->journal_segment_bytes,
+		.segments_max = opt->journal_segments_max,
+		.keep_bytes = quota_keep_bytes(&q->quota),
+		.seed = opt->seed ^ JOURNAL_SEED,
+		.read_only = opt->no_journal,
+	};
+	int err = journal_open(&q->journal, &o, &q->spool, eb);
+	if (err < 0)
+		return err;
+	err = journal_replayed(q->journal, on_replayed, q);
+	return err < 0 ? errbuf_set(eb, err, "journal: can't be read: %s", err_text(err)) : 0;
+}
 
 int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now,
     struct errbuf *eb)
@@ -41,8 +61,11 @@ int queue_open(struct queue **q_r, const struct queue_options *opt, struct now n
 	if (q->has_retry)
 		q->retry = *opt->retry;
 	q->last = q->opened = now;
+	err = open_journal(q, opt, eb);
+	if (err < 0)
+		queue_close(&q);
 	*q_r = q;
-	return 0;
+	return err;
 }
 
 void queue_close(struct queue **q_p)
@@ -55,13 +78,16 @@ void queue_close(struct queue **q_p)
 		return;
 	CHECK(q->ops == 0);
 	CHECK(q->msgs == 0);
-	int err = spool_sync_dirty(&q->spool);
-	if (err < 0)
+	int err = q->journal == NULL ? 0 : journal_sync(q->journal);
+	int folders = spool_sync_dirty(&q->spool);
+	if (err < 0 || folders < 0)
 		log_error("queue", "some renames and removals could not be synced at the end: %s",
-		    err_text(err));
+		    err_text(err < 0 ? err : folders));
 	while ((item = index_next(&q->index, &cursor)) != NULL) {
 		if (item->mail != NULL)
 			queue_free_mail(queue_mail_of(item));
+		if (item->record != NULL)
+			journal_release(q->journal, &item->record);
 		mem_free(item);
 	}
 	for (size_t at = 0;;) {
@@ -76,6 +102,7 @@ void queue_close(struct queue **q_p)
 	map_fini(&q->flush_ids);
 	index_fini(&q->index);
 	body_pool_unref(&q->pool);
+	journal_close(&q->journal);
 	spool_close(&q->spool);
 	mem_free(q);
 }
@@ -193,7 +220,22 @@ void queue_drop_item(struct queue *q, struct queue_item *item)
 	leave_domain(q, item->domain);
 	if (item->mail != NULL)
 		queue_free_mail(queue_mail_of(item));
+	if (item->record != NULL)
+		journal_release(q->journal, &item->record);
 	mem_free(item);
+}
+
+void queue_adopt_place(struct queue *q, struct queue_item *item)
+{
+	struct mail *mail = queue_mail_of(item);
+	struct tail tail;
+	if (item->record == NULL ||
+	    journal_place(q->journal, item->record, &tail) != JOURNAL_PARKED)
+		return;
+	item->subdir = (uint8_t)journal_part_dir(item->record);
+	if (mail != NULL)
+		mail->tail = tail;
+	journal_release(q->journal, &item->record);
 }
 
 void queue_item_name(const struct queue_item *item, struct spool_name *name)
@@ -238,7 +280,7 @@ static void on_duplicate(struct queue *q, unsigned dir, const struct spool_name 
 	bool resting = item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD;
 	bool newer = name->attempts > have.attempts ||
 		     (name->attempts == have.attempts && name->due_ms > have.due_ms);
-	bool take_new = resting && newer && item->mail == NULL;
+	bool take_new = resting && newer && item->mail == NULL && item->record == NULL;
 	unsigned out_dir = take_new ? item->subdir : dir;
 	spool_name_format(take_new ? &have : name, text);
 	if (spool_quarantine(&q->spool, out_dir, text, "another file has the same queue id") < 0 ||
@@ -255,6 +297,35 @@ static void on_duplicate(struct queue *q, unsigned dir, const struct spool_name 
 		queue_set_timer(q, item, item->due_ms);
 }
 
+/* What was on its way when we died, or is as it was left: to rest until its time comes, which is
+ * clamped as retry says. */
+static void rest_found(struct queue *q, struct queue_item *item, const struct spool_name *name)
+{
+	if (q->has_retry)
+		item->due_ms =
+		    retry_clamp_due(&q->retry, name->attempts, name->due_ms, q->opened.wall_ms);
+	item->clamped = item->due_ms != name->due_ms;
+	item->flushed = is_flushed_already(q, name) && item->due_ms > q->last.wall_ms;
+	queue_set_state(q, item, name->held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
+	if (!name->held)
+		queue_set_timer(q, item, item->flushed ? q->last.wall_ms : item->due_ms);
+}
+
+static void on_replayed(void *arg, struct journal_part *part, struct qid id, struct envelope *e)
+{
+	struct queue *q = arg;
+	const struct spool_name name = {
+		.due_ms = (int64_t)id.arrival_ms,
+		.id = id,
+		.part = part->number,
+		.domain = slice_str(e->domain),
+	};
+	struct queue_item *item = queue_new_item(q, &name, journal_part_dir(part));
+	item->record = part;
+	rest_found(q, item, &name);
+	envelope_free(&e);
+}
+
 static void on_scanned(void *arg, unsigned dir, const struct spool_name *name)
 {
 	struct queue *q = arg;
@@ -265,15 +336,7 @@ static void on_scanned(void *arg, unsigned dir, const struct spool_name *name)
 		on_duplicate(q, dir, name, item);
 		return;
 	}
-	item = queue_new_item(q, name, dir);
-	if (q->has_retry)
-		item->due_ms =
-		    retry_clamp_due(&q->retry, name->attempts, name->due_ms, q->opened.wall_ms);
-	item->clamped = item->due_ms != name->due_ms;
-	item->flushed = is_flushed_already(q, name) && item->due_ms > q->last.wall_ms;
-	queue_set_state(q, item, name->held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
-	if (!name->held)
-		queue_set_timer(q, item, item->flushed ? q->last.wall_ms : item->due_ms);
+	rest_found(q, queue_new_item(q, name, dir), name);
 }
 
 int queue_scan_step(struct queue *q, struct now now)

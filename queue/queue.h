@@ -39,17 +39,22 @@ struct qio;
 struct queue;
 struct queue_msg;
 struct queue_body;
+struct journal_part;
 
 #define QUEUE_ID_MAX 40 /* text of a message or queue id with NUL */
 
 struct queue_options {
-	const char *directory; /* the spool: queue/ tmp/ corrupt/ state/ are made below it, 0700 */
-	const struct qio *qio; /* NULL: the real disk */
-	uint64_t seed;         /* ids, hash seeds; from the kernel's generator in the daemon */
-	bool always_split;     /* one queue file per recipient */
+	const char *directory;      /* the spool; what it needs is made below it, 0700 */
+	const struct qio *qio;      /* NULL: the real disk */
+	uint64_t seed;              /* ids, hash seeds; from the kernel's generator in the daemon */
+	bool always_split;          /* one queue file per recipient */
 	uint64_t space_min_bytes;   /* 0: 5 % of the filesystem, at most 1 GiB */
 	unsigned space_min_percent; /* used when space_min_bytes is 0; 0 means 5 */
 	uint64_t memory_max_bytes;  /* bodies kept in memory after commit; 0: 64 MiB */
+	/* New mail goes to queue files at once; what the journal holds is served. */
+	bool no_journal;
+	uint64_t journal_segment_bytes; /* 0: 1/64 of the filesystem, 4 to 64 MiB */
+	unsigned journal_segments_max;  /* 0: 16, less on a small filesystem */
 	/* for clamping due times at start; copied; may be NULL */
 	const struct retry_policy *retry;
 };
@@ -90,6 +95,7 @@ struct queue_item {
 	bool clamped; /* due_ms was bounded at start; the file still says otherwise */
 	uint16_t name_attempts;
 	int64_t name_due_ms;
+	struct journal_part *record; /* the intake journal's, or NULL: it has a queue file */
 };
 
 _Static_assert(sizeof(struct queue_item) <= 136, "a parked item stays small");
@@ -148,9 +154,9 @@ struct queue_outcome { /* for one recipient of the item, by index in its envelop
 };
 
 struct queue_op *queue_op_load(struct queue_item *item); /* ACTIVE, mail NULL */
-/* Records outcomes (and, for those not named, nothing). All final: the file goes away; else the
- * tail is written, synced, the file renamed and the item parked. n may be 0: park again as it is.
- */
+/* Records outcomes (and, for those not named, nothing). All final: the mail goes away, durably with
+ * the next commit or SYNC; else the outcomes are written to its queue file (made now, if it was in
+ * the journal), synced, the file renamed and the item parked. n may be 0: park again as it is. */
 struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes,
     size_t n, struct now now);
 /* PARKED -> HELD or back (released: due at once, as by a flush). ACTIVE or BUSY: NULL, and
@@ -167,7 +173,7 @@ enum queue_op_kind {
 	QUEUE_OP_LOAD,
 	QUEUE_OP_SETTLE,
 	QUEUE_OP_HOLD,
-	QUEUE_OP_SYNC, /* folders with renames and unlinks not yet synced */
+	QUEUE_OP_SYNC, /* renames, unlinks and ends not yet synced; upkeep of the journal */
 };
 
 struct queue_done {
@@ -192,8 +198,8 @@ enum queue_op_kind queue_op_kind_of(const struct queue_op *op);
  */
 void queue_finish(struct queue *q, struct queue_op **op, struct now now, struct queue_done *done);
 
-/* A SYNC operation if folders changed at least min_age_ms ago and none is running, else NULL. Call
- * about once a second. */
+/* A SYNC operation if folders or the journal changed at least min_age_ms ago and none is running,
+ * else NULL. Call about once a second. */
 struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_ms);
 
 /* --- scheduling ----------------------------------------------------------- */

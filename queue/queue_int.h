@@ -3,9 +3,9 @@
  * received, an operation between the loop and a worker. Private to queue/.
  *
  * Who may touch what: everything in struct queue belongs to the loop thread,
- * but spool and pool (safe from any). An operation, with its message or item,
+ * but spool, journal and pool (safe from any). An operation, with its message or item,
  * belongs to whoever runs it from queue_run's start to its return. Of an item
- * that is BUSY the worker reads id, part, subdir, domain and the name_ fields
+ * that is BUSY the worker reads id, part, subdir, record, domain and the name_ fields
  * and uses mail; the loop touches want_hold only.
  */
 #ifndef QUEUE_QUEUE_INT_H
@@ -14,6 +14,7 @@
 #include "base/map.h"
 #include "queue/body.h"
 #include "queue/index.h"
+#include "queue/journal.h"
 #include "queue/qfile.h"
 #include "queue/queue.h"
 #include "queue/quota.h"
@@ -24,6 +25,7 @@
 
 struct queue {
 	struct spool spool;
+	struct journal *journal;
 	struct body_pool *pool;
 	struct index index;
 	struct map domains; /* name -> struct domain */
@@ -43,6 +45,7 @@ struct queue {
 	size_t ops;             /* prepared, not finished */
 	uint64_t waiting_bytes; /* received, not on disk */
 	uint64_t commits, settles, loads;
+	atomic_uint moves; /* begun: names their files in tmp/ */
 	unsigned part_max; /* highest part seen: bounds a search by message id */
 
 	unsigned scan_dir; /* next sub-directory; SPOOL_DIRS: done */
@@ -92,6 +95,11 @@ struct part { /* one queue file of a message being committed */
 	char tmp_name[QID_TEXT_MAX];
 };
 
+struct moved { /* from the journal to its queue file, by SYNC */
+	struct qid id;
+	unsigned part;
+};
+
 struct queue_op {
 	enum queue_op_kind kind;
 	int result;
@@ -102,7 +110,10 @@ struct queue_op {
 	struct queue_msg *msg; /* COMMIT */
 	struct part *parts;
 	size_t parts_n;
-	unsigned subdir;
+	unsigned subdir; /* where the queue file is, or comes to be */
+	struct journal_entry entry;
+	bool in_journal; /* it went there: */
+	struct journal_msg *record;
 
 	struct mail *mail; /* LOAD: what was read */
 	bool gone;         /* the file is not there any more */
@@ -117,6 +128,18 @@ struct queue_op {
 	uint16_t attempts;
 	bool renamed;
 	enum queue_item_state before; /* HOLD: to go back to */
+
+	struct journal_part *part; /* LOAD SETTLE HOLD: what the journal has of it, or NULL */
+	bool over;   /* SETTLE, HOLD: the journal's, nothing to do with a queue file yet */
+	bool stays;  /* it stays where it is */
+	bool moving; /* it becomes a queue file */
+	bool in_tmp;
+	char tmp_name[SPOOL_NAME_MAX];
+	char *domain; /* of a part that SYNC moves, which has no item at hand */
+	struct qid moved_id;
+	unsigned moved_part;
+	struct moved *moved; /* SYNC */
+	size_t moved_n;
 };
 
 /* queue.c */
@@ -133,6 +156,10 @@ void queue_item_name(const struct queue_item *item,
 struct mail *queue_mail_of(const struct queue_item *item);
 void queue_free_mail(struct mail *m);
 void queue_drop_mail(struct queue_item *item); /* unless it holds what the disk does not */
+
+void queue_adopt_place(struct queue *q,
+    struct queue_item
+	*item); /* not BUSY elsewhere: if its mail has moved to a queue file, says so in the item */
 
 /* batch.c */
 void batch_part_name(const struct queue_op *op, const struct part *p, struct spool_name *name);

@@ -163,7 +163,7 @@ struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_
 	queue_touch(q, now);
 	if (q->sync_running)
 		return NULL;
-	if (!spool_is_dirty(&q->spool)) {
+	if (!spool_is_dirty(&q->spool) && !journal_is_dirty(q->journal)) {
 		q->dirty_known = false;
 		return NULL;
 	}
@@ -209,6 +209,8 @@ static struct queue_item *item_of_part(struct queue *q, const struct queue_op *o
 	struct spool_name name;
 	batch_part_name(op, p, &name);
 	struct queue_item *item = queue_new_item(q, &name, op->subdir);
+	if (op->in_journal)
+		item->record = journal_msg_part(op->record, p->number);
 	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
 	if (body == NULL)
 		return item;
@@ -257,6 +259,7 @@ static void finish_load(struct queue *q, struct queue_op *op, struct queue_done 
 {
 	struct queue_item *item = op->item;
 	q->loads++;
+	queue_adopt_place(q, item);
 	if (op->gone) {
 		queue_drop_item(q, item);
 		done->item = NULL;
@@ -282,6 +285,7 @@ static void finish_settle(struct queue *q, struct queue_op *op, struct queue_don
 	struct queue_item *item = op->item;
 	struct mail *mail = queue_mail_of(item);
 	q->settles++;
+	queue_adopt_place(q, item);
 	if (op->remove && op->result == 0) {
 		queue_drop_item(q, item);
 		done->item = NULL;
@@ -318,6 +322,7 @@ static void finish_settle(struct queue *q, struct queue_op *op, struct queue_don
 static void finish_hold(struct queue *q, struct queue_op *op)
 {
 	struct queue_item *item = op->item;
+	queue_adopt_place(q, item);
 	bool held = op->result == 0 ? item->want_hold : op->before == QUEUE_ITEM_HELD;
 	if (op->renamed)
 		item->name_held = op->held;
@@ -325,6 +330,17 @@ static void finish_hold(struct queue *q, struct queue_op *op)
 	if (released)
 		item->flushed = item->due_ms > q->last.wall_ms;
 	rest(q, item, held, released ? q->last.wall_ms : item->due_ms);
+}
+
+/* Those in an operation at this moment learn it when that ends. */
+static void finish_sync(struct queue *q, const struct queue_op *op)
+{
+	q->sync_running = false;
+	for (size_t i = 0; i < op->moved_n; i++) {
+		struct queue_item *item = index_find(&q->index, op->moved[i].id, op->moved[i].part);
+		if (item != NULL && item->state != QUEUE_ITEM_BUSY)
+			queue_adopt_place(q, item);
+	}
 }
 
 static void describe(const struct queue_op *op, struct queue_done *done)
@@ -360,7 +376,7 @@ void queue_finish(struct queue *q, struct queue_op **op_p, struct now now, struc
 		finish_hold(q, op);
 		break;
 	case QUEUE_OP_SYNC:
-		q->sync_running = false;
+		finish_sync(q, op);
 		break;
 	case QUEUE_OP_NONE:
 		UNREACHABLE();
@@ -370,5 +386,6 @@ void queue_finish(struct queue *q, struct queue_op **op_p, struct now now, struc
 		queue_free_mail(op->mail);
 	mem_free(op->parts);
 	mem_free(op->rcpts);
+	mem_free(op->moved);
 	mem_free(op);
 }

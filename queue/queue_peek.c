@@ -21,12 +21,25 @@ int queue_peek(struct queue *q, const struct queue_item *item, struct envelope *
 	struct spool_name name;
 	struct qfile_loaded l;
 
+	struct journal_mail m;
+
 	*e_r = NULL;
 	if (item->state == QUEUE_ITEM_BUSY)
 		return -EBUSY; /* its name may be changing at this moment */
+	unsigned dir = item->subdir;
+	if (item->record != NULL) {
+		int err = journal_read(q->journal, item->record, &m);
+		if (err != ERR_NOT_FOUND) {
+			*e_r = err == 0 ? m.envelope : NULL;
+			m.envelope = NULL;
+			journal_mail_fini(&m);
+			return err;
+		}
+		dir = journal_part_dir(item->record); /* moved, which the item will learn soon */
+	}
 	queue_item_name(item, &name);
 	spool_name_format(&name, text);
-	int fd = io->open(io->arg, q->spool.dirs[item->subdir], text, QIO_OPEN_READ);
+	int fd = io->open(io->arg, q->spool.dirs[dir], text, QIO_OPEN_READ);
 	if (fd < 0)
 		return fd;
 	int err = qfile_load(io, fd, &l);

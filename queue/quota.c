@@ -45,15 +45,26 @@ static uint64_t percent_of(uint64_t whole, unsigned percent, uint64_t max)
 	return MIN(whole / 100 * percent, max);
 }
 
+static uint64_t keep_bytes(const struct quota *q)
+{
+	return q->min_bytes > 0 ? q->min_bytes
+				: percent_of(q->space.bytes, q->min_percent, MIN_BYTES_MAX);
+}
+
+uint64_t quota_keep_bytes(struct quota *q)
+{
+	struct qio_space space;
+	if (q->min_bytes == 0 && !q->known && q->io->space(q->io->arg, q->dirfd, &space) == 0)
+		q->space = space;
+	return keep_bytes(q);
+}
+
 int quota_admit(struct quota *q, uint64_t bytes, uint64_t waiting_bytes, int64_t mono_ms)
 {
 	ask(q, mono_ms);
 	if (!q->known)
 		return 0;
-	uint64_t keep = q->min_bytes > 0
-			    ? q->min_bytes
-			    : percent_of(q->space.bytes, q->min_percent, MIN_BYTES_MAX);
-	uint64_t usable = minus(q->space.bytes_free, keep);
+	uint64_t usable = minus(q->space.bytes_free, keep_bytes(q));
 	usable = minus(usable, waiting_bytes);
 	usable = minus(usable, q->promised_bytes);
 	usable = minus(usable, q->promised_before_bytes);

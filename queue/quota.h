@@ -27,6 +27,8 @@ struct quota {
 
 void quota_init(struct quota *q, const struct qio *io, int dirfd, uint64_t min_bytes,
     unsigned min_percent);
+uint64_t quota_keep_bytes(
+    struct quota *q); /* how much must stay free; asks the filesystem the first time */
 /* 0 and the size is promised, or -ENOSPC. waiting_bytes: received, not on disk yet. */
 int quota_admit(struct quota *q, uint64_t bytes, uint64_t waiting_bytes, int64_t mono_ms) MUST_USE;
 

@@ -75,6 +75,8 @@ static int open_folders(struct spool *s, struct errbuf *eb)
 	char name[8];
 	int err = open_directory(s, s->root, "queue", &s->queue, eb);
 	if (err == 0)
+		err = open_directory(s, s->root, "journal", &s->journal, eb);
+	if (err == 0)
 		err = open_directory(s, s->root, "tmp", &s->tmp, eb);
 	if (err == 0)
 		err = open_directory(s, s->root, "corrupt", &s->corrupt, eb);
@@ -126,6 +128,7 @@ int spool_open(struct spool *s, const char *directory, const struct qio *io, str
 	*s = (struct spool){ .io = io,
 		.root = -1,
 		.queue = -1,
+		.journal = -1,
 		.tmp = -1,
 		.corrupt = -1,
 		.state = -1,
@@ -152,6 +155,7 @@ void spool_close(struct spool *s)
 	for (unsigned i = 0; i < SPOOL_DIRS; i++)
 		close_fd(s, &s->dirs[i]);
 	close_fd(s, &s->queue);
+	close_fd(s, &s->journal);
 	close_fd(s, &s->tmp);
 	close_fd(s, &s->corrupt);
 	close_fd(s, &s->state);
@@ -313,7 +317,7 @@ static int unlink_in(struct spool *s, unsigned dir, const char *name)
 }
 
 /* The orphans are few and the list is taken whole, so that no unlink happens under the lock. */
-static void remove_orphans(struct spool *s)
+void spool_remove_orphans(struct spool *s)
 {
 	struct list_node mine;
 	list_init(&mine);
@@ -337,7 +341,7 @@ static void remove_orphans(struct spool *s)
 int spool_sync_dirty(struct spool *s)
 {
 	int first = 0;
-	remove_orphans(s);
+	spool_remove_orphans(s);
 	uint64_t dirty = atomic_load(&s->dirty);
 	for (unsigned dir = 0; dir < SPOOL_DIRS; dir++) {
 		int err = (dirty >> dir & 1) != 0 ? spool_sync(s, dir) : 0;
@@ -389,5 +393,38 @@ int spool_quarantine(struct spool *s, unsigned dir, const char *name, const char
 	atomic_store(&s->corrupt_dirty, true);
 	atomic_fetch_add_explicit(&s->quarantined, 1, memory_order_relaxed);
 	log_error("queue", "queue/%02x/%s is damaged: %s; moved to corrupt/%s", dir, name, why, to);
+	return 0;
+}
+
+void spool_count_corrupt(struct spool *s)
+{
+	atomic_store(&s->corrupt_dirty, true);
+	atomic_fetch_add_explicit(&s->quarantined, 1, memory_order_relaxed);
+}
+
+/* By way of tmp/, so that what is in corrupt/ is whole. */
+int spool_save_corrupt(struct spool *s, int fd, uint64_t at, uint64_t n, const char *name,
+    const char *why)
+{
+	int to = s->io->open(s->io->arg, s->tmp, name, QIO_OPEN_CREATE);
+	if (to < 0)
+		return to;
+	int err = s->io->copy(s->io->arg, fd, at, to, 0, n);
+	if (err == 0)
+		err = s->io->sync(s->io->arg, to);
+	int closed = s->io->close(s->io->arg, to);
+	if (err == 0)
+		err = closed;
+	if (err == 0)
+		err = s->io->rename(s->io->arg, s->tmp, name, s->corrupt, name);
+	bool was_there = err == -EEXIST;
+	if (err < 0)
+		spool_discard(s, SPOOL_TMP, name);
+	if (err == 0)
+		err = s->io->sync_directory(s->io->arg, s->corrupt);
+	if (was_there || err < 0)
+		return was_there ? 0 : err;
+	spool_count_corrupt(s);
+	log_error("queue", "%s; saved as corrupt/%s", why, name);
 	return 0;
 }

@@ -3,8 +3,9 @@
  * comes and goes. The bytes inside a file are qfile.h's business.
  *
  *     SPOOL/queue/00 .. 3f   queue files, named due.attempts.state.id.domain
+ *     SPOOL/journal          the intake journal: see journal.h
  *     SPOOL/tmp              files being written; emptied at start
- *     SPOOL/corrupt          damaged queue files, and nothing else
+ *     SPOOL/corrupt          damaged queue files, damaged parts of the journal, and nothing else
  *     SPOOL/state            lock, epoch
  *
  * States of a queue file on disk, and what moves it (-> the function):
@@ -59,7 +60,7 @@
 
 struct spool {
 	const struct qio *io;
-	int root, queue, tmp, corrupt, state, lock; /* descriptors */
+	int root, queue, journal, tmp, corrupt, state, lock; /* descriptors */
 	int dirs[SPOOL_DIRS];
 	uint32_t epoch; /* of this start: in the ids made by it */
 	atomic_uint next_dir;
@@ -113,9 +114,15 @@ int spool_sync_dirty(struct spool *s)
  * unlinked now is tried again by spool_sync_dirty. */
 #define SPOOL_TMP SPOOL_DIRS
 void spool_discard(struct spool *s, unsigned dir, const char *name);
+void spool_remove_orphans(struct spool *s); /* that try, now */
 
 /* Moves a damaged file to corrupt/ under its name (".1" ... added if taken), counts and logs it. */
 int spool_quarantine(struct spool *s, unsigned dir, const char *name, const char *why) MUST_USE;
+/* Copies bytes of a file to corrupt/name, durably, counts and logs it. Saved before under that
+ * name: nothing to do. */
+int spool_save_corrupt(struct spool *s, int fd, uint64_t at, uint64_t n, const char *name,
+    const char *why) MUST_USE;
+void spool_count_corrupt(struct spool *s); /* one more, moved there by the caller */
 
 /* --- start-up (spool_recover.c) -------------------------------------------------- */
 

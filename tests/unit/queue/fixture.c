@@ -11,7 +11,10 @@
 
 #include "base/mem.h"
 
-#define PATH_BYTES 512
+#define PATH_BYTES    512
+#define SEGMENT_BYTES (2 * 1024 * 1024) /* takes a record of 256 KiB */
+
+bool fixture_no_journal;
 
 static void init_at(struct fixture *f, const char *base)
 {
@@ -23,7 +26,10 @@ static void init_at(struct fixture *f, const char *base)
 	f->opt = (struct queue_options){ .directory = f->dir,
 		.seed = 42,
 		.retry = &f->retry,
-		.space_min_bytes = 1 };
+		.space_min_bytes = 1,
+		.no_journal = fixture_no_journal,
+		.journal_segment_bytes = SEGMENT_BYTES,
+		.journal_segments_max = 4 };
 }
 
 void fixture_init(struct fixture *f)

@@ -18,6 +18,7 @@ struct fixture {
 	struct retry_policy retry;
 };
 
+extern bool fixture_no_journal;       /* the next fixtures use queue files alone */
 void fixture_init(struct fixture *f); /* an empty directory, defaults; not opened */
 void fixture_init_in_memory(
     struct fixture *f); /* on a filesystem in memory, if there is one: for loops that sync a lot */

@@ -265,13 +265,21 @@ static int mem_flush(void *arg, int fd UNUSED, bool wait UNUSED)
 	return is_off(arg) ? -EIO : 0;
 }
 
+/* What was written since the last sync is sure now; not by copying the whole, which may be large.
+ */
 static int mem_sync(void *arg, int fd)
 {
 	struct qio_mem *m = arg;
 	struct mem_node *node = at(m, fd);
 	if (is_off(m))
 		return -EIO;
-	copy_bytes(&node->sure, &node->now);
+	for (size_t i = 0; i < node->writes_n; i++) {
+		const struct mem_write *w = &node->writes[i];
+		if (w->p == NULL)
+			resize(&node->sure, (size_t)w->at);
+		else
+			write_bytes(&node->sure, w->at, w->p, w->n);
+	}
 	forget_writes(node);
 	return 0;
 }

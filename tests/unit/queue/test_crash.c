@@ -27,6 +27,7 @@ struct known { /* an acknowledged queue file */
 
 static struct fixture f;
 static struct qio_mem disk;
+static bool no_journal;
 static struct prng luck;
 static struct known known[ITEMS_MAX];
 static size_t known_n;
@@ -199,7 +200,12 @@ static void life(uint64_t seed, unsigned calls)
 {
 	f = (struct fixture){ .now = { .wall_ms = INT64_C(1790000000000), .mono_ms = 1000 } };
 	ck_assert_int_eq(retry_parse(SLICE("1m*20"), &f.retry, NULL), 0);
-	f.opt = (struct queue_options){ .directory = "spool", .qio = &disk.io, .seed = seed };
+	f.opt = (struct queue_options){ .directory = "spool",
+		.qio = &disk.io,
+		.seed = seed,
+		.no_journal = no_journal,
+		.journal_segment_bytes = 64 * 1024,
+		.journal_segments_max = 4 };
 	known_n = 0;
 	prng_init(&luck, seed);
 	qio_mem_init(&disk, seed);
@@ -221,6 +227,7 @@ static void life(uint64_t seed, unsigned calls)
 
 START_TEST(power_cuts)
 {
+	no_journal = _i % 2 == 1;
 	for (unsigned i = 0; i < SEEDS; i++)
 		life(1 + (uint64_t)_i * SEEDS + i, 50 << (i % 5));
 }
@@ -232,7 +239,7 @@ Suite *test_crash_suite(void)
 	Suite *s = suite_create("crash");
 	TCase *tc = tcase_create("crash");
 	tcase_set_timeout(tc, 120);
-	tcase_add_loop_test(tc, power_cuts, 0, 4);
+	tcase_add_loop_test(tc, power_cuts, 0, 8);
 	suite_add_tcase(s, tc);
 	return s;
 }

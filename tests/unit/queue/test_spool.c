@@ -22,9 +22,16 @@ static void setup(void)
 	fixture_open(&f);
 }
 
+static void setup_files(void)
+{
+	fixture_no_journal = true;
+	setup();
+}
+
 static void teardown(void)
 {
 	fixture_fini(&f);
+	fixture_no_journal = false;
 }
 
 static struct queue_stats stats(void)
@@ -62,7 +69,7 @@ static unsigned mode_of(const char *sub)
 START_TEST(modes_are_tight)
 {
 	static const char *const subs[] = { "", "queue", "queue/00", "queue/3f", "tmp", "corrupt",
-		"state" };
+		"state", "journal" };
 	char path[512];
 	for (size_t i = 0; i < ARRAY_LEN(subs); i++) {
 		ck_assert_uint_eq(mode_of(subs[i]), 0700);
@@ -243,20 +250,30 @@ START_TEST(a_full_disk_is_told_before)
 
 END_TEST
 
-Suite *test_spool_suite(void)
+static void add_tests(TCase *tc)
 {
-	Suite *s = suite_create("spool");
-	TCase *tc = tcase_create("spool");
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, one_daemon_at_a_time);
 	tcase_add_test(tc, modes_are_tight);
 	tcase_add_test(tc, strangers_are_left_alone);
 	tcase_add_test(tc, a_link_in_place_of_a_folder_is_refused);
 	tcase_add_test(tc, ids_differ_after_every_start);
 	tcase_add_test(tc, directory_syncs_are_gathered);
-	tcase_add_test(tc, duplicate_ids_keep_the_later);
 	tcase_add_test(tc, a_full_disk_is_told_before);
+}
+
+Suite *test_spool_suite(void)
+{
+	Suite *s = suite_create("spool");
+	TCase *tc = tcase_create("spool");
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	add_tests(tc);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("files");
+	tcase_add_checked_fixture(tc, setup_files, teardown);
+	tcase_set_timeout(tc, 60);
+	add_tests(tc);
+	tcase_add_test(tc, duplicate_ids_keep_the_later);
 	suite_add_tcase(s, tc);
 	return s;
 }

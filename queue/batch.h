@@ -1,0 +1,48 @@
+/*
+ * batch.h - the operations one queue_run works on, between batch.c (the order
+ * of things, queue files) and batch_park.c (mail that leaves the journal for a
+ * queue file). Private to them.
+ */
+#ifndef QUEUE_BATCH_H
+#define QUEUE_BATCH_H
+
+#include "queue/queue_int.h"
+
+enum {
+	BATCH_WINDOW = 256
+}; /* files open at a time */
+
+struct batch {
+	struct queue *q;
+	struct spool *spool;
+	const struct qio *io;
+	unsigned subdir; /* for the commits of this batch that make queue files */
+	bool published;
+
+	struct {
+		int fd;
+		struct queue_op *op;
+	} open[BATCH_WINDOW];
+
+	size_t open_n;
+};
+
+void batch_fail(struct queue_op *op, int err); /* the first counts */
+void batch_sync_later(struct batch *b, int fd,
+    struct queue_op *op); /* from here on the descriptor is the window's */
+void batch_sync_window(struct batch *b);
+
+/*
+ * A settle or hold of an item the journal has, before anything is written:
+ * what is over is noted; what can stay, stays; what must move becomes a file
+ * in tmp/ (op->moving). False if the item has a queue file, with op->subdir set.
+ */
+bool park_begin(struct batch *b, struct queue_op *op);
+/* After the window is synced: all that moves into its sub-directories, these synced. What failed is
+ * the journal's again. */
+void park_publish(struct batch *b, struct queue_op *const *ops, size_t n);
+/* Of the oldest segment, when space gets short: all that is left in it; notes what moved for
+ * queue_finish. */
+void park_oldest(struct batch *b, struct queue_op *sync);
+
+#endif

@@ -1,0 +1,588 @@
+/*
+ * journal.c - opening, and the pen: gathering what waits, writing it with one
+ * sync, and telling those who wait.
+ */
+#include <errno.h>
+#include <semaphore.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/codec.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "queue/journal_int.h"
+
+enum {
+	IOVS = QIO_IOV_MAX,
+	SEGMENTS_DEFAULT = 16,
+	SEGMENTS_MIN = 4,
+	FRACTION = 64,
+	FRACTION_ALL = 8,
+	RECORDS_PER_SEGMENT = 4,
+	RESERVE_FRACTION = 16,
+	LATECOMERS = 8
+};
+
+#define SEGMENT_MIN      (UINT64_C(4) << 20)
+#define SEGMENT_MAX      (UINT64_C(64) << 20)
+#define SEGMENT_SMALLEST (64 * 1024) /* that can be asked for */
+
+/* --- life ----------------------------------------------------------------------- */
+
+static void choose_sizes(struct journal *j, const struct journal_options *opt)
+{
+	struct qio_space space = { 0 };
+	uint64_t max = opt->segments_max > 0 ? opt->segments_max : SEGMENTS_DEFAULT;
+	j->segment_bytes = opt->segment_bytes;
+	if (j->segment_bytes == 0 && j->io->space(j->io->arg, j->spool->journal, &space) == 0)
+		j->segment_bytes = MIN(space.bytes / FRACTION, SEGMENT_MAX);
+	if (opt->segment_bytes == 0)
+		j->segment_bytes = MAX(j->segment_bytes, SEGMENT_MIN);
+	if (opt->segments_max == 0 && space.bytes > 0)
+		max = MIN(max, space.bytes / FRACTION_ALL / j->segment_bytes);
+	CHECK(j->segment_bytes >= SEGMENT_SMALLEST);
+	j->segment_bytes = j->segment_bytes / JOURNAL_HEADER_BYTES * JOURNAL_HEADER_BYTES;
+	j->segments_max =
+	    (unsigned)MIN(MAX(max, SEGMENTS_MIN), JOURNAL_SLOTS_MAX - JOURNAL_SLOTS_EXTRA);
+	j->reserve = j->segment_bytes / RESERVE_FRACTION;
+	j->record_max = (j->segment_bytes - j->reserve) / RECORDS_PER_SEGMENT;
+}
+
+static void init(struct journal *j, const struct journal_options *opt, struct spool *spool)
+{
+	j->io = spool->io;
+	j->spool = spool;
+	j->keep_bytes = opt->keep_bytes;
+	j->read_only = opt->read_only;
+	list_init(&j->waiting);
+	list_init(&j->told);
+	list_init(&j->used);
+	list_init(&j->free);
+	list_init(&j->found);
+	buf_init(&j->ends, JOURNAL_ENDS_MAX);
+	pthread_mutex_init(&j->lock, NULL);
+	pthread_cond_init(&j->changed, NULL);
+	prng_init(&j->prng, opt->seed);
+	choose_sizes(j, opt);
+}
+
+int journal_open(struct journal **j_r, const struct journal_options *opt, struct spool *spool,
+    struct errbuf *eb)
+{
+	struct journal *j = mem_zalloc(sizeof(*j));
+	*j_r = NULL;
+	init(j, opt, spool);
+	int err = journal_replay(j, eb);
+	if (err == 0 && !j->read_only && j->free_n == 0)
+		(void)journal_make_spare(j, true); /* without one, queue files serve */
+	if (err < 0)
+		journal_close(&j);
+	*j_r = j;
+	return err;
+}
+
+static void free_segments(struct list_node *list)
+{
+	list_foreach_safe(node, list) {
+		struct journal_segment *s = list_entry(node, struct journal_segment, node);
+		list_foreach_safe(m, &s->msgs)
+			mem_free(list_entry(m, struct journal_msg, node));
+		journal_segment_unref(s);
+	}
+}
+
+void journal_close(struct journal **j_p)
+{
+	struct journal *j = *j_p;
+	*j_p = NULL;
+	if (j == NULL)
+		return;
+	CHECK(!j->writing);
+	CHECK(list_is_empty(&j->waiting));
+	free_segments(&j->used);
+	free_segments(&j->free);
+	list_foreach_safe(node, &j->found)
+		mem_free(list_entry(node, struct journal_msg, node));
+	buf_fini(&j->ends);
+	pthread_cond_destroy(&j->changed);
+	pthread_mutex_destroy(&j->lock);
+	mem_free(j);
+}
+
+/* --- entries -------------------------------------------------------------------- */
+
+struct journal_msg *journal_msg_new(struct qid id, unsigned parts_n, const struct journal_head *h)
+{
+	struct journal_msg *m = mem_zalloc(sizeof(*m) + parts_n * sizeof(m->parts[0]));
+	list_init(&m->node);
+	m->id = id;
+	m->front_bytes = h->front_bytes;
+	m->body_bytes = h->body_bytes;
+	m->live = m->refs = m->parts_n = parts_n;
+	for (unsigned i = 0; i < parts_n; i++)
+		m->parts[i] = (struct journal_part){ .msg = m,
+			.number = (uint16_t)(i + 1),
+			.place = JOURNAL_LIVE };
+	return m;
+}
+
+struct journal_part *journal_msg_part(struct journal_msg *m, unsigned number)
+{
+	CHECK(number > 0);
+	CHECK(number <= m->parts_n);
+	return &m->parts[number - 1];
+}
+
+void journal_entry_init(struct journal *j, struct journal_entry *e, struct qid id,
+    const struct envelope *const *envelopes, size_t n, struct slice body, uint32_t body_crc)
+{
+	*e = (struct journal_entry){ .body = body.p };
+	list_init(&e->node);
+	buf_init(&e->front, j->record_max);
+	if (j->read_only || body.n > j->record_max) {
+		e->result = JOURNAL_PASS;
+		return;
+	}
+	int err = journal_front_encode(id, body_crc, envelopes, n, &e->front);
+	if (err < 0) {
+		e->result = err == ERR_TOO_BIG
+				? JOURNAL_PASS
+				: err; /* an envelope too big by itself fails there as well */
+		return;
+	}
+	e->head = (struct journal_head){
+		.type = JOURNAL_MESSAGE,
+		.front_bytes = (uint32_t)buf_len(&e->front),
+		.body_bytes = (uint32_t)body.n,
+		.front_crc = codec_crc32c(0, buf_ptr(&e->front), buf_len(&e->front)),
+	};
+	if (journal_record_bytes(&e->head) > j->record_max)
+		e->result = JOURNAL_PASS;
+	else
+		e->msg = journal_msg_new(id, (unsigned)n, &e->head);
+}
+
+void journal_entry_fini(struct journal_entry *e)
+{
+	buf_fini(&e->front);
+	if (e->result != 0)
+		mem_free(e->msg);
+}
+
+/* --- the pen -------------------------------------------------------------------- */
+
+struct round { /* records on their way to one place in one segment */
+	struct journal *j;
+	struct journal_segment *s;
+	uint64_t start, at; /* at: the next record's */
+	uint64_t written;   /* up to here it went to the file */
+	struct iovec iov[IOVS];
+	int iov_n;
+	unsigned char heads[IOVS][JOURNAL_HEAD_BYTES];
+	int heads_n;
+	int err;
+};
+
+static void flush(struct round *r)
+{
+	if (r->err == 0 && r->iov_n > 0)
+		r->err = r->j->io->pwritev(r->j->io->arg, r->s->fd, r->iov, r->iov_n, r->written);
+	r->written = r->at;
+	r->iov_n = 0;
+	r->heads_n = 0;
+}
+
+static void add_iov(struct round *r, const void *p, size_t n)
+{
+	if (n == 0)
+		return;
+	CHECK(r->iov_n < IOVS);
+	r->iov[r->iov_n++] = (struct iovec){ (void *)(uintptr_t)p, n };
+}
+
+/* The bytes are borrowed until the round is over. */
+static void put_record(struct round *r, struct journal_head *h, const char *front, const char *body)
+{
+	static const char zeros[JOURNAL_ALIGN];
+	uint64_t bytes = journal_record_bytes(h);
+	if (r->iov_n + 4 > IOVS)
+		flush(r);
+	h->batch_at = (uint32_t)r->start;
+	unsigned char *head = r->heads[r->heads_n++];
+	journal_head_encode(h, r->s->sequence, r->s->salt, head);
+	add_iov(r, head, JOURNAL_HEAD_BYTES);
+	add_iov(r, front, h->front_bytes);
+	add_iov(r, body, h->body_bytes);
+	add_iov(r, zeros, (size_t)(bytes - JOURNAL_HEAD_BYTES - h->front_bytes - h->body_bytes));
+	r->at += bytes;
+}
+
+/* As many ends as there is room for; they leave the buffer only when they are durable. Returns
+ * their bytes. */
+static size_t put_ends(struct round *r, const struct buf *ends)
+{
+	uint64_t room = r->s->bytes - r->at;
+	if (room < JOURNAL_HEAD_BYTES + JOURNAL_END_BYTES)
+		return 0;
+	uint64_t n =
+	    MIN(buf_len(ends), room - JOURNAL_HEAD_BYTES) / JOURNAL_END_BYTES * JOURNAL_END_BYTES;
+	if (n == 0)
+		return 0;
+	struct journal_head h = {
+		.type = JOURNAL_ENDS,
+		.front_bytes = (uint32_t)n,
+		.front_crc = codec_crc32c(0, buf_ptr(ends), (size_t)n),
+	};
+	put_record(r, &h, buf_ptr(ends), NULL);
+	return (size_t)n;
+}
+
+static bool has_room(const struct round *r, const struct journal_entry *e)
+{
+	return r->at + journal_record_bytes(&e->head) <= r->s->bytes - r->j->reserve;
+}
+
+/* Moves entries from batch to round while they fit. */
+static void put_entries(struct round *r, struct list_node *batch, struct list_node *taken)
+{
+	list_foreach_safe(node, batch) {
+		struct journal_entry *e = list_entry(node, struct journal_entry, node);
+		if (!has_room(r, e))
+			return;
+		e->msg->at = r->at;
+		put_record(r, &e->head, buf_ptr(&e->front), e->body);
+		list_remove(node);
+		list_push(taken, node);
+	}
+}
+
+/*
+ * Entries committed together, and the thread that waits for them. It is woken
+ * when they are done, or to take the pen, and always outside the lock: or all
+ * that wake would only queue up for it. Hence the references: the waiter may be
+ * gone before whoever wakes it is through.
+ */
+struct journal_group {
+	struct list_node node; /* in told, once */
+	atomic_size_t left, refs;
+	sem_t wake;
+};
+
+static struct journal_group *group_new(void)
+{
+	struct journal_group *g = mem_zalloc(sizeof(*g));
+	list_init(&g->node);
+	atomic_init(&g->left, 0);
+	atomic_init(&g->refs, 1);
+	int err = sem_init(&g->wake, 0, 0);
+	CHECK(err == 0);
+	return g;
+}
+
+static void group_unref(struct journal_group *g)
+{
+	if (atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	sem_destroy(&g->wake);
+	mem_free(g);
+}
+
+static void group_wait(struct journal_group *g)
+{
+	while (sem_wait(&g->wake) < 0)
+		continue; /* a signal */
+}
+
+/* Locked. */
+static struct journal_group *group_ref(struct journal_group *g)
+{
+	atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+	return g;
+}
+
+/* Locked. The entry is its owner's again once none is left. */
+static void tell(struct journal *j, struct journal_entry *e, int result)
+{
+	struct journal_group *g = e->group;
+	list_remove(&e->node);
+	e->result = result;
+	size_t left = atomic_load_explicit(&g->left, memory_order_relaxed);
+	CHECK(left > 0);
+	if (left == 1)
+		list_push(&j->told, &group_ref(g)->node);
+	atomic_store_explicit(&g->left, left - 1, memory_order_release);
+}
+
+static void wake(struct journal_group *g)
+{
+	sem_post(&g->wake);
+	group_unref(g);
+}
+
+static void wake_all(struct list_node *told)
+{
+	list_foreach_safe(node, told) {
+		list_remove(node);
+		wake(list_entry(node, struct journal_group, node));
+	}
+}
+
+static void accept(struct journal *j, struct journal_segment *s, struct journal_entry *e)
+{
+	struct journal_msg *m = e->msg;
+	m->segment = s;
+	m->sequence = s->sequence;
+	s->live += m->live;
+	list_push(&s->msgs, &m->node);
+	tell(j, e, 0);
+}
+
+/* A round that failed leaves the segment dead from where its last good one ended. */
+static void end_round(struct round *r, struct list_node *taken, struct buf *ends, size_t ends_n)
+{
+	struct journal *j = r->j;
+	pthread_mutex_lock(&j->lock);
+	if (r->err == 0) {
+		r->s->end = j->last_end = r->at;
+		buf_consume(ends, ends_n);
+	} else {
+		r->s->dead = true;
+		j->head = NULL;
+		j->seal = true;
+	}
+	list_foreach_safe(node, taken) {
+		struct journal_entry *e = list_entry(node, struct journal_entry, node);
+		if (r->err == 0)
+			accept(j, r->s, e);
+		else
+			tell(j, e, r->err);
+	}
+	pthread_mutex_unlock(&j->lock);
+	if (r->err < 0)
+		log_error("queue", "journal/%08x: can't be written, is given up: %s", r->s->slot,
+		    err_text(r->err));
+}
+
+/* Who came while the others' records went to the file goes with them: the sync is what costs. */
+static bool more(struct journal *j, struct list_node *batch)
+{
+	pthread_mutex_lock(&j->lock);
+	list_splice(batch, &j->waiting);
+	pthread_mutex_unlock(&j->lock);
+	return !list_is_empty(batch);
+}
+
+static int write_round(struct journal *j, struct list_node *batch, struct buf *ends, bool with_late)
+{
+	struct round *r = mem_alloc(sizeof(*r));
+	struct list_node taken;
+	list_init(&taken);
+	r->j = j;
+	r->s = j->head;
+	r->start = r->at = r->written = r->s->end;
+	r->iov_n = r->heads_n = r->err = 0;
+	size_t ends_n = put_ends(r, ends);
+	put_entries(r, batch, &taken);
+	flush(r);
+	for (unsigned i = 0;
+	     with_late && i < LATECOMERS && r->err == 0 && list_is_empty(batch) && more(j, batch);
+	     i++) {
+		put_entries(r, batch, &taken);
+		flush(r);
+	}
+	if (r->err == 0 && r->at > r->start) {
+		atomic_fetch_add_explicit(&j->spool->syncs, 1, memory_order_relaxed);
+		r->err = j->io->sync(j->io->arg, r->s->fd);
+	}
+	end_round(r, &taken, ends, ends_n);
+	int err = r->err;
+	mem_free(r);
+	return err;
+}
+
+static bool next_fits(const struct journal *j, const struct list_node *batch,
+    const struct buf *ends)
+{
+	struct round r = { .j = (struct journal *)(uintptr_t)j, .s = j->head };
+	if (j->head == NULL)
+		return false;
+	r.at = j->head->end;
+	if (buf_len(ends) > 0 && r.s->bytes - r.at < JOURNAL_HEAD_BYTES + buf_len(ends))
+		return false;
+	if (buf_len(ends) > 0)
+		r.at += JOURNAL_HEAD_BYTES + buf_len(ends);
+	return list_is_empty(batch) ||
+	       has_room(&r, list_entry(batch->next, struct journal_entry, node));
+}
+
+/* No next segment for messages: ends have the reserve of this one, then segments of their own. */
+static int write_ends(struct journal *j, struct buf *ends)
+{
+	struct list_node none;
+	int err = 0;
+	list_init(&none);
+	while (err == 0 && (buf_len(ends) > 0 || j->seal)) {
+		bool fits = next_fits(j, &none, ends);
+		err = fits ? 0 : journal_rotate(j, false);
+		if (err == 0 && buf_len(ends) > 0)
+			err = write_round(j, &none, ends, false);
+	}
+	return err;
+}
+
+/* What is left in batch then must pass. */
+static int write_batch(struct journal *j, struct list_node *batch, struct buf *ends)
+{
+	int err = 0;
+	while (err == 0 && !list_is_empty(batch)) {
+		bool fits = next_fits(j, batch, ends);
+		if (!fits && journal_rotate(j, true) < 0)
+			break;
+		err = write_round(j, batch, ends, true);
+	}
+	return err < 0 ? err : write_ends(j, ends);
+}
+
+/* Locked, before and after, and nobody has the pen. */
+static void lead(struct journal *j)
+{
+	struct list_node batch, told;
+	struct buf ends = j->ends;
+	list_init(&batch);
+	list_init(&told);
+	list_splice(&batch, &j->waiting);
+	buf_init(&j->ends, JOURNAL_ENDS_MAX);
+	j->writing = true;
+	pthread_mutex_unlock(&j->lock);
+	int err = write_batch(j, &batch, &ends);
+	pthread_mutex_lock(&j->lock);
+	list_foreach_safe(node,
+	    &batch) /* a journal that is full or can't go on leaves messages to the queue files */
+		tell(j, list_entry(node, struct journal_entry, node), JOURNAL_PASS);
+	if (buf_len(&ends) > 0 && buf_add_slice(&ends, buf_slice(&j->ends)) == 0) {
+		buf_fini(&j->ends);
+		j->ends = ends;
+	} else {
+		buf_fini(&ends);
+	}
+	j->last_result = err;
+	j->writing = false;
+	struct journal_group *next = NULL; /* to lead */
+	if (!list_is_empty(&j->waiting))
+		next = group_ref(list_first(&j->waiting, struct journal_entry, node)->group);
+	pthread_cond_broadcast(&j->changed);
+	list_splice(&told, &j->told);
+	pthread_mutex_unlock(&j->lock);
+	if (next != NULL)
+		wake(next);
+	wake_all(&told);
+	pthread_mutex_lock(&j->lock);
+}
+
+static void wait_or_lead(struct journal *j, struct journal_group *g)
+{
+	while (atomic_load_explicit(&g->left, memory_order_acquire) > 0) {
+		pthread_mutex_lock(&j->lock);
+		bool leads =
+		    !j->writing && atomic_load_explicit(&g->left, memory_order_relaxed) > 0;
+		if (leads)
+			lead(j);
+		pthread_mutex_unlock(&j->lock);
+		if (!leads)
+			group_wait(g);
+	}
+}
+
+void journal_commit(struct journal *j, struct journal_entry *const *entries, size_t n)
+{
+	struct journal_group *g = group_new();
+	size_t left = 0;
+	pthread_mutex_lock(&j->lock);
+	for (size_t i = 0; i < n; i++) {
+		if (entries[i]->result != 0)
+			continue;
+		entries[i]->group = g;
+		list_push(&j->waiting, &entries[i]->node);
+		left++;
+	}
+	atomic_store_explicit(&g->left, left, memory_order_relaxed);
+	pthread_mutex_unlock(&j->lock);
+	wait_or_lead(j, g);
+	group_unref(g);
+}
+
+/* --- upkeep ---------------------------------------------------------------------- */
+
+/* A spare first: after a failure it may be what the rest needs. Not having one only means queue
+ * files; why is said there. */
+int journal_sync(struct journal *j)
+{
+	int err = 0;
+	pthread_mutex_lock(&j->lock);
+	journal_bury(j);
+	if (journal_wants_spare(j))
+		journal_advance(j);
+	bool spare = journal_wants_spare(j);
+	j->no_more = false;
+	if (spare) {
+		pthread_mutex_unlock(&j->lock);
+		(void)journal_make_spare(j, true);
+		pthread_mutex_lock(&j->lock);
+	}
+	while (j->writing)
+		pthread_cond_wait(&j->changed, &j->lock);
+	if (buf_len(&j->ends) > 0 || j->seal) {
+		lead(j);
+		err = j->last_result;
+	}
+	pthread_mutex_unlock(&j->lock);
+	return err;
+}
+
+/* Locked. */
+static bool wants_collect(const struct journal *j)
+{
+	if (j->used_n <= j->segments_max / 2)
+		return false;
+	const struct journal_segment *s = list_first(&j->used, struct journal_segment, node);
+	return s != j->head && s->live > 0;
+}
+
+bool journal_is_dirty(struct journal *j)
+{
+	pthread_mutex_lock(&j->lock);
+	bool dirty = buf_len(&j->ends) > 0 || j->seal || j->zombies != 0 || wants_collect(j) ||
+		     journal_wants_spare(j);
+	pthread_mutex_unlock(&j->lock);
+	return dirty;
+}
+
+bool journal_is_crowded(struct journal *j)
+{
+	pthread_mutex_lock(&j->lock);
+	bool crowded = buf_len(&j->ends) >= JOURNAL_ENDS_CROWDED;
+	pthread_mutex_unlock(&j->lock);
+	return crowded;
+}
+
+size_t journal_collect(struct journal *j, struct journal_part **parts, size_t max)
+{
+	size_t n = 0;
+	pthread_mutex_lock(&j->lock);
+	if (wants_collect(j)) {
+		struct journal_segment *s = list_first(&j->used, struct journal_segment, node);
+		list_foreach(node, &s->msgs) {
+			struct journal_msg *m = list_entry(node, struct journal_msg, node);
+			for (unsigned i = 0; i < m->parts_n && n < max; i++) {
+				if (m->parts[i].place != JOURNAL_LIVE)
+					continue;
+				m->parts[i].place = JOURNAL_MOVING;
+				parts[n++] = &m->parts[i];
+			}
+			if (n == max)
+				break;
+		}
+	}
+	pthread_mutex_unlock(&j->lock);
+	return n;
+}

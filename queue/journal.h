@@ -1,0 +1,179 @@
+/*
+ * journal.h - the intake journal: where accepted mail is made durable, and
+ * where it stays while it only passes through. What must rest moves to a queue
+ * file (batch_park.c). The bytes are journal_record.h's business.
+ *
+ *     SPOOL/journal/NNNNNNNN   segments, of one size, written with zeros once
+ *
+ * States of a segment, and what moves it:
+ *
+ *     FREE   a file on disk that holds nothing that counts   create_slot, advance
+ *     HEAD   takes records; header synced before the first   journal_rotate
+ *     FULL   takes no more; some of its mail is still here   journal_rotate
+ *     DEAD   a write or sync failed: never written again     a failed batch
+ *
+ *     FREE -> HEAD -> FULL -> FREE;  HEAD -> DEAD -> (file removed)
+ *
+ * and of a part (a message for one destination) that was accepted into it:
+ *
+ *     LIVE    its record is the only copy
+ *     MOVING  LIVE, while its queue file is being written  journal_take
+ *     PARKED  its queue file is durable                    journal_parked
+ *     DONE    all its recipients have a final fate         journal_end
+ *     DAMAGED its record can't be read; saved in corrupt/  journal_damaged
+ *
+ *     LIVE <-> MOVING -> PARKED;  LIVE -> DONE;  LIVE or MOVING -> DAMAGED
+ *
+ * Commit. Whoever comes while a batch is being written waits; whoever then
+ * finds the pen free writes all that has gathered, with one fdatasync. The
+ * next batch is written only when that has returned. A message is one record
+ * however many destinations it has, so it is there or it is not.
+ *
+ * Ends (PARKED, DONE) are gathered in memory, ride along with the next batch,
+ * and are written by journal_sync: for a PARKED before its move is told, for a
+ * DONE within a second. A crash forgets those not yet synced. For a DONE that
+ * is law 3's duplicate. For a PARKED nothing is lost: a part of segment s only
+ * ever moves to sub-directory s % 64, so replay looks there for the queue
+ * files of what it finds live, and the file wins.
+ *
+ * Order of reuse. Segments become FREE strictly from the oldest on, and each
+ * new header names the oldest that counts. So the ends of a part always
+ * outlive its message's record; and should a header written over an old
+ * segment not have reached the disk, the old content is still ignored.
+ *
+ * A batch that failed. Its messages are answered 451, its records may be on
+ * disk all the same. The segment is DEAD from its last durable byte on: the
+ * next header says where that is ("previous_end"), and replay reads no further.
+ * That header is written at the next commit, journal_sync or close. A crash
+ * before it may bring such a message back, once, as S3 in spool.h does: it was
+ * never acknowledged, the client sends it again, law 3 allows that. It can't
+ * come back later: nothing is ever written behind it, and once there is a next
+ * header, nothing behind previous_end is looked at. Its ends stay in memory
+ * and are written again.
+ *
+ * A crash. Replay reads the segments in order. In the last one it ends at the
+ * first record that is not whole; each record says how much was durable when
+ * it was written (batch_at), so a bad record with good ones of a later batch
+ * behind it is damage, not a torn tail: what it was is copied to corrupt/ and
+ * the rest is read. Nothing is written but that: a second replay finds the
+ * same. The last segment is never written again; a new one is begun.
+ *
+ * Threads. All but journal_open, journal_close and the journal_replayed walk
+ * may be called from any thread.
+ */
+#ifndef QUEUE_JOURNAL_H
+#define QUEUE_JOURNAL_H
+
+#include "queue/journal_record.h"
+#include "queue/spool.h"
+#include "queue/tail.h"
+
+struct journal;
+struct journal_segment;
+struct journal_group;
+
+struct journal_options {
+	uint64_t segment_bytes; /* 0: 1/64 of the filesystem, at least 4 and at most 64 MiB */
+	unsigned segments_max;  /* 0: 16, or what 1/8 of the filesystem holds; at least 4 */
+	uint64_t keep_bytes;    /* no segment is made that would leave less free than this */
+	uint64_t seed;
+	bool read_only; /* messages are refused (JOURNAL_PASS); what is there is served */
+};
+
+enum journal_place {
+	JOURNAL_NOWHERE = 0,
+	JOURNAL_LIVE,
+	JOURNAL_MOVING,
+	JOURNAL_PARKED,
+	JOURNAL_DONE,
+	JOURNAL_DAMAGED,
+};
+
+struct journal_part { /* opaque for callers, but number */
+	struct journal_msg *msg;
+	struct tail tail; /* PARKED: of its queue file */
+	uint16_t number;  /* from 1 */
+	uint8_t place;    /* enum journal_place */
+};
+
+int journal_open(struct journal **j_r, const struct journal_options *opt, struct spool *spool,
+    struct errbuf *eb) MUST_USE;        /* replays */
+void journal_close(struct journal **j); /* parts must have been released; sync before */
+
+/* What replay found live. Each part comes once, with its envelope, whose owner is fn; fn becomes
+ * the part's owner too (journal_release). */
+typedef void journal_found_fn(void *arg, struct journal_part *part, struct qid id,
+    struct envelope *e);
+int journal_replayed(struct journal *j, journal_found_fn *fn, void *arg) MUST_USE;
+
+/* --- commit --------------------------------------------------------------------- */
+
+#define JOURNAL_PASS 1 /* as a result: not taken, nothing written; use queue files */
+
+struct journal_entry { /* one message on its way in */
+	struct list_node node;
+	struct buf front;
+	const char *body; /* borrowed until the commit returns */
+	struct journal_head head;
+	struct journal_msg *msg;     /* once accepted: the caller owns each of its parts */
+	int result;                  /* 0, JOURNAL_PASS, or the error */
+	struct journal_group *group; /* of those committed together */
+};
+
+/* Encodes; result JOURNAL_PASS if it is too large for the journal, or an error of the envelopes. */
+void journal_entry_init(struct journal *j, struct journal_entry *e, struct qid id,
+    const struct envelope *const *envelopes, size_t n, struct slice body, uint32_t body_crc);
+void journal_entry_fini(struct journal_entry *e);
+/* Durable, or not there, when it returns; entries with a result already are left out. */
+void journal_commit(struct journal *j, struct journal_entry *const *entries, size_t n);
+struct journal_part *journal_msg_part(struct journal_msg *m, unsigned number);
+
+/* --- a part ---------------------------------------------------------------------- */
+
+/* LIVE -> DONE; waits while it is MOVING. Returns what it is then: DONE, PARKED or DAMAGED. */
+enum journal_place journal_end(struct journal *j, struct journal_part *p);
+/* LIVE -> MOVING, waiting while another moves it. Returns MOVING: it is the caller's to move; else
+ * PARKED or DAMAGED. */
+enum journal_place journal_take(struct journal *j, struct journal_part *p);
+void journal_give_back(struct journal *j, struct journal_part *p); /* MOVING -> LIVE */
+void journal_parked(struct journal *j, struct journal_part *p,
+    const struct tail *tail); /* MOVING -> PARKED */
+enum journal_place journal_place(struct journal *j, const struct journal_part *p,
+    struct tail *tail); /* tail set when PARKED; may be NULL */
+unsigned journal_part_dir(
+    const struct journal_part *p); /* the sub-directory its queue file belongs in */
+struct qid journal_part_id(const struct journal_part *p);
+void journal_release(struct journal *j,
+    struct journal_part **p); /* the owner forgets it; the record stays as it is */
+
+struct journal_mail {
+	struct envelope *envelope;
+	char *mem; /* the body, heap */
+	uint64_t body_bytes;
+	uint32_t body_crc;
+	struct journal_segment *segment; /* a reference, for journal_segment_unref */
+	int fd;
+	uint64_t body_at; /* in fd */
+};
+
+/* Reads and verifies. ERR_NOT_FOUND: it is PARKED (or DONE): look there. ERR_CORRUPT: see
+ * journal_damaged. */
+int journal_read(struct journal *j, struct journal_part *p, struct journal_mail *out) MUST_USE;
+void journal_mail_fini(struct journal_mail *m); /* whatever the caller has not taken and nulled */
+void journal_segment_unref(void *segment);      /* any thread, even after journal_close */
+
+/* After ERR_CORRUPT: its record goes to corrupt/, and the part is DAMAGED; or an error, and it
+ * stays LIVE. */
+int journal_damaged(struct journal *j, struct journal_part *p) MUST_USE;
+
+/* --- upkeep ---------------------------------------------------------------------- */
+
+bool journal_is_dirty(struct journal *j); /* journal_sync or journal_collect has something to do */
+int journal_sync(struct journal *j)
+    MUST_USE; /* ends to disk; a next header after a failed batch; a spare segment in time */
+/* LIVE parts of the oldest segment, when more than half of the segments are in use: now MOVING and
+ * the caller's to move. */
+size_t journal_collect(struct journal *j, struct journal_part **parts, size_t max);
+bool journal_is_crowded(struct journal *j); /* more ends in memory than should be: sync early */
+
+#endif

@@ -1,0 +1,111 @@
+/*
+ * journal_int.h - what the files of the journal share. Private to them.
+ *
+ * Everything in struct journal belongs to `lock`, but: what never changes; the
+ * head's end, and the last_ fields, which belong to whoever has the pen
+ * (writing); a segment's refs.
+ */
+#ifndef QUEUE_JOURNAL_INT_H
+#define QUEUE_JOURNAL_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/prng.h"
+#include "queue/journal.h"
+
+#define JOURNAL_SLOTS_MAX   64 /* files in journal/ */
+#define JOURNAL_SLOTS_EXTRA 4  /* of them, begun for ends alone when messages have all others */
+#define JOURNAL_ENDS_MAX                                                                           \
+	(64 * 1024 * 1024) /* bytes of ends in memory, when the disk refuses them */
+#define JOURNAL_ENDS_CROWDED (256 * 1024)
+
+struct journal_segment {
+	struct list_node node; /* in used (ascending sequence) or free */
+	const struct qio *io;
+	unsigned slot;
+	int fd;
+	uint64_t bytes; /* of the file */
+	uint64_t sequence;
+	uint32_t salt;
+	uint64_t end;          /* of its good records */
+	struct list_node msgs; /* with live parts */
+	size_t live;           /* parts LIVE or MOVING */
+	atomic_size_t refs;    /* the journal's own, readers, bodies */
+	unsigned bad_copy;     /* of its header: written first */
+	bool dead;
+};
+
+struct journal_msg {
+	struct list_node node;           /* in its segment while some part is live */
+	struct journal_segment *segment; /* borrowed; valid while a part is live */
+	uint64_t sequence;               /* the segment's */
+	struct qid id;
+	uint64_t at; /* its record */
+	uint32_t front_bytes, body_bytes;
+	uint32_t live;
+	uint32_t refs; /* parts somebody owns */
+	uint32_t parts_n;
+	struct journal_part parts[];
+};
+
+struct journal {
+	const struct qio *io;
+	struct spool *spool;
+	uint64_t segment_bytes;
+	uint64_t record_max; /* larger messages pass */
+	uint64_t reserve;    /* at a segment's end, for ends alone */
+	uint64_t keep_bytes;
+	unsigned segments_max;
+	bool read_only;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;   /* a batch is done, or a part no longer MOVING */
+	struct list_node waiting; /* entries to be written */
+	struct list_node told;    /* struct journal_group, to be woken */
+	struct buf ends;          /* to be written */
+	bool writing;             /* someone has the pen */
+	int last_result;          /* of the last batch */
+	bool seal;                /* a batch failed, and no header says so yet */
+	struct list_node used, free;
+	size_t used_n, free_n;
+	atomic_uint made; /* files: names them in tmp/ */
+	unsigned slots_n; /* files, used and free and being made */
+	uint64_t slots;   /* a bit each */
+	uint64_t zombies; /* of them, those whose file is to go but can't be removed yet */
+	bool complained;  /* of that, in the log */
+	bool no_more;     /* making a file failed: tried again by journal_sync only */
+	struct journal_segment *head; /* NULL: the next batch begins a new one */
+
+	struct prng prng;
+	uint64_t sequence;                /* the highest seen or given */
+	uint64_t last_sequence, last_end; /* of the segment written last */
+	struct list_node
+	    found; /* journal_msg with live parts, after replay, until journal_replayed */
+};
+
+/* journal_segment.c */
+char *journal_slot_name(unsigned slot, char buf[16]);
+int journal_rotate(struct journal *j,
+    bool for_messages); /* has the pen. A new head; -ENOSPC: none to be had; else what failed */
+int journal_make_spare(struct journal *j, bool for_messages);
+bool journal_wants_spare(const struct journal *j); /* locked */
+void journal_advance(struct journal *j); /* locked: frees what is drained, from the oldest on */
+void journal_abandon(struct journal *j,
+    struct journal_segment *s);       /* locked; in no list: its file goes away */
+void journal_bury(struct journal *j); /* locked: tries to remove the zombies again */
+struct journal_segment *journal_segment_new(struct journal *j, unsigned slot, int fd);
+
+/* journal.c */
+struct journal_msg *journal_msg_new(struct qid id, unsigned parts_n, const struct journal_head *h);
+
+/* journal_part.c */
+void journal_part_over(struct journal *j, struct journal_part *p,
+    enum journal_place place); /* locked: live no more */
+void journal_msg_drop(
+    struct journal_msg *m); /* locked: freed if nobody owns a part and none is live */
+
+/* journal_replay.c */
+int journal_replay(struct journal *j, struct errbuf *eb) MUST_USE;
+
+#endif

@@ -1,0 +1,234 @@
+/*
+ * journal_part.c - a part from its acceptance to its end: whose it is to move,
+ * its bytes, and the note that the journal need not keep it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/codec.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "queue/journal_int.h"
+
+/* --- places --------------------------------------------------------------------- */
+
+void journal_msg_drop(struct journal_msg *m)
+{
+	if (m->live > 0 || m->refs > 0)
+		return;
+	mem_free(m);
+}
+
+/* The end is noted before the part counts as over, so that the message's record outlives nothing
+ * that says it ended. */
+void journal_part_over(struct journal *j, struct journal_part *p, enum journal_place place)
+{
+	struct journal_msg *m = p->msg;
+	unsigned char end[JOURNAL_END_BYTES];
+	CHECK(p->place == JOURNAL_LIVE || p->place == JOURNAL_MOVING);
+	CHECK(m->live > 0);
+	CHECK(m->segment->live > 0);
+	journal_end_encode(m->id, p->number,
+	    place == JOURNAL_PARKED ? JOURNAL_END_PARKED : JOURNAL_END_FINAL, end);
+	if (buf_add(&j->ends, end, sizeof(end)) <
+	    0) /* millions, and a disk that takes none: a crash brings these back */
+		log_error("queue", "journal: too many ends wait for the disk; one is forgotten");
+	p->place = (uint8_t)place;
+	m->segment->live--;
+	if (--m->live > 0)
+		return;
+	list_remove(&m->node);
+	m->segment = NULL;
+}
+
+static void wait_while_moving(struct journal *j, const struct journal_part *p)
+{
+	while (p->place == JOURNAL_MOVING)
+		pthread_cond_wait(&j->changed, &j->lock);
+}
+
+enum journal_place journal_end(struct journal *j, struct journal_part *p)
+{
+	pthread_mutex_lock(&j->lock);
+	wait_while_moving(j, p);
+	if (p->place == JOURNAL_LIVE)
+		journal_part_over(j, p, JOURNAL_DONE);
+	enum journal_place place = (enum journal_place)p->place;
+	pthread_mutex_unlock(&j->lock);
+	return place;
+}
+
+enum journal_place journal_take(struct journal *j, struct journal_part *p)
+{
+	pthread_mutex_lock(&j->lock);
+	wait_while_moving(j, p);
+	if (p->place == JOURNAL_LIVE)
+		p->place = JOURNAL_MOVING;
+	enum journal_place place = (enum journal_place)p->place;
+	pthread_mutex_unlock(&j->lock);
+	return place;
+}
+
+void journal_give_back(struct journal *j, struct journal_part *p)
+{
+	pthread_mutex_lock(&j->lock);
+	CHECK(p->place == JOURNAL_MOVING);
+	p->place = JOURNAL_LIVE;
+	pthread_cond_broadcast(&j->changed);
+	pthread_mutex_unlock(&j->lock);
+}
+
+void journal_parked(struct journal *j, struct journal_part *p, const struct tail *tail)
+{
+	pthread_mutex_lock(&j->lock);
+	CHECK(p->place == JOURNAL_MOVING);
+	p->tail = *tail;
+	struct journal_msg *m = p->msg;
+	journal_part_over(j, p, JOURNAL_PARKED);
+	pthread_cond_broadcast(&j->changed);
+	journal_msg_drop(m); /* its owner may have forgotten it while it moved */
+	pthread_mutex_unlock(&j->lock);
+}
+
+enum journal_place journal_place(struct journal *j, const struct journal_part *p, struct tail *tail)
+{
+	pthread_mutex_lock(&j->lock);
+	enum journal_place place = (enum journal_place)p->place;
+	if (place == JOURNAL_PARKED && tail != NULL)
+		*tail = p->tail;
+	pthread_mutex_unlock(&j->lock);
+	return place;
+}
+
+unsigned journal_part_dir(const struct journal_part *p)
+{
+	return (unsigned)(p->msg->sequence % SPOOL_DIRS);
+}
+
+struct qid journal_part_id(const struct journal_part *p)
+{
+	return p->msg->id;
+}
+
+void journal_release(struct journal *j, struct journal_part **p)
+{
+	struct journal_msg *m = (*p)->msg;
+	*p = NULL;
+	pthread_mutex_lock(&j->lock);
+	CHECK(m->refs > 0);
+	m->refs--;
+	journal_msg_drop(m);
+	pthread_mutex_unlock(&j->lock);
+}
+
+/* --- bytes ---------------------------------------------------------------------- */
+
+struct place { /* of a record, while its segment is referenced */
+	struct journal_segment *s;
+	uint64_t at;
+	size_t front_bytes, body_bytes;
+};
+
+/* A referenced segment is not used again, whatever becomes of the part. */
+static int find_place(struct journal *j, const struct journal_part *p, struct place *out)
+{
+	pthread_mutex_lock(&j->lock);
+	const struct journal_msg *m = p->msg;
+	bool live = p->place == JOURNAL_LIVE || p->place == JOURNAL_MOVING;
+	int err = live ? 0 : p->place == JOURNAL_DAMAGED ? ERR_CORRUPT : ERR_NOT_FOUND;
+	if (live) {
+		*out = (struct place){ m->segment, m->at, m->front_bytes, m->body_bytes };
+		atomic_fetch_add_explicit(&m->segment->refs, 1, memory_order_relaxed);
+	}
+	pthread_mutex_unlock(&j->lock);
+	return err;
+}
+
+static int read_record(const struct place *w, char *bytes, struct journal_front *f)
+{
+	struct journal_head h;
+	size_t n = JOURNAL_HEAD_BYTES + w->front_bytes + w->body_bytes;
+	ssize_t got = w->s->io->pread(w->s->io->arg, w->s->fd, bytes, n, w->at);
+	if (got < 0)
+		return (int)got;
+	if ((size_t)got < n ||
+	    journal_head_decode((unsigned char *)bytes, w->s->sequence, w->s->salt, &h) < 0)
+		return ERR_CORRUPT;
+	const char *front = bytes + JOURNAL_HEAD_BYTES;
+	if (h.type != JOURNAL_MESSAGE || h.front_bytes != w->front_bytes ||
+	    h.body_bytes != w->body_bytes || codec_crc32c(0, front, h.front_bytes) != h.front_crc)
+		return ERR_CORRUPT;
+	int err = journal_front_decode(slice_of(front, h.front_bytes), f);
+	if (err == 0 && codec_crc32c(0, front + h.front_bytes, h.body_bytes) != f->body_crc)
+		err = ERR_CORRUPT;
+	return err;
+}
+
+int journal_read(struct journal *j, struct journal_part *p, struct journal_mail *out)
+{
+	struct journal_front f;
+	struct place w;
+	*out = (struct journal_mail){ .fd = -1 };
+	int err = find_place(j, p, &w);
+	if (err < 0)
+		return err;
+	out->segment = w.s;
+	size_t skip = JOURNAL_HEAD_BYTES + w.front_bytes;
+	char *bytes = mem_alloc(skip + w.body_bytes + 1);
+	err = read_record(&w, bytes, &f);
+	if (err == 0 && p->number > f.parts_n)
+		err = ERR_CORRUPT;
+	if (err == 0)
+		err = journal_front_envelope(&f, p->number, &out->envelope);
+	if (err == 0 && out->envelope->body_bytes != w.body_bytes)
+		err = ERR_CORRUPT;
+	if (err < 0) {
+		mem_free(bytes);
+		journal_mail_fini(out);
+		return err;
+	}
+	memmove(bytes, bytes + skip, w.body_bytes);
+	out->mem = mem_realloc(bytes, w.body_bytes + 1);
+	out->body_bytes = w.body_bytes;
+	out->body_crc = f.body_crc;
+	out->fd = w.s->fd;
+	out->body_at = w.at + skip;
+	return 0;
+}
+
+void journal_mail_fini(struct journal_mail *m)
+{
+	envelope_free(&m->envelope);
+	mem_free(m->mem);
+	m->mem = NULL;
+	if (m->segment != NULL)
+		journal_segment_unref(m->segment);
+	m->segment = NULL;
+}
+
+/* --- damage --------------------------------------------------------------------- */
+
+int journal_damaged(struct journal *j, struct journal_part *p)
+{
+	char name[SPOOL_NAME_MAX], id[QID_TEXT_MAX];
+	struct place w;
+	int err = find_place(j, p, &w);
+	if (err < 0)
+		return err == ERR_CORRUPT ? 0 : err;
+	snprintf(name, sizeof(name), "%s.journal", qid_format(p->msg->id, id));
+	err = spool_save_corrupt(j->spool, w.s->fd, w.at,
+	    JOURNAL_HEAD_BYTES + w.front_bytes + w.body_bytes, name,
+	    "a record of the journal fails its checksum");
+	journal_segment_unref(w.s);
+	if (err < 0)
+		return err;
+	pthread_mutex_lock(&j->lock);
+	if (p->place == JOURNAL_LIVE || p->place == JOURNAL_MOVING) {
+		journal_part_over(j, p, JOURNAL_DAMAGED);
+		pthread_cond_broadcast(&j->changed);
+	}
+	pthread_mutex_unlock(&j->lock);
+	return 0;
+}

@@ -1,0 +1,521 @@
+/*
+ * journal_replay.c - what the journal holds at start. See journal.h for what a
+ * crash may leave. Nothing on disk is changed but that files without meaning
+ * go away and damage is copied to corrupt/: cut short and done again, it finds
+ * the same.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/codec.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "queue/journal_int.h"
+
+enum {
+	SLOT_DIGITS = 8
+};
+
+struct found { /* a segment with a good header */
+	struct journal_segment *s;
+	struct journal_header h;
+};
+
+struct replay {
+	struct journal *j;
+	struct found found[JOURNAL_SLOTS_MAX]; /* ascending */
+	size_t found_n;
+	size_t others;   /* names that are not ours */
+	struct map msgs; /* id -> struct journal_msg, those with live parts */
+	char *bytes;     /* of the segment being read */
+	size_t bytes_n;
+	uint64_t records, damaged;
+};
+
+/* --- files ---------------------------------------------------------------------- */
+
+static void on_name(void *arg, const char *name, bool is_other)
+{
+	struct replay *r = arg;
+	char again[16];
+	unsigned slot = 0;
+	for (size_t i = 0; i < SLOT_DIGITS && name[i] != '\0'; i++)
+		slot = slot * 16 + (unsigned)(name[i] <= '9' ? name[i] - '0' : name[i] - 'a' + 10);
+	if (is_other || slot >= JOURNAL_SLOTS_MAX ||
+	    strcmp(journal_slot_name(slot, again), name) != 0) {
+		r->others++;
+		return;
+	}
+	r->j->slots |= UINT64_C(1) << slot;
+	r->j->slots_n++;
+}
+
+static bool is_zero(const unsigned char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (p[i] != 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Two copies, synced one after the other, a bad one first: so a cut while they
+ * are rewritten leaves one. The later of two good ones counts. 0: *h is good.
+ * ERR_NOT_FOUND: none, and none that counted was ever there. ERR_CORRUPT: both
+ * are damaged.
+ */
+static int read_header(struct journal_segment *s, struct journal_header *h)
+{
+	struct journal_header copy[2] = { { 0 } }; /* sequence 0: bad */
+	bool garbage[2];
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned char p[JOURNAL_HEADER_USED] = { 0 };
+		ssize_t n = s->io->pread(s->io->arg, s->fd, p, sizeof(p),
+		    i * (uint64_t)JOURNAL_HEADER_COPY_AT);
+		if (n < 0)
+			return (int)n;
+		int bad = journal_header_decode(p, &copy[i]);
+		if (bad == ERR_VERSION)
+			return bad;
+		if (bad < 0)
+			copy[i].sequence = 0;
+		garbage[i] = bad < 0 && !is_zero(p, sizeof(p));
+	}
+	unsigned good = copy[0].sequence >= copy[1].sequence ? 0 : 1;
+	*h = copy[good];
+	s->bad_copy = garbage[good] ? good : 1 - good;
+	if (h->sequence > 0)
+		return 0;
+	return garbage[0] && garbage[1] ? ERR_CORRUPT : ERR_NOT_FOUND;
+}
+
+/* Whole, for a person to look at. */
+static int set_aside(struct journal *j, unsigned slot, const char *why)
+{
+	char name[16], to[SPOOL_NAME_MAX];
+	int err = -EEXIST;
+	journal_slot_name(slot, name);
+	for (unsigned i = 0; err == -EEXIST && i < 1000; i++) {
+		snprintf(to, sizeof(to), "journal.%s.%u", name, i);
+		err = j->io->rename(j->io->arg, j->spool->journal, name, j->spool->corrupt, to);
+	}
+	if (err < 0)
+		return err;
+	spool_count_corrupt(j->spool);
+	log_error("queue", "journal/%s: %s; moved to corrupt/%s", name, why, to);
+	j->slots &= ~(UINT64_C(1) << slot);
+	j->slots_n--;
+	return 0;
+}
+
+/* By sequence; false if another has the same. */
+static bool insert(struct replay *r, struct journal_segment *s, const struct journal_header *h)
+{
+	size_t at = r->found_n;
+	while (at > 0 && r->found[at - 1].h.sequence > h->sequence)
+		at--;
+	if (at > 0 && r->found[at - 1].h.sequence == h->sequence)
+		return false;
+	memmove(&r->found[at + 1], &r->found[at], (r->found_n - at) * sizeof(r->found[0]));
+	r->found[at] = (struct found){ s, *h };
+	r->found_n++;
+	return true;
+}
+
+static void add_free(struct journal *j, struct journal_segment *s)
+{
+	if (s->bytes != j->segment_bytes) {
+		journal_abandon(j, s);
+		return;
+	}
+	list_push(&j->free, &s->node);
+	j->free_n++;
+}
+
+static int take_segment(struct replay *r, struct journal_segment *s)
+{
+	struct journal *j = r->j;
+	struct journal_header h = { 0 };
+	int err = read_header(s, &h);
+	if (err == ERR_NOT_FOUND) {
+		add_free(j, s);
+		return 0;
+	}
+	const char *why = "its header is damaged";
+	if (err == 0) {
+		s->sequence = h.sequence;
+		s->salt = h.salt;
+		j->sequence = MAX(j->sequence, h.sequence);
+		if (insert(r, s, &h))
+			return 0;
+		why = "another segment has the same number";
+		err = ERR_CORRUPT;
+	}
+	if (err == ERR_CORRUPT)
+		err = set_aside(j, s->slot, why);
+	journal_segment_unref(s);
+	return err;
+}
+
+static int open_slot(struct replay *r, unsigned slot)
+{
+	struct journal *j = r->j;
+	struct qio_stat st = { 0 };
+	char name[16];
+	int fd = j->io->open(j->io->arg, j->spool->journal, journal_slot_name(slot, name),
+	    QIO_OPEN_WRITE);
+	if (fd < 0)
+		return fd;
+	int err = j->io->stat(j->io->arg, fd, &st);
+	if (err == 0 && !st.is_file)
+		err = ERR_REFUSED;
+	if (err < 0) {
+		(void)j->io->close(j->io->arg, fd);
+		return err;
+	}
+	struct journal_segment *s = journal_segment_new(j, slot, fd);
+	s->bytes = st.bytes;
+	return take_segment(r, s);
+}
+
+static int open_slots(struct replay *r, struct errbuf *eb)
+{
+	struct journal *j = r->j;
+	int err = j->io->list(j->io->arg, j->spool->journal, on_name, r);
+	if (err < 0)
+		return errbuf_set(eb, err, "journal: can't be listed: %s", err_text(err));
+	if (r->others > 0)
+		log_warn("queue", "journal/ has %zu entries that are not ours: ignored", r->others);
+	uint64_t slots = j->slots;
+	for (unsigned i = 0; i < JOURNAL_SLOTS_MAX; i++) {
+		err = (slots >> i & 1) != 0 ? open_slot(r, i) : 0;
+		if (err < 0)
+			return errbuf_set(eb, err, "journal/%08x: can't be opened: %s", i,
+			    err_text(err));
+	}
+	return 0;
+}
+
+/* --- records -------------------------------------------------------------------- */
+
+/* Bytes of the whole and right record there, else 0. */
+static uint64_t check_record(const struct replay *r, const struct journal_segment *s, uint64_t at,
+    uint64_t max, struct journal_head *h)
+{
+	struct journal_front f;
+	const char *p = r->bytes + at;
+	if (max - at < JOURNAL_HEAD_BYTES ||
+	    journal_head_decode((const unsigned char *)p, s->sequence, s->salt, h) < 0)
+		return 0;
+	uint64_t n = journal_record_bytes(h);
+	const char *front = p + JOURNAL_HEAD_BYTES;
+	if (n > max - at || codec_crc32c(0, front, h->front_bytes) != h->front_crc)
+		return 0;
+	if (h->type == JOURNAL_ENDS)
+		return h->front_bytes % JOURNAL_END_BYTES == 0 && h->body_bytes == 0 ? n : 0;
+	if (journal_front_decode(slice_of(front, h->front_bytes), &f) < 0 ||
+	    codec_crc32c(0, front + h->front_bytes, h->body_bytes) != f.body_crc)
+		return 0;
+	return n;
+}
+
+/* Where the next record head is that was written when `bad` was durable; max if there is none. */
+static uint64_t find_next(const struct replay *r, const struct journal_segment *s, uint64_t bad,
+    uint64_t max, bool all_durable)
+{
+	struct journal_head h;
+	for (uint64_t at = bad + JOURNAL_ALIGN; at + JOURNAL_HEAD_BYTES <= max;
+	     at += JOURNAL_ALIGN) {
+		if (journal_head_decode((const unsigned char *)r->bytes + at, s->sequence, s->salt,
+			&h) == 0 &&
+		    (all_durable || h.batch_at > bad))
+			return at;
+	}
+	return max;
+}
+
+static struct slice key_of(const struct qid *id)
+{
+	return slice_of((const char *)id, sizeof(*id));
+}
+
+static bool add_msg(struct replay *r, struct journal_segment *s, uint64_t at,
+    const struct journal_head *h)
+{
+	struct journal_front f;
+	int err =
+	    journal_front_decode(slice_of(r->bytes + at + JOURNAL_HEAD_BYTES, h->front_bytes), &f);
+	CHECK(err == 0);
+	if (map_find(&r->msgs, key_of(&f.id)) != NULL)
+		return false;
+	struct journal_msg *m = journal_msg_new(f.id, f.parts_n, h);
+	m->segment = s;
+	m->sequence = s->sequence;
+	m->at = at;
+	m->refs = 0;
+	s->live += m->live;
+	list_push(&s->msgs, &m->node);
+	(void)map_put(&r->msgs, key_of(&f.id), m);
+	return true;
+}
+
+static struct journal_part *find_part(struct replay *r, struct qid id, unsigned number)
+{
+	struct journal_msg *m = map_find(&r->msgs, key_of(&id));
+	if (m == NULL || number == 0 || number > m->parts_n ||
+	    m->parts[number - 1].place != JOURNAL_LIVE)
+		return NULL;
+	return &m->parts[number - 1];
+}
+
+static void forget_if_over(struct replay *r, struct journal_msg *m)
+{
+	if (m->live > 0)
+		return;
+	(void)map_remove(&r->msgs, key_of(&m->id));
+	mem_free(m);
+}
+
+/* An end is on disk already, so it isn't noted again. */
+static void apply_ends(struct replay *r, struct slice entries)
+{
+	for (; entries.n > 0; entries = slice_from(entries, JOURNAL_END_BYTES)) {
+		struct qid id;
+		unsigned number;
+		if (journal_end_decode((const unsigned char *)entries.p, &id, &number) < 0)
+			continue;
+		struct journal_part *p = find_part(r, id, number);
+		if (p == NULL)
+			continue; /* its message is in a segment used again since */
+		struct journal_msg *m = p->msg;
+		p->place = JOURNAL_DONE;
+		m->segment->live--;
+		if (--m->live == 0)
+			list_remove(&m->node);
+		forget_if_over(r, m);
+	}
+}
+
+static int on_damage(struct replay *r, struct journal_segment *s, uint64_t at, uint64_t end)
+{
+	char name[SPOOL_NAME_MAX];
+	snprintf(name, sizeof(name), "journal.%" PRIu64 ".%" PRIu64, s->sequence, at);
+	r->damaged++;
+	return spool_save_corrupt(r->j->spool, s->fd, at, end - at, name,
+	    "a part of the journal can't be read");
+}
+
+static int read_segment(struct replay *r, struct journal_segment *s, uint64_t limit)
+{
+	uint64_t max = limit > 0 ? MIN(limit, s->bytes) : s->bytes;
+	if (max > r->bytes_n) {
+		mem_free(r->bytes);
+		r->bytes_n = (size_t)max;
+		r->bytes = mem_alloc(r->bytes_n);
+	}
+	ssize_t got = r->j->io->pread(r->j->io->arg, s->fd, r->bytes, (size_t)max, 0);
+	if (got < 0)
+		return (int)got;
+	max = (uint64_t)got;
+	uint64_t at = JOURNAL_HEADER_BYTES;
+	while (at < max) {
+		struct journal_head h;
+		uint64_t n = check_record(r, s, at, max, &h);
+		bool good = n > 0 && (h.type != JOURNAL_MESSAGE || add_msg(r, s, at, &h));
+		if (!good) {
+			uint64_t next = find_next(r, s, at, max, limit > 0);
+			if (next == max && limit == 0)
+				break; /* the torn end: never acknowledged */
+			int err = on_damage(r, s, at, next);
+			if (err < 0)
+				return err;
+			n = next - at;
+		} else if (h.type == JOURNAL_ENDS) {
+			apply_ends(r, slice_of(r->bytes + at + JOURNAL_HEAD_BYTES, h.front_bytes));
+		}
+		r->records++;
+		at += n;
+	}
+	s->end = at;
+	return 0;
+}
+
+/* Where the good records of a segment end, as the one written next says; 0: nobody knows. */
+static uint64_t limit_of(const struct replay *r, uint64_t sequence)
+{
+	for (size_t i = 0; i < r->found_n; i++) {
+		if (r->found[i].h.previous == sequence &&
+		    r->found[i].h.previous_end >= JOURNAL_HEADER_BYTES)
+			return r->found[i].h.previous_end;
+	}
+	return 0;
+}
+
+static int read_segments(struct replay *r, struct errbuf *eb)
+{
+	struct journal *j = r->j;
+	uint64_t oldest = r->found_n == 0 ? 0 : r->found[r->found_n - 1].h.oldest;
+	int err = 0;
+	for (size_t i = 0; i < r->found_n; i++) {
+		struct journal_segment *s = r->found[i].s;
+		r->found[i].s = NULL;
+		if (s->sequence < oldest) {
+			add_free(j, s);
+			continue;
+		}
+		list_push(&j->used, &s->node);
+		j->used_n++;
+		/* What a killed process had not synced yet is read all the same: so it must be
+		 * durable before anyone acts on it. */
+		if (i + 1 == r->found_n && err == 0)
+			err = j->io->sync(j->io->arg, s->fd);
+		if (err == 0)
+			err = read_segment(r, s, limit_of(r, s->sequence));
+		if (err < 0 && eb != NULL && eb->text[0] == '\0')
+			(void)errbuf_set(eb, err, "journal/%08x: can't be read: %s", s->slot,
+			    err_text(err));
+		j->last_sequence = s->sequence;
+		j->last_end = s->end;
+	}
+	return err;
+}
+
+/* --- queue files that were made of what looks live ---------------------------------- */
+
+struct look {
+	struct replay *r;
+	unsigned dir;
+	size_t hits;
+};
+
+static void on_file(void *arg, unsigned dir, const struct spool_name *name)
+{
+	struct look *l = arg;
+	struct journal_part *p = find_part(l->r, name->id, name->part);
+	if (p == NULL || journal_part_dir(p) != dir)
+		return;
+	l->hits++;
+	p->place = JOURNAL_MOVING; /* until the directory is synced */
+}
+
+static void note_moved(struct replay *r)
+{
+	struct journal *j = r->j;
+	list_foreach(seg, &j->used) {
+		list_foreach_safe(node, &list_entry(seg, struct journal_segment, node)->msgs) {
+			struct journal_msg *m = list_entry(node, struct journal_msg, node);
+			for (unsigned i = 0; i < m->parts_n; i++) {
+				if (m->parts[i].place == JOURNAL_MOVING)
+					journal_part_over(j, &m->parts[i], JOURNAL_PARKED);
+			}
+			forget_if_over(r, m);
+		}
+	}
+}
+
+/* A rename that a killed process had not synced could still be lost: the journal forgets a part
+ * only when its file is durable. */
+static int look_for_files(struct replay *r, struct errbuf *eb)
+{
+	struct journal *j = r->j;
+	uint64_t seen = 0;
+	int err = 0;
+	list_foreach(node, &j->used) {
+		const struct journal_segment *s = list_entry(node, struct journal_segment, node);
+		struct look l = { .r = r, .dir = (unsigned)(s->sequence % SPOOL_DIRS) };
+		if (s->live == 0 || (seen >> l.dir & 1) != 0 || err < 0)
+			continue;
+		seen |= UINT64_C(1) << l.dir;
+		err = spool_scan(j->spool, l.dir, on_file, &l);
+		if (err == 0 && l.hits > 0)
+			err = spool_sync(j->spool, l.dir);
+		if (err < 0)
+			(void)errbuf_set(eb, err, "queue/%02x: %s", l.dir, err_text(err));
+	}
+	if (err == 0)
+		note_moved(r);
+	return err;
+}
+
+/* --- all ------------------------------------------------------------------------ */
+
+int journal_replay(struct journal *j, struct errbuf *eb)
+{
+	struct replay *r = mem_zalloc(sizeof(*r));
+	r->j = j;
+	map_init(&r->msgs, prng_next(&j->prng));
+	if (eb != NULL)
+		eb->text[0] = '\0';
+	int err = open_slots(r, eb);
+	if (err == 0)
+		err = read_segments(r, eb);
+	if (err == 0)
+		err = look_for_files(r, eb);
+	if (err == 0) {
+		err = j->io->sync_directory(j->io->arg, j->spool->journal);
+		if (err < 0)
+			(void)errbuf_set(eb, err, "journal: can't be synced: %s", err_text(err));
+	}
+	for (size_t i = 0; i < r->found_n; i++) {
+		if (r->found[i].s != NULL)
+			journal_segment_unref(r->found[i].s);
+	}
+	if (err == 0 && map_count(&r->msgs) > 0)
+		log_notice("queue", "journal: %zu messages in %zu segments were on their way",
+		    map_count(&r->msgs), j->used_n);
+	map_fini(&r->msgs);
+	mem_free(r->bytes);
+	mem_free(r);
+	return err;
+}
+
+/* Read again one by one: what is live at a start is little of what was written. */
+static int give_msg(struct journal *j, struct journal_msg *m, journal_found_fn *fn, void *arg)
+{
+	for (unsigned i = 0; i < m->parts_n; i++) {
+		struct journal_part *p = &m->parts[i];
+		struct journal_mail mail;
+		if (p->place != JOURNAL_LIVE)
+			continue;
+		int err = journal_read(j, p, &mail);
+		if (err == ERR_CORRUPT || err == ERR_VERSION)
+			err = journal_damaged(j, p);
+		if (err < 0)
+			return err;
+		if (mail.envelope == NULL)
+			continue;
+		m->refs++;
+		fn(arg, p, m->id, mail.envelope);
+		mail.envelope = NULL;
+		journal_mail_fini(&mail);
+	}
+	return 0;
+}
+
+int journal_replayed(struct journal *j, journal_found_fn *fn, void *arg)
+{
+	list_foreach(seg, &j->used) {
+		list_foreach_safe(node, &list_entry(seg, struct journal_segment, node)->msgs) {
+			struct journal_msg *m = list_entry(node, struct journal_msg, node);
+			int err = give_msg(j, m, fn, arg);
+			if (err < 0)
+				return err;
+			journal_msg_drop(m);
+		}
+	}
+	pthread_mutex_lock(&j->lock);
+	journal_advance(j);
+	bool ends = buf_len(&j->ends) > 0;
+	pthread_mutex_unlock(&j->lock);
+	/* Before anyone unlinks a file that was found, as after a move. No room for it now
+	 * (-ENOSPC) is no reason not to start. */
+	int err = ends ? journal_sync(j) : 0;
+	if (err < 0)
+		log_warn("queue", "journal: %s; tried again while running", err_text(err));
+	return 0;
+}

@@ -1,0 +1,199 @@
+/*
+ * bench_queue - the store alone: how many messages a second it makes durable
+ * and settles, and at how many flushes each.
+ *
+ *     bench_queue [-t senders] [-b bytes] [-s seconds] [-f] [-k settled after] DIRECTORY
+ *
+ * Each sender is a thread that waits for its commit, as a client waits for its
+ * 250, then settles the message (all delivered) and begins anew. What belongs
+ * to the loop thread is done under one lock. -f: queue files alone. A line per
+ * second: messages, flushes per message. -k N: a message is settled only when
+ * its sender has N newer ones under way. Not a test; never run by make check.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "queue/queue.h"
+
+enum {
+	SENDERS_MAX = 256,
+	LATE_MAX = 4096
+};
+
+static struct queue *queue;
+static pthread_mutex_t loop = PTHREAD_MUTEX_INITIALIZER;
+static char *body;
+static size_t body_bytes = 4096;
+static size_t late;
+static volatile bool stop;
+static uint64_t failed; /* under loop */
+
+static struct queue_op *begin_commit(void)
+{
+	static const char *const domains[] = { "example.net" };
+	struct queue_msg *m = queue_begin(queue, clock_now());
+	struct envelope *e = queue_msg_envelope(m);
+	e->sender = envelope_str(e, SLICE("sender@example.com"));
+	e->client_ip = envelope_str(e, SLICE("192.0.2.1"));
+	e->helo = envelope_str(e, SLICE("client.example.com"));
+	e->protocol = envelope_str(e, SLICE("ESMTP"));
+	envelope_add_rcpt(e, SLICE("recipient@example.net"), SLICE_NONE, 0);
+	if (queue_append(m, body, body_bytes) < 0)
+		failed++;
+	return queue_op_commit(&m, domains, clock_now());
+}
+
+static struct queue_item *finish_commit(struct queue_op *op)
+{
+	struct queue_done done;
+	queue_finish(queue, &op, clock_now(), &done);
+	if (done.result < 0) {
+		failed++;
+		return NULL;
+	}
+	struct queue_item *item = list_first(&done.items, struct queue_item, link);
+	list_remove(&item->link);
+	return item;
+}
+
+/* Loads first where memory was short. */
+static void settle(struct queue_item *item)
+{
+	struct queue_outcome o = { .fate = FATE_DELIVERED,
+		.status = { .code = 250, .text = "ok", .host = "mx", .ip = "::1" } };
+	struct queue_done done = { .item = item };
+	pthread_mutex_lock(&loop);
+	if (item->mail == NULL) {
+		struct queue_op *load = queue_op_load(item);
+		pthread_mutex_unlock(&loop);
+		queue_run(queue, &load, 1);
+		pthread_mutex_lock(&loop);
+		queue_finish(queue, &load, clock_now(), &done);
+		CHECK(done.result == 0);
+	}
+	struct queue_op *op = queue_op_settle(item, &o, 1, clock_now());
+	pthread_mutex_unlock(&loop);
+	queue_run(queue, &op, 1);
+	pthread_mutex_lock(&loop);
+	queue_finish(queue, &op, clock_now(), &done);
+	failed += done.result < 0;
+	pthread_mutex_unlock(&loop);
+}
+
+static void *send_mail(void *arg UNUSED)
+{
+	struct queue_item *pending[LATE_MAX];
+	size_t at = 0, n = 0;
+	while (!stop) {
+		pthread_mutex_lock(&loop);
+		struct queue_op *op = begin_commit();
+		pthread_mutex_unlock(&loop);
+		queue_run(queue, &op, 1);
+		pthread_mutex_lock(&loop);
+		struct queue_item *item = finish_commit(op);
+		pthread_mutex_unlock(&loop);
+		if (item == NULL)
+			continue;
+		pending[(at + n++) % LATE_MAX] = item;
+		if (n > late) {
+			settle(pending[at]);
+			at = (at + 1) % LATE_MAX;
+			n--;
+		}
+	}
+	for (; n > 0; n--, at = (at + 1) % LATE_MAX)
+		settle(pending[at]);
+	return NULL;
+}
+
+static void upkeep(void)
+{
+	struct queue_done done;
+	pthread_mutex_lock(&loop);
+	struct queue_op *op = queue_op_sync(queue, clock_now(), 0);
+	pthread_mutex_unlock(&loop);
+	if (op == NULL)
+		return;
+	queue_run(queue, &op, 1);
+	pthread_mutex_lock(&loop);
+	queue_finish(queue, &op, clock_now(), &done);
+	failed += done.result < 0;
+	pthread_mutex_unlock(&loop);
+}
+
+static void watch(unsigned seconds)
+{
+	struct queue_stats last = { 0 }, s;
+	int64_t start = clock_now().mono_ms, before = start;
+	for (unsigned i = 0; i < seconds; i++) {
+		int64_t left = start + 1000 * (int64_t)(i + 1) - clock_now().mono_ms;
+		if (left > 0)
+			usleep((useconds_t)left * 1000);
+		upkeep();
+		pthread_mutex_lock(&loop);
+		queue_stats(queue, &s);
+		pthread_mutex_unlock(&loop);
+		int64_t now = clock_now().mono_ms;
+		double n = (double)(s.commits - last.commits);
+		printf("%4u %9.0f messages/s %8.4f flushes each %8zu there\n", i + 1,
+		    n * 1000 / (double)(now - before),
+		    n > 0 ? (double)(s.syncs - last.syncs) / n : 0, s.items);
+		fflush(stdout);
+		last = s;
+		before = now;
+	}
+	double all = (double)(before - start) / 1000;
+	printf("all  %9.0f messages/s %8.4f flushes each, %lu failed\n", (double)last.commits / all,
+	    (double)last.syncs / (double)last.commits, (unsigned long)failed);
+}
+
+int main(int argc, char **argv)
+{
+	struct queue_options opt = { .seed = 1, .memory_max_bytes = UINT64_C(1) << 30 };
+	pthread_t threads[SENDERS_MAX];
+	unsigned senders = 16, seconds = 10;
+	struct errbuf eb;
+	for (int c; (c = getopt(argc, argv, "t:b:s:k:f")) != -1;) {
+		unsigned long v = optarg != NULL ? strtoul(optarg, NULL, 10) : 0;
+		if (c == 't')
+			senders = (unsigned)MIN(MAX(v, 1UL), (unsigned long)SENDERS_MAX);
+		else if (c == 'b')
+			body_bytes = v;
+		else if (c == 's')
+			seconds = (unsigned)v;
+		else if (c == 'k')
+			late = MIN(v, LATE_MAX - 1UL);
+		else if (c == 'f')
+			opt.no_journal = true;
+		else
+			return 2;
+	}
+	if (optind + 1 != argc)
+		return 2;
+	opt.directory = argv[optind];
+	if (queue_open(&queue, &opt, clock_now(), &eb) < 0) {
+		fprintf(stderr, "%s\n", eb.text);
+		return 1;
+	}
+	while (queue_scan_step(queue, clock_now()) > 0)
+		continue;
+	body = mem_alloc(body_bytes + 1);
+	memset(body, 'x', body_bytes);
+	for (unsigned i = 0; i < senders; i++) {
+		if (pthread_create(&threads[i], NULL, send_mail, NULL) != 0)
+			return 1;
+	}
+	watch(seconds);
+	stop = true;
+	for (unsigned i = 0; i < senders; i++)
+		pthread_join(threads[i], NULL);
+	queue_close(&queue);
+	mem_free(body);
+	return failed > 0;
+}
