@@ -299,10 +299,10 @@ static void check_interval(const struct sim_rcpt *r, const struct sim_event *bef
 	if (delta >= interval - tolerance)
 		return;
 	/* Shorter only where its life ends before. */
-	if (r->number < 0)
-		return; /* of a report the arrival is not known here */
-	if (!received || llabs(e->next_wall_ms - received->wall_ms -
-			       check.schedule->lifetime_s * 1000) > CHECK_ARRIVAL_MS)
+	if (r->number < 0 || !received)
+		return; /* the arrival is not known here */
+	if (llabs(e->next_wall_ms - received->wall_ms - check.schedule->lifetime_s * 1000) >
+	    CHECK_ARRIVAL_MS)
 		sim_violation("%s: attempt %u: next in %lld s already, interval %lld s", r->address,
 		    e->attempt, (long long)delta / 1000, (long long)interval / 1000);
 }
