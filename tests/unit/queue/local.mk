@@ -11,6 +11,7 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/test_envelope.c \
 	tests/unit/queue/test_fault.c \
 	tests/unit/queue/test_journal.c \
+	tests/unit/queue/test_journal_record.c \
 	tests/unit/queue/test_parts.c \
 	tests/unit/queue/test_queue.c \
 	tests/unit/queue/test_retry.c \

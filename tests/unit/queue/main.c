@@ -10,6 +10,7 @@ unit_suite_fn test_parts_suite;
 unit_suite_fn test_queue_suite;
 unit_suite_fn test_spool_suite;
 unit_suite_fn test_damage_suite;
+unit_suite_fn test_journal_record_suite;
 unit_suite_fn test_journal_suite;
 unit_suite_fn test_fault_suite;
 unit_suite_fn test_crash_suite;
@@ -30,6 +31,7 @@ int main(void)
 		test_queue_suite,
 		test_spool_suite,
 		test_damage_suite,
+		test_journal_record_suite,
 		test_journal_suite,
 		test_fault_suite,
 		test_crash_suite,
