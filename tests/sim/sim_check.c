@@ -352,7 +352,9 @@ static void check_first(const struct sim_rcpt *r, const struct sim_event *receiv
 
 static void check_schedule(const struct sim_rcpt *r, const char *id)
 {
-	const struct sim_event *last = NULL, *before = NULL, *received = NULL;
+	const struct sim_event *last = NULL, *received = NULL;
+	/* The last deferral, and the one before it. */
+	const struct sim_event *deferral = NULL, *before = NULL;
 	bool moved = false; /* held or released since */
 
 	for (const struct sim_event *e = r->events; e; e = e->next) {
@@ -370,9 +372,12 @@ static void check_schedule(const struct sim_rcpt *r, const char *id)
 		else if (!last && received && !moved)
 			check_first(r, received, e);
 		if (e->kind == SIM_EVENT_DEFERRED)
-			check_interval(r, last, e);
+			check_interval(r, deferral, e);
 		moved = false;
-		before = last;
+		if (e->kind == SIM_EVENT_DEFERRED) {
+			before = deferral;
+			deferral = e;
+		}
 		last = e;
 	}
 }
@@ -436,12 +441,10 @@ static bool has_unseen_report(const struct sim_rcpt *sender)
 static void check_reported(const struct sim_msg *m, const struct sim_rcpt *r)
 {
 	const struct sim_event *failed = NULL;
-	bool delivered = false;
 
 	for (const struct sim_event *e = r->events; e; e = e->next) {
 		if (!failed && (e->kind == SIM_EVENT_BOUNCED || e->kind == SIM_EVENT_EXPIRED))
 			failed = e;
-		delivered |= e->kind == SIM_EVENT_DELIVERED;
 	}
 	unsigned n = count_reports(&m->sender, r->address);
 	bool crashed = has_crashed_since(m->done_ms - SIM_HOUR, sim.now_ms);
@@ -450,7 +453,8 @@ static void check_reported(const struct sim_msg *m, const struct sim_rcpt *r)
 	if (m->null_sender)
 		return;
 	sim_totals.reports += n;
-	if (failed && n == 0 && !has_unseen_report(&m->sender))
+	bool just_now = failed && failed->at_ms + CHECK_RECORD_MS >= check.listed_ms;
+	if (failed && n == 0 && !just_now && !has_unseen_report(&m->sender))
 		sim_violation("%s: failed and never reported", r->address);
 	if (n > 1 && !crashed)
 		sim_violation("%s: reported %u times", r->address, n);

@@ -190,6 +190,9 @@ static void digest(const char *text)
 }
 
 static void record(const char *mark, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
+
+static void record(const char *mark, const char *fmt, va_list ap)
 {
 	char line[1024];
 	int n = snprintf(line, sizeof(line), "%4lldd%02lld:%02lld:%02lld.%03lld %s",
