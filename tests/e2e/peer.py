@@ -297,7 +297,8 @@ class Peer:
         self.port = port or free_port()
         self.address = f"{host}:{self.port}"
         self.listener = self._listen(unix)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.acceptor = threading.Thread(target=self._accept, daemon=True)
+        self.acceptor.start()
         world.on_close(self.close)
 
     def _listen(self, unix):
@@ -312,6 +313,12 @@ class Peer:
         return s
 
     def close(self):
+        # A thread left in accept() would, once woken, take a connection of whoever has the descriptor then.
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # closed before
+        self.acceptor.join(PATIENCE)
         self.listener.close()
         for c in list(self.conns):
             try:
