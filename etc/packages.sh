@@ -10,7 +10,8 @@ libconfig-dev libgsasl-dev libidn2-dev libjansson-dev libcrypt-dev check"
 RUN_PACKAGES="curl openssl"
 
 # To run "make check": other people's senders, receivers, DNS server and tools.
-TEST_PACKAGES="python3 openssl swaks libnet-ssleay-perl curl msmtp knot postfix strace procps iproute2"
+TEST_PACKAGES="python3 openssl swaks libnet-ssleay-perl curl msmtp knot postfix strace procps iproute2 \
+mount e2fsprogs xfsprogs"
 
 # Prints those of its arguments that are not installed.
 missing_packages() {
