@@ -18,6 +18,7 @@
 #include "sim/sim_submit.h"
 
 #define RUN_EPOCH_MS       INT64_C(1795000000000) /* when the world begins, by the wall clock */
+#define RUN_LISTINGS_MAX   1000
 #define RUN_START_RETRY_MS (10 * SIM_SECOND)
 
 struct plan { /* what a seed makes of the world */
@@ -35,9 +36,11 @@ struct plan { /* what a seed makes of the world */
 static struct plan plan;
 static struct mta *the_mta; /* of the present life */
 static struct sim_timer end_timer, death_timer, operator_timer, trouble_timer, watch_timer;
-static bool finished;  /* the run is over: the daemon stops for good */
-static int low_fd;     /* descriptors from here on are the daemon's */
-static FILE *warnings; /* of the configuration: that it runs as root */
+static bool ending;       /* no more crashes */
+static unsigned listings; /* asked for at the end */
+static bool finished;     /* the run is over: the daemon stops for good */
+static int low_fd;        /* descriptors from here on are the daemon's */
+static FILE *warnings;    /* of the configuration: that it runs as root */
 
 /* --- the plan ------------------------------------------------------------------------ */
 
@@ -121,8 +124,35 @@ static void on_log(void *arg UNUSED, const char *line, size_t n)
 		sim_trace("log: %.*s", (int)n - 1, line);
 }
 
+static size_t count_lines(const char *text)
+{
+	size_t n = 0;
+
+	while ((text = strchr(text, '\n'))) {
+		text++;
+		n++;
+	}
+	return n;
+}
+
+/* Items on their way from or to the disk are not in the listing: it is asked for until all are, or
+ * the daemon is the one to blame. */
+static bool is_whole(const char *answer)
+{
+	struct queue_stats st = { 0 };
+
+	if (strncmp(answer, "OK\n", 3) != 0 || !sim.alive || !the_mta)
+		return false;
+	queue_stats(the_mta->queue, &st);
+	return st.scan_done && count_lines(answer) == st.items + 1;
+}
+
 static void on_listing(const char *answer)
 {
+	if (!is_whole(answer) && ++listings < RUN_LISTINGS_MAX) {
+		sim_timer_in(&end_timer, sim_between(1, 30 * SIM_SECOND));
+		return;
+	}
 	sim_check_note_listing();
 	sim_check_listing(answer);
 	finished = true;
@@ -136,6 +166,7 @@ static void on_end(struct sim_timer *t UNUSED)
 		sim_timer_in(&end_timer, SIM_MINUTE);
 		return;
 	}
+	ending = true;
 	sim_timer_cancel(&death_timer);
 	sim_timer_cancel(&operator_timer);
 	sim_timer_cancel(&trouble_timer);
@@ -258,7 +289,7 @@ static void begin_life(void)
 		.wall_offset_ms = sim.wall_offset_ms,
 		.events_end = SIZE_MAX };
 	sim_trace("--- life %zu begins", sim.lives_n);
-	if (plan.crash_every_ms && sim.lives_n + 2 < SIM_LIVES_MAX && !finished)
+	if (plan.crash_every_ms && sim.lives_n + 2 < SIM_LIVES_MAX && !ending)
 		sim_timer_in(&death_timer, (int64_t)sim_below((uint64_t)plan.crash_every_ms * 2));
 }
 
