@@ -289,7 +289,6 @@ static int open_queue(struct mta *m, const struct qio *qio, struct errbuf *eb)
 		.space_min_bytes = conf->outbound.spool_min_free_bytes,
 		.space_min_percent = conf->outbound.spool_min_free_percent,
 		.retry = &m->retry,
-		.no_journal = true, /* mail passes through queue files; see queue.h */
 	};
 
 	int err = queue_open(&m->queue, &o, m->now, &why);
