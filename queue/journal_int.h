@@ -13,9 +13,9 @@
 
 #include "base/prng.h"
 #include "queue/journal.h"
+#include "queue/journal_scan.h"
 
-#define JOURNAL_SLOTS_MAX   64 /* files in journal/ */
-#define JOURNAL_SLOTS_EXTRA 4  /* of them, begun for ends alone when messages have all others */
+#define JOURNAL_SLOTS_EXTRA 4 /* of them, begun for ends alone when messages have all others */
 #define JOURNAL_ENDS_MAX                                                                           \
 	(64 * 1024 * 1024) /* bytes of ends in memory, when the disk refuses them */
 #define JOURNAL_ENDS_CROWDED (256 * 1024)
@@ -85,7 +85,6 @@ struct journal {
 };
 
 /* journal_segment.c */
-char *journal_slot_name(unsigned slot, char buf[16]);
 int journal_rotate(struct journal *j,
     bool for_messages); /* has the pen. A new head; -ENOSPC: none to be had; else what failed */
 int journal_make_spare(struct journal *j, bool for_messages);

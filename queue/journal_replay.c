@@ -10,24 +10,15 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/codec.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "queue/journal_int.h"
 
-enum {
-	SLOT_DIGITS = 8
-};
-
-struct found { /* a segment with a good header */
-	struct journal_segment *s;
-	struct journal_header h;
-};
-
 struct replay {
 	struct journal *j;
-	struct found found[JOURNAL_SLOTS_MAX]; /* ascending */
+	struct journal_header headers[JOURNAL_SLOTS_MAX]; /* the good ones, ascending */
+	struct journal_segment *segments[JOURNAL_SLOTS_MAX];
 	size_t found_n;
 	size_t others;   /* names that are not ours */
 	struct map msgs; /* id -> struct journal_msg, those with live parts */
@@ -41,57 +32,13 @@ struct replay {
 static void on_name(void *arg, const char *name, bool is_other)
 {
 	struct replay *r = arg;
-	char again[16];
-	unsigned slot = 0;
-	for (size_t i = 0; i < SLOT_DIGITS && name[i] != '\0'; i++)
-		slot = slot * 16 + (unsigned)(name[i] <= '9' ? name[i] - '0' : name[i] - 'a' + 10);
-	if (is_other || slot >= JOURNAL_SLOTS_MAX ||
-	    strcmp(journal_slot_name(slot, again), name) != 0) {
+	int slot = journal_slot_parse(name);
+	if (is_other || slot < 0) {
 		r->others++;
 		return;
 	}
 	r->j->slots |= UINT64_C(1) << slot;
 	r->j->slots_n++;
-}
-
-static bool is_zero(const unsigned char *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (p[i] != 0)
-			return false;
-	}
-	return true;
-}
-
-/*
- * Two copies, synced one after the other, a bad one first: so a cut while they
- * are rewritten leaves one. The later of two good ones counts. 0: *h is good.
- * ERR_NOT_FOUND: none, and none that counted was ever there. ERR_CORRUPT: both
- * are damaged.
- */
-static int read_header(struct journal_segment *s, struct journal_header *h)
-{
-	struct journal_header copy[2] = { { 0 } }; /* sequence 0: bad */
-	bool garbage[2];
-	for (unsigned i = 0; i < 2; i++) {
-		unsigned char p[JOURNAL_HEADER_USED] = { 0 };
-		ssize_t n = s->io->pread(s->io->arg, s->fd, p, sizeof(p),
-		    i * (uint64_t)JOURNAL_HEADER_COPY_AT);
-		if (n < 0)
-			return (int)n;
-		int bad = journal_header_decode(p, &copy[i]);
-		if (bad == ERR_VERSION)
-			return bad;
-		if (bad < 0)
-			copy[i].sequence = 0;
-		garbage[i] = bad < 0 && !is_zero(p, sizeof(p));
-	}
-	unsigned good = copy[0].sequence >= copy[1].sequence ? 0 : 1;
-	*h = copy[good];
-	s->bad_copy = garbage[good] ? good : 1 - good;
-	if (h->sequence > 0)
-		return 0;
-	return garbage[0] && garbage[1] ? ERR_CORRUPT : ERR_NOT_FOUND;
 }
 
 /* Whole, for a person to look at. */
@@ -117,12 +64,15 @@ static int set_aside(struct journal *j, unsigned slot, const char *why)
 static bool insert(struct replay *r, struct journal_segment *s, const struct journal_header *h)
 {
 	size_t at = r->found_n;
-	while (at > 0 && r->found[at - 1].h.sequence > h->sequence)
+	while (at > 0 && r->headers[at - 1].sequence > h->sequence)
 		at--;
-	if (at > 0 && r->found[at - 1].h.sequence == h->sequence)
+	if (at > 0 && r->headers[at - 1].sequence == h->sequence)
 		return false;
-	memmove(&r->found[at + 1], &r->found[at], (r->found_n - at) * sizeof(r->found[0]));
-	r->found[at] = (struct found){ s, *h };
+	size_t behind = r->found_n - at;
+	memmove(&r->headers[at + 1], &r->headers[at], behind * sizeof(r->headers[0]));
+	memmove(&r->segments[at + 1], &r->segments[at], behind * sizeof(r->segments[0]));
+	r->headers[at] = *h;
+	r->segments[at] = s;
 	r->found_n++;
 	return true;
 }
@@ -141,7 +91,9 @@ static int take_segment(struct replay *r, struct journal_segment *s)
 {
 	struct journal *j = r->j;
 	struct journal_header h = { 0 };
-	int err = read_header(s, &h);
+	struct journal_copies copies = { 0 };
+	int err = journal_header_read(j->io, s->fd, &h, &copies);
+	s->bad_copy = copies.bad_copy;
 	if (err == ERR_NOT_FOUND) {
 		add_free(j, s);
 		return 0;
@@ -203,60 +155,22 @@ static int open_slots(struct replay *r, struct errbuf *eb)
 
 /* --- records -------------------------------------------------------------------- */
 
-/* Bytes of the whole and right record there, else 0. */
-static uint64_t check_record(const struct replay *r, const struct journal_segment *s, uint64_t at,
-    uint64_t max, struct journal_head *h)
-{
-	struct journal_front f;
-	const char *p = r->bytes + at;
-	if (max - at < JOURNAL_HEAD_BYTES ||
-	    journal_head_decode((const unsigned char *)p, s->sequence, s->salt, h) < 0)
-		return 0;
-	uint64_t n = journal_record_bytes(h);
-	const char *front = p + JOURNAL_HEAD_BYTES;
-	if (n > max - at || codec_crc32c(0, front, h->front_bytes) != h->front_crc)
-		return 0;
-	if (h->type == JOURNAL_ENDS)
-		return h->front_bytes % JOURNAL_END_BYTES == 0 && h->body_bytes == 0 ? n : 0;
-	if (journal_front_decode(slice_of(front, h->front_bytes), &f) < 0 ||
-	    codec_crc32c(0, front + h->front_bytes, h->body_bytes) != f.body_crc)
-		return 0;
-	return n;
-}
-
-/* Where the next record head is that was written when `bad` was durable; max if there is none. */
-static uint64_t find_next(const struct replay *r, const struct journal_segment *s, uint64_t bad,
-    uint64_t max, bool all_durable)
-{
-	struct journal_head h;
-	for (uint64_t at = bad + JOURNAL_ALIGN; at + JOURNAL_HEAD_BYTES <= max;
-	     at += JOURNAL_ALIGN) {
-		if (journal_head_decode((const unsigned char *)r->bytes + at, s->sequence, s->salt,
-			&h) == 0 &&
-		    (all_durable || h.batch_at > bad))
-			return at;
-	}
-	return max;
-}
-
 static struct slice key_of(const struct qid *id)
 {
 	return slice_of((const char *)id, sizeof(*id));
 }
 
-static bool add_msg(struct replay *r, struct journal_segment *s, uint64_t at,
-    const struct journal_head *h)
+static bool add_msg(struct replay *r, struct journal_segment *s, const struct journal_scanned *rec)
 {
 	struct journal_front f;
-	int err =
-	    journal_front_decode(slice_of(r->bytes + at + JOURNAL_HEAD_BYTES, h->front_bytes), &f);
+	int err = journal_front_decode(rec->front, &f);
 	CHECK(err == 0);
 	if (map_find(&r->msgs, key_of(&f.id)) != NULL)
 		return false;
-	struct journal_msg *m = journal_msg_new(f.id, f.parts_n, h);
+	struct journal_msg *m = journal_msg_new(f.id, f.parts_n, &rec->head);
 	m->segment = s;
 	m->sequence = s->sequence;
-	m->at = at;
+	m->at = rec->at;
 	m->refs = 0;
 	s->live += m->live;
 	list_push(&s->msgs, &m->node);
@@ -321,49 +235,35 @@ static int read_segment(struct replay *r, struct journal_segment *s, uint64_t li
 	ssize_t got = r->j->io->pread(r->j->io->arg, s->fd, r->bytes, (size_t)max, 0);
 	if (got < 0)
 		return (int)got;
-	max = (uint64_t)got;
-	uint64_t at = JOURNAL_HEADER_BYTES;
-	while (at < max) {
-		struct journal_head h;
-		uint64_t n = check_record(r, s, at, max, &h);
-		bool good = n > 0 && (h.type != JOURNAL_MESSAGE || add_msg(r, s, at, &h));
-		if (!good) {
-			uint64_t next = find_next(r, s, at, max, limit > 0);
-			if (next == max && limit == 0)
-				break; /* the torn end: never acknowledged */
-			int err = on_damage(r, s, at, next);
-			if (err < 0)
-				return err;
-			n = next - at;
-		} else if (h.type == JOURNAL_ENDS) {
-			apply_ends(r, slice_of(r->bytes + at + JOURNAL_HEAD_BYTES, h.front_bytes));
-		}
+	struct journal_scan scan = { .bytes = r->bytes,
+		.max = (uint64_t)got,
+		.limited = limit > 0,
+		.sequence = s->sequence,
+		.salt = s->salt,
+		.at = JOURNAL_HEADER_BYTES };
+	struct journal_scanned rec;
+	while (journal_scan_next(&scan, &rec)) {
+		bool good =
+		    !rec.damaged && (rec.head.type != JOURNAL_MESSAGE || add_msg(r, s, &rec));
+		int err = good ? 0 : on_damage(r, s, rec.at, rec.at + rec.bytes);
+		if (err < 0)
+			return err;
+		if (good && rec.head.type == JOURNAL_ENDS)
+			apply_ends(r, rec.front);
 		r->records++;
-		at += n;
 	}
-	s->end = at;
-	return 0;
-}
-
-/* Where the good records of a segment end, as the one written next says; 0: nobody knows. */
-static uint64_t limit_of(const struct replay *r, uint64_t sequence)
-{
-	for (size_t i = 0; i < r->found_n; i++) {
-		if (r->found[i].h.previous == sequence &&
-		    r->found[i].h.previous_end >= JOURNAL_HEADER_BYTES)
-			return r->found[i].h.previous_end;
-	}
+	s->end = scan.at;
 	return 0;
 }
 
 static int read_segments(struct replay *r, struct errbuf *eb)
 {
 	struct journal *j = r->j;
-	uint64_t oldest = r->found_n == 0 ? 0 : r->found[r->found_n - 1].h.oldest;
+	uint64_t oldest = r->found_n == 0 ? 0 : r->headers[r->found_n - 1].oldest;
 	int err = 0;
 	for (size_t i = 0; i < r->found_n; i++) {
-		struct journal_segment *s = r->found[i].s;
-		r->found[i].s = NULL;
+		struct journal_segment *s = r->segments[i];
+		r->segments[i] = NULL;
 		if (s->sequence < oldest) {
 			add_free(j, s);
 			continue;
@@ -375,7 +275,8 @@ static int read_segments(struct replay *r, struct errbuf *eb)
 		if (i + 1 == r->found_n && err == 0)
 			err = j->io->sync(j->io->arg, s->fd);
 		if (err == 0)
-			err = read_segment(r, s, limit_of(r, s->sequence));
+			err =
+			    read_segment(r, s, journal_limit(r->headers, r->found_n, s->sequence));
 		if (err < 0 && eb != NULL && eb->text[0] == '\0')
 			(void)errbuf_set(eb, err, "journal/%08x: can't be read: %s", s->slot,
 			    err_text(err));
@@ -462,8 +363,8 @@ int journal_replay(struct journal *j, struct errbuf *eb)
 			(void)errbuf_set(eb, err, "journal: can't be synced: %s", err_text(err));
 	}
 	for (size_t i = 0; i < r->found_n; i++) {
-		if (r->found[i].s != NULL)
-			journal_segment_unref(r->found[i].s);
+		if (r->segments[i] != NULL)
+			journal_segment_unref(r->segments[i]);
 	}
 	if (err == 0 && map_count(&r->msgs) > 0)
 		log_notice("queue", "journal: %zu messages in %zu segments were on their way",

@@ -13,12 +13,6 @@ enum {
 	ZEROS_BYTES = 1024 * 1024
 };
 
-char *journal_slot_name(unsigned slot, char buf[16])
-{
-	snprintf(buf, 16, "%08x", slot);
-	return buf;
-}
-
 struct journal_segment *journal_segment_new(struct journal *j, unsigned slot, int fd)
 {
 	struct journal_segment *s = mem_zalloc(sizeof(*s));

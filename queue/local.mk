@@ -16,6 +16,8 @@ libqueue_a_SOURCES = \
 	queue/journal_record.c \
 	queue/journal_record.h \
 	queue/journal_replay.c \
+	queue/journal_scan.c \
+	queue/journal_scan.h \
 	queue/journal_segment.c \
 	queue/qfile.c \
 	queue/qfile.h \
