@@ -1,5 +1,5 @@
 /*
- * qio.h - the disk as the queue sees it: about sixteen calls, near system
+ * qio.h - the disk as the queue sees it: about twenty calls, near system
  * calls, behind one table, so that a test can fail the n-th of them, fill the
  * disk or cut the power.
  *
@@ -22,6 +22,7 @@
 struct qio_stat {
 	uint64_t bytes;
 	unsigned mode; /* permission bits */
+	uint32_t uid, gid;
 	bool is_file;
 	bool is_directory;
 };
@@ -75,6 +76,7 @@ struct qio {
 	int (*chmod)(void *arg, int fd, unsigned mode);
 	int (*lock)(void *arg, int fd); /* exclusive, for the life of the descriptor; ERR_BUSY */
 	int (*space)(void *arg, int dirfd, struct qio_space *space);
+	int (*chown)(void *arg, int fd, uint32_t uid, uint32_t gid);
 };
 
 const struct qio *qio_posix(void);

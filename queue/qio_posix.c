@@ -240,6 +240,8 @@ static int posix_stat(void *arg UNUSED, int fd, struct qio_stat *st)
 	*st = (struct qio_stat){
 		.bytes = (uint64_t)sb.st_size,
 		.mode = (unsigned)sb.st_mode & 07777,
+		.uid = sb.st_uid,
+		.gid = sb.st_gid,
 		.is_file = S_ISREG(sb.st_mode),
 		.is_directory = S_ISDIR(sb.st_mode),
 	};
@@ -249,6 +251,11 @@ static int posix_stat(void *arg UNUSED, int fd, struct qio_stat *st)
 static int posix_chmod(void *arg UNUSED, int fd, unsigned mode)
 {
 	return result(fchmod(fd, (mode_t)mode));
+}
+
+static int posix_chown(void *arg UNUSED, int fd, uint32_t uid, uint32_t gid)
+{
+	return result(fchown(fd, uid, gid));
 }
 
 static int posix_lock(void *arg UNUSED, int fd)
@@ -293,6 +300,7 @@ static const struct qio the_disk = {
 	.chmod = posix_chmod,
 	.lock = posix_lock,
 	.space = posix_space,
+	.chown = posix_chown,
 };
 
 const struct qio *qio_posix(void)

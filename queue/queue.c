@@ -283,8 +283,7 @@ static void on_duplicate(struct queue *q, unsigned dir, const struct spool_name 
 	bool take_new = resting && newer && item->mail == NULL && item->record == NULL;
 	unsigned out_dir = take_new ? item->subdir : dir;
 	spool_name_format(take_new ? &have : name, text);
-	if (spool_quarantine(&q->spool, out_dir, text, "another file has the same queue id") < 0 ||
-	    !take_new)
+	if (spool_quarantine_twin(&q->spool, out_dir, text) < 0 || !take_new)
 		return;
 	item->subdir = (uint8_t)dir;
 	item->name_due_ms = item->due_ms = name->due_ms;

@@ -43,9 +43,12 @@ static int tighten(struct spool *s, int fd, const char *name, struct errbuf *eb)
 	return 0;
 }
 
-/* Opens a directory below `in` (-1: a path), making it when it is not there. */
+/* Opens a directory below `in` (-1: a path), making it when it is not there. Open already: nothing
+ * to do. */
 static int open_directory(struct spool *s, int in, const char *name, int *fd_r, struct errbuf *eb)
 {
+	if (*fd_r >= 0)
+		return 0;
 	int err = s->io->mkdir(s->io->arg, in, name);
 	if (err < 0 && err != -EEXIST)
 		return errbuf_set(eb, err, "%s: can't make the directory: %s", name, err_text(err));
@@ -54,6 +57,17 @@ static int open_directory(struct spool *s, int in, const char *name, int *fd_r, 
 		return errbuf_set(eb, fd, "%s: can't open the directory: %s", name, err_text(fd));
 	*fd_r = fd;
 	return tighten(s, fd, name, eb);
+}
+
+/* What is not there stays -1. */
+static int look_at_directory(struct spool *s, int in, const char *name, int *fd_r,
+    struct errbuf *eb)
+{
+	int fd = s->io->open(s->io->arg, in, name, QIO_OPEN_DIRECTORY);
+	if (fd < 0 && fd != -ENOENT)
+		return errbuf_set(eb, fd, "%s: can't open the directory: %s", name, err_text(fd));
+	*fd_r = MAX(fd, -1);
+	return 0;
 }
 
 static int take_lock(struct spool *s, struct errbuf *eb)
@@ -123,7 +137,7 @@ static int open_all(struct spool *s, const char *directory, struct errbuf *eb)
 	return 0;
 }
 
-int spool_open(struct spool *s, const char *directory, const struct qio *io, struct errbuf *eb)
+static void init(struct spool *s, const struct qio *io)
 {
 	*s = (struct spool){ .io = io,
 		.root = -1,
@@ -137,10 +151,68 @@ int spool_open(struct spool *s, const char *directory, const struct qio *io, str
 		s->dirs[i] = -1;
 	list_init(&s->orphans);
 	pthread_mutex_init(&s->orphans_lock, NULL);
+}
+
+int spool_open(struct spool *s, const char *directory, const struct qio *io, struct errbuf *eb)
+{
+	init(s, io);
 	int err = open_all(s, directory, eb);
 	if (err < 0)
 		spool_close(s);
 	return err;
+}
+
+static int look_at_folders(struct spool *s, struct errbuf *eb)
+{
+	char name[8];
+	int err = look_at_directory(s, s->root, "queue", &s->queue, eb);
+	if (err == 0)
+		err = look_at_directory(s, s->root, "journal", &s->journal, eb);
+	if (err == 0)
+		err = look_at_directory(s, s->root, "tmp", &s->tmp, eb);
+	if (err == 0)
+		err = look_at_directory(s, s->root, "corrupt", &s->corrupt, eb);
+	for (unsigned i = 0; err == 0 && s->queue >= 0 && i < SPOOL_DIRS; i++) {
+		snprintf(name, sizeof(name), "%02x", i);
+		err = look_at_directory(s, s->queue, name, &s->dirs[i], eb);
+	}
+	return err;
+}
+
+static int look_at_all(struct spool *s, const char *directory, struct errbuf *eb)
+{
+	int err = look_at_directory(s, -1, directory, &s->root, eb);
+	if (err == 0 && s->root < 0)
+		return errbuf_set(eb, ERR_NOT_FOUND, "%s: there is no such directory", directory);
+	if (err == 0)
+		err = look_at_directory(s, s->root, "state", &s->state, eb);
+	if (err == 0 && s->state >= 0)
+		err = take_lock(s, eb);
+	if (err == 0)
+		err = look_at_folders(s, eb);
+	if (err == 0 && s->state < 0 && s->queue < 0 && s->journal < 0)
+		err = errbuf_set(eb, ERR_NOT_FOUND, "%s: no spool is there", directory);
+	return err;
+}
+
+int spool_open_to_check(struct spool *s, const char *directory, const struct qio *io,
+    struct errbuf *eb)
+{
+	init(s, io);
+	int err = look_at_all(s, directory, eb);
+	if (err < 0)
+		spool_close(s);
+	return err;
+}
+
+int spool_complete(struct spool *s, struct errbuf *eb)
+{
+	int err = open_directory(s, s->root, "state", &s->state, eb);
+	if (err == 0 && s->lock < 0)
+		err = take_lock(s, eb);
+	if (err == 0)
+		err = open_folders(s, eb);
+	return err < 0 ? err : sync_folders(s, eb);
 }
 
 static void close_fd(struct spool *s, int *fd)
@@ -375,12 +447,13 @@ void spool_discard(struct spool *s, unsigned dir, const char *name)
 	pthread_mutex_unlock(&s->orphans_lock);
 }
 
-int spool_quarantine(struct spool *s, unsigned dir, const char *name, const char *why)
+static int move_to_corrupt(struct spool *s, unsigned dir, const char *name, const char *suffix,
+    const char *why)
 {
-	char to[SPOOL_NAME_MAX + 8];
+	char to[SPOOL_NAME_MAX + 16];
 	int err = -EEXIST;
 	for (unsigned i = 0; err == -EEXIST && i < CORRUPT_SUFFIX_MAX; i++) {
-		snprintf(to, sizeof(to), i == 0 ? "%s" : "%s.%u", name, i);
+		snprintf(to, sizeof(to), i == 0 ? "%s%s" : "%s%s.%u", name, suffix, i);
 		err = s->io->rename(s->io->arg, s->dirs[dir], name, s->corrupt, to);
 	}
 	if (err < 0) {
@@ -394,6 +467,16 @@ int spool_quarantine(struct spool *s, unsigned dir, const char *name, const char
 	atomic_fetch_add_explicit(&s->quarantined, 1, memory_order_relaxed);
 	log_error("queue", "queue/%02x/%s is damaged: %s; moved to corrupt/%s", dir, name, why, to);
 	return 0;
+}
+
+int spool_quarantine(struct spool *s, unsigned dir, const char *name, const char *why)
+{
+	return move_to_corrupt(s, dir, name, "", why);
+}
+
+int spool_quarantine_twin(struct spool *s, unsigned dir, const char *name)
+{
+	return move_to_corrupt(s, dir, name, ".twin", "another file has the same queue id");
 }
 
 void spool_count_corrupt(struct spool *s)

@@ -77,6 +77,12 @@ struct spool {
  * up. */
 int spool_open(struct spool *s, const char *directory, const struct qio *io,
     struct errbuf *eb) MUST_USE;
+/* For the offline check: opens what is there and takes the lock (ERR_BUSY); changes nothing, but
+ * state/lock is made. Folders that are missing have descriptor -1: until spool_complete has made
+ * them, nothing may be moved or written. ERR_NOT_FOUND: this is no spool. */
+int spool_open_to_check(struct spool *s, const char *directory, const struct qio *io,
+    struct errbuf *eb) MUST_USE;
+int spool_complete(struct spool *s, struct errbuf *eb) MUST_USE;
 void spool_close(struct spool *s); /* does not sync */
 
 /* --- names ------------------------------------------------------------------ */
@@ -118,6 +124,9 @@ void spool_remove_orphans(struct spool *s); /* that try, now */
 
 /* Moves a damaged file to corrupt/ under its name (".1" ... added if taken), counts and logs it. */
 int spool_quarantine(struct spool *s, unsigned dir, const char *name, const char *why) MUST_USE;
+/* The same for one of two files with the same queue id, of which the other stays: ".twin" is added,
+ * so that nobody takes it for mail that waits. */
+int spool_quarantine_twin(struct spool *s, unsigned dir, const char *name) MUST_USE;
 /* Copies bytes of a file to corrupt/name, durably, counts and logs it. Saved before under that
  * name: nothing to do. */
 int spool_save_corrupt(struct spool *s, int fd, uint64_t at, uint64_t n, const char *name,

@@ -154,6 +154,11 @@ static int d_chmod(void *arg UNUSED, int fd, unsigned mode)
 	CALL(CALL_WRITES, M->io.chmod(M, fd, mode));
 }
 
+static int d_chown(void *arg UNUSED, int fd, uint32_t uid, uint32_t gid)
+{
+	CALL(CALL_WRITES, M->io.chown(M, fd, uid, gid));
+}
+
 static int d_lock(void *arg UNUSED, int fd)
 {
 	CALL(CALL_READS, M->io.lock(M, fd));
@@ -174,7 +179,7 @@ void sim_disk_init(uint64_t seed)
 	qio_mem_init(&disk.mem, seed);
 	disk.io = (struct qio){ NULL, d_open, d_close, d_pread, d_pwritev, d_copy, d_truncate,
 		d_flush, d_sync, d_sync_directory, d_rename, d_replace, d_unlink, d_mkdir, d_list,
-		d_stat, d_chmod, d_lock, d_space };
+		d_stat, d_chmod, d_lock, d_space, d_chown };
 }
 
 const struct qio *sim_disk_qio(void)

@@ -125,6 +125,12 @@ static int fault_chmod(void *arg, int fd, unsigned mode)
 	return fails(f, "chmod") ? f->err : f->under->chmod(f->under->arg, fd, mode);
 }
 
+static int fault_chown(void *arg, int fd, uint32_t uid, uint32_t gid)
+{
+	struct qio_fault *f = arg;
+	return fails(f, "chown") ? f->err : f->under->chown(f->under->arg, fd, uid, gid);
+}
+
 static int fault_lock(void *arg, int fd)
 {
 	struct qio_fault *f = arg;
@@ -143,7 +149,7 @@ void qio_fault_init(struct qio_fault *f, const struct qio *under)
 	f->io = (struct qio){ f, fault_open, fault_close, fault_pread, fault_pwritev, fault_copy,
 		fault_truncate, fault_flush, fault_sync, fault_sync_directory, fault_rename,
 		fault_replace, fault_unlink, fault_mkdir, fault_list, fault_stat, fault_chmod,
-		fault_lock, fault_space };
+		fault_lock, fault_space, fault_chown };
 }
 
 void qio_fault_arm(struct qio_fault *f, unsigned nth, bool persistent, bool half_writes, int err)

@@ -386,6 +386,11 @@ static int mem_chmod(void *arg, int fd UNUSED, unsigned mode UNUSED)
 	return is_off(arg) ? -EIO : 0;
 }
 
+static int mem_chown(void *arg, int fd UNUSED, uint32_t uid UNUSED, uint32_t gid UNUSED)
+{
+	return is_off(arg) ? -EIO : 0;
+}
+
 static int mem_lock(void *arg, int fd UNUSED)
 {
 	return is_off(arg) ? -EIO : 0;
@@ -402,9 +407,10 @@ static int mem_space(void *arg, int dirfd UNUSED, struct qio_space *space)
 void qio_mem_init(struct qio_mem *m, uint64_t seed)
 {
 	*m = (struct qio_mem){ 0 };
-	m->io = (struct qio){ m, mem_open, mem_close, mem_pread, mem_pwritev, mem_copy,
-		mem_truncate, mem_flush, mem_sync, mem_sync_directory, mem_rename, mem_replace,
-		mem_unlink, mem_mkdir, mem_list, mem_stat, mem_chmod, mem_lock, mem_space };
+	m->io =
+	    (struct qio){ m, mem_open, mem_close, mem_pread, mem_pwritev, mem_copy, mem_truncate,
+		    mem_flush, mem_sync, mem_sync_directory, mem_rename, mem_replace, mem_unlink,
+		    mem_mkdir, mem_list, mem_stat, mem_chmod, mem_lock, mem_space, mem_chown };
 	prng_init(&m->prng, seed);
 	(void)new_node(m, true);
 }
