@@ -298,7 +298,9 @@ static void finish_settle(struct batch *b, struct queue_op *op)
 	queue_item_name(op->item, &name);
 	spool_name_format(&name, text);
 	if (op->remove) {
-		err = spool_remove(b->spool, op->subdir, text);
+		err = journal_secure(b->q->journal);
+		if (err == 0)
+			err = spool_remove(b->spool, op->subdir, text);
 		if (err == -ENOENT)
 			log_warn("queue", "queue/%02x/%s was already gone", op->subdir, text);
 		else
@@ -379,7 +381,9 @@ static void load_file(struct batch *b, struct queue_op *op, const struct spool_n
 	if (envelope_pending(l.envelope) > 0)
 		return;
 	/* All is decided; only the unlink was lost. */
-	err = spool_remove(b->spool, op->subdir, text);
+	err = journal_secure(b->q->journal);
+	if (err == 0)
+		err = spool_remove(b->spool, op->subdir, text);
 	op->gone = err == 0 || err == -ENOENT;
 	batch_fail(op, op->gone ? -ENOENT : err);
 }

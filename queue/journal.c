@@ -345,6 +345,7 @@ static void end_round(struct round *r, struct list_node *taken, struct buf *ends
 	if (r->err == 0) {
 		r->s->end = j->last_end = r->at;
 		buf_consume(ends, ends_n);
+		j->ends_durable += ends_n;
 	} else {
 		r->s->dead = true;
 		j->head = NULL;
@@ -443,6 +444,19 @@ static int write_batch(struct journal *j, struct list_node *batch, struct buf *e
 	return err < 0 ? err : write_ends(j, ends);
 }
 
+/* Locked. What could not be written goes before what has come up since. Too many: the oldest are
+ * forgotten. */
+static void keep_ends(struct journal *j, struct buf *left)
+{
+	if (buf_len(left) > 0 && buf_add_slice(left, buf_slice(&j->ends)) == 0) {
+		buf_fini(&j->ends);
+		j->ends = *left;
+		return;
+	}
+	j->ends_durable += buf_len(left);
+	buf_fini(left);
+}
+
 /* Locked, before and after, and nobody has the pen. */
 static void lead(struct journal *j)
 {
@@ -459,12 +473,7 @@ static void lead(struct journal *j)
 	list_foreach_safe(node,
 	    &batch) /* a journal that is full or can't go on leaves messages to the queue files */
 		tell(j, list_entry(node, struct journal_entry, node), JOURNAL_PASS);
-	if (buf_len(&ends) > 0 && buf_add_slice(&ends, buf_slice(&j->ends)) == 0) {
-		buf_fini(&j->ends);
-		j->ends = ends;
-	} else {
-		buf_fini(&ends);
-	}
+	keep_ends(j, &ends);
 	j->last_result = err;
 	j->writing = false;
 	struct journal_group *next = NULL; /* to lead */
@@ -555,6 +564,14 @@ bool journal_is_dirty(struct journal *j)
 		     journal_wants_spare(j);
 	pthread_mutex_unlock(&j->lock);
 	return dirty;
+}
+
+int journal_secure(struct journal *j)
+{
+	pthread_mutex_lock(&j->lock);
+	bool secure = j->ends_durable >= j->parked_noted;
+	pthread_mutex_unlock(&j->lock);
+	return secure ? 0 : journal_sync(j);
 }
 
 bool journal_is_crowded(struct journal *j)

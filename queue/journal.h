@@ -34,7 +34,8 @@
  * DONE within a second. A crash forgets those not yet synced. For a DONE that
  * is law 3's duplicate. For a PARKED nothing is lost: a part of segment s only
  * ever moves to sub-directory s % 64, so replay looks there for the queue
- * files of what it finds live, and the file wins.
+ * files of what it finds live, and the file wins. So no such file is unlinked
+ * while a PARKED is not synced (journal_secure).
  *
  * Order of reuse. Segments become FREE strictly from the oldest on, and each
  * new header names the oldest that counts. So the ends of a part always
@@ -174,6 +175,10 @@ int journal_sync(struct journal *j)
 /* LIVE parts of the oldest segment, when more than half of the segments are in use: now MOVING and
  * the caller's to move. */
 size_t journal_collect(struct journal *j, struct journal_part **parts, size_t max);
+/* 0 once the journal knows for good of all queue files made of its mail. Until then none of them
+ * may be unlinked: a crash would find the mail LIVE and no file, and deliver it again as it came.
+ */
+int journal_secure(struct journal *j) MUST_USE;
 bool journal_is_crowded(struct journal *j); /* more ends in memory than should be: sync early */
 
 #endif

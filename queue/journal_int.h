@@ -64,6 +64,9 @@ struct journal {
 	struct list_node waiting; /* entries to be written */
 	struct list_node told;    /* struct journal_group, to be woken */
 	struct buf ends;          /* to be written */
+	uint64_t ends_noted;      /* bytes of all there ever were, */
+	uint64_t ends_durable;    /* of those on disk, */
+	uint64_t parked_noted;    /* and of those up to the last PARKED */
 	bool writing;             /* someone has the pen */
 	int last_result;          /* of the last batch */
 	bool seal;                /* a batch failed, and no header says so yet */

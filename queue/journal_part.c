@@ -35,6 +35,10 @@ void journal_part_over(struct journal *j, struct journal_part *p, enum journal_p
 	if (buf_add(&j->ends, end, sizeof(end)) <
 	    0) /* millions, and a disk that takes none: a crash brings these back */
 		log_error("queue", "journal: too many ends wait for the disk; one is forgotten");
+	else
+		j->ends_noted += sizeof(end);
+	if (place == JOURNAL_PARKED)
+		j->parked_noted = j->ends_noted;
 	p->place = (uint8_t)place;
 	m->segment->live--;
 	if (--m->live > 0)

@@ -14,6 +14,7 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/test_journal_record.c \
 	tests/unit/queue/test_parts.c \
 	tests/unit/queue/test_queue.c \
+	tests/unit/queue/test_report.c \
 	tests/unit/queue/test_retry.c \
 	tests/unit/queue/test_spool.c \
 	tests/unit/queue/test_wheel.c \
