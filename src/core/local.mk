@@ -1,4 +1,5 @@
-src_core_postriderd_SOURCES = \
+# The daemon but its main.c: the simulator (tests/sim) is made of it too.
+core_sources = \
 	src/core/accounting.c src/core/accounting.h \
 	src/core/auth.c src/core/auth.h \
 	src/core/bounce.c src/core/bounce.h \
@@ -7,8 +8,6 @@ src_core_postriderd_SOURCES = \
 	src/core/control_cmds.c \
 	src/core/delivery.c src/core/delivery.h \
 	src/core/dispatch.c src/core/dispatch.h \
-	src/core/logsink.c src/core/logsink.h \
-	src/core/main.c \
 	src/core/mta.c src/core/mta.h \
 	src/core/reception.c src/core/reception.h \
 	src/core/reception_message.c \
@@ -16,3 +15,8 @@ src_core_postriderd_SOURCES = \
 	src/core/reload.c \
 	src/core/resolve.c src/core/resolve.h \
 	src/core/settlement.c src/core/settlement.h
+
+src_core_postriderd_SOURCES = \
+	$(core_sources) \
+	src/core/logsink.c src/core/logsink.h \
+	src/core/main.c

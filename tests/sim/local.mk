@@ -4,28 +4,16 @@ TESTS += tests/sim/test_sim.sh
 EXTRA_DIST += tests/sim/run tests/sim/test_sim.sh
 
 tests_sim_sim_SOURCES = \
-	src/core/accounting.c src/core/accounting.h \
-	src/core/auth.c src/core/auth.h \
-	src/core/bounce.c src/core/bounce.h \
-	src/core/committer.c src/core/committer.h \
-	src/core/control.c src/core/control.h \
-	src/core/control_cmds.c \
-	src/core/delivery.c src/core/delivery.h \
-	src/core/dispatch.c src/core/dispatch.h \
-	src/core/mta.c src/core/mta.h \
-	src/core/reception.c src/core/reception.h \
-	src/core/reception_message.c \
-	src/core/reception_session.c src/core/reception_session.h \
-	src/core/reload.c \
-	src/core/resolve.c src/core/resolve.h \
-	src/core/settlement.c src/core/settlement.h \
+	$(core_sources) \
 	tests/sim/main.c \
 	tests/sim/sim.h \
 	tests/sim/sim_check.c tests/sim/sim_check.h \
+	tests/sim/sim_conn.c tests/sim/sim_conn.h \
 	tests/sim/sim_disk.c tests/sim/sim_disk.h \
 	tests/sim/sim_dns.c \
 	tests/sim/sim_events.c \
 	tests/sim/sim_io.h \
+	tests/sim/sim_listen.c \
 	tests/sim/sim_loop.c \
 	tests/sim/sim_mail.c tests/sim/sim_mail.h \
 	tests/sim/sim_mem.c \

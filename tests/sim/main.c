@@ -18,6 +18,7 @@
 static const char *const break_names[SIM_BREAK_N] = {
 	[SIM_BREAK_NONE] = "nothing",
 	[SIM_BREAK_SYNC] = "sync",
+	[SIM_BREAK_FILESYNC] = "filesync",
 	[SIM_BREAK_DIRSYNC] = "dirsync",
 	[SIM_BREAK_SETTLE] = "settle",
 	[SIM_BREAK_COMPLETION] = "completion",
@@ -28,9 +29,12 @@ static const char *const break_names[SIM_BREAK_N] = {
 	[SIM_BREAK_LIMIT] = "limit",
 	[SIM_BREAK_EVENT] = "event",
 	[SIM_BREAK_LOSE] = "lose",
+	[SIM_BREAK_RECORD] = "record",
 	[SIM_BREAK_SCHEDULE] = "schedule",
 	[SIM_BREAK_OUTCOME] = "outcome",
 	[SIM_BREAK_LEAK] = "leak",
+	[SIM_BREAK_PERMANENT] = "permanent",
+	[SIM_BREAK_REPORT] = "report",
 };
 
 struct options {

@@ -39,7 +39,8 @@ struct sim_call { /* embed; to be run in a turn of the daemon's loop */
 
 enum sim_break { /* sabotage, to see that the checker notices */
 	SIM_BREAK_NONE = 0,
-	SIM_BREAK_SYNC,       /* syncs of files do nothing */
+	SIM_BREAK_SYNC,       /* syncs of the journal do nothing */
+	SIM_BREAK_FILESYNC,   /* syncs of queue files do nothing */
 	SIM_BREAK_DIRSYNC,    /* syncs of directories do nothing */
 	SIM_BREAK_SETTLE,     /* some files of finished mail are not removed */
 	SIM_BREAK_COMPLETION, /* some finished jobs are never reported back */
@@ -50,9 +51,12 @@ enum sim_break { /* sabotage, to see that the checker notices */
 	SIM_BREAK_LIMIT,      /* the daemon is configured with more connections than allowed */
 	SIM_BREAK_EVENT,      /* some event lines get lost */
 	SIM_BREAK_LOSE,       /* a queue file vanishes while the daemon is down */
+	SIM_BREAK_RECORD,     /* some writes to the journal are forgotten */
 	SIM_BREAK_SCHEDULE,   /* the daemon is configured with another retry schedule */
-	SIM_BREAK_OUTCOME,    /* some records in queue files are not written */
+	SIM_BREAK_OUTCOME,    /* some outcomes in queue files are not written */
 	SIM_BREAK_LEAK,       /* a block of memory is never freed */
+	SIM_BREAK_PERMANENT,  /* some 4xx replies reach the daemon as 5xx */
+	SIM_BREAK_REPORT,     /* some reports get lost at the host that took them */
 	SIM_BREAK_N,
 };
 

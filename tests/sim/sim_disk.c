@@ -9,10 +9,13 @@
 #define TROUBLES_MAX    512
 #define TROUBLE_LINGERS (2 * SIM_MINUTE) /* the daemon asks again after some seconds */
 #define TROUBLE_PERCENT 40
+#define FDS_MAX         (1 << 20)
 
 static struct {
 	struct qio io;
 	struct qio_mem mem;
+	uint64_t bytes;
+	bool journal[FDS_MAX]; /* descriptors of segments */
 	unsigned countdown;
 	enum sim_end death;
 	bool dying;
@@ -65,9 +68,30 @@ static void end(void)
 
 #define M (&disk.mem)
 
+/* By its name: of a segment, or of one being made in tmp/. */
+static bool is_journal_name(const char *name)
+{
+	return strncmp(name, "journal.", 8) == 0 ||
+	       (strlen(name) == 8 && strspn(name, "0123456789abcdef") == 8);
+}
+
+static bool is_journal(int fd)
+{
+	return fd >= 0 && (size_t)fd < FDS_MAX && disk.journal[fd];
+}
+
+static int open_file(int dirfd, const char *name, enum qio_open how)
+{
+	int fd = M->io.open(M, dirfd, name, how);
+
+	if (fd >= 0 && fd < FDS_MAX)
+		disk.journal[fd] = is_journal_name(name);
+	return fd;
+}
+
 static int d_open(void *arg UNUSED, int dirfd, const char *name, enum qio_open how)
 {
-	CALL(how == QIO_OPEN_CREATE ? CALL_GROWS : CALL_READS, M->io.open(M, dirfd, name, how));
+	CALL(how == QIO_OPEN_CREATE ? CALL_GROWS : CALL_READS, open_file(dirfd, name, how));
 }
 
 static int d_close(void *arg UNUSED, int fd)
@@ -89,7 +113,8 @@ static ssize_t d_pread(void *arg UNUSED, int fd, void *p, size_t n, uint64_t off
 
 static int d_pwritev(void *arg UNUSED, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
-	bool forget = sim.broken == SIM_BREAK_OUTCOME && offset > 0 && sim_chance(10);
+	enum sim_break forgets = is_journal(fd) ? SIM_BREAK_RECORD : SIM_BREAK_OUTCOME;
+	bool forget = sim.broken == forgets && offset > 0 && sim_chance(10);
 	CALL(CALL_GROWS, forget ? 0 : M->io.pwritev(M, fd, iov, n, offset));
 }
 
@@ -110,7 +135,8 @@ static int d_flush(void *arg UNUSED, int fd, bool wait)
 
 static int d_sync(void *arg UNUSED, int fd)
 {
-	CALL(CALL_WRITES, sim.broken == SIM_BREAK_SYNC ? 0 : M->io.sync(M, fd));
+	bool skip = sim.broken == (is_journal(fd) ? SIM_BREAK_SYNC : SIM_BREAK_FILESYNC);
+	CALL(CALL_WRITES, skip ? 0 : M->io.sync(M, fd));
 }
 
 static int d_sync_directory(void *arg UNUSED, int fd)
@@ -169,14 +195,15 @@ static int d_space(void *arg UNUSED, int dirfd, struct qio_space *space)
 	SIM_WORLD_SIDE;
 	int r = M->io.space(M, dirfd, space);
 
-	if (disk.trouble == SIM_TROUBLE_SPACE)
-		space->bytes_free = 0;
+	space->bytes = disk.bytes;
+	space->bytes_free = disk.trouble == SIM_TROUBLE_SPACE ? 0 : disk.bytes / 2;
 	return r;
 }
 
-void sim_disk_init(uint64_t seed)
+void sim_disk_init(uint64_t seed, uint64_t bytes)
 {
 	qio_mem_init(&disk.mem, seed);
+	disk.bytes = bytes;
 	disk.io = (struct qio){ NULL, d_open, d_close, d_pread, d_pwritev, d_copy, d_truncate,
 		d_flush, d_sync, d_sync_directory, d_rename, d_replace, d_unlink, d_mkdir, d_list,
 		d_stat, d_chmod, d_lock, d_space, d_chown };

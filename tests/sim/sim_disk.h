@@ -14,7 +14,8 @@ enum sim_trouble {
 	SIM_TROUBLE_SPACE, /* nothing more fits */
 };
 
-void sim_disk_init(uint64_t seed);
+/* Small, so that segments of the journal are: it writes each with zeros once. */
+void sim_disk_init(uint64_t seed, uint64_t bytes);
 const struct qio *sim_disk_qio(void);
 void sim_disk_trouble(enum sim_trouble kind); /* NONE: it is over */
 /* Whether there was trouble at some time between the two, give or take the daemon's own retries. */

@@ -189,6 +189,8 @@ static void refuse_rcpt(struct peer *p, struct sim_rcpt *r, int code, const char
 {
 	if (code >= 500)
 		sim_mail_refused(r, code);
+	else if (sim.broken == SIM_BREAK_PERMANENT && sim_chance(20))
+		code += 100;
 	say(p, "%d %s", code, text);
 }
 
@@ -361,7 +363,8 @@ static void take_message(struct peer *p, struct slice all, bool told)
 		struct sim_accept *a =
 		    sim_mail_accepted(r, r->number < 0 || is_intact(r->msg, all));
 		if (r->number < 0)
-			read_report(a, all);
+			read_report(a,
+			    sim.broken == SIM_BREAK_REPORT ? slice_of(all.p, all.n / 4) : all);
 		first = first ? first : a;
 		a->first = first;
 	}

@@ -20,6 +20,7 @@
 #define RUN_EPOCH_MS       INT64_C(1795000000000) /* when the world begins, by the wall clock */
 #define RUN_LISTINGS_MAX   1000
 #define RUN_START_RETRY_MS (10 * SIM_SECOND)
+#define RUN_STOP_MS        (3 * SIM_MINUTE)
 
 struct plan { /* what a seed makes of the world */
 	struct sim_net_options net;
@@ -31,11 +32,13 @@ struct plan { /* what a seed makes of the world */
 	int64_t end_ms;         /* the run stops here, or before if nothing is left to be done */
 	int64_t crash_every_ms; /* 0: never */
 	unsigned operator_per_day, trouble_per_day;
+	uint64_t disk_bytes;
 };
 
 static struct plan plan;
 static struct mta *the_mta; /* of the present life */
-static struct sim_timer end_timer, death_timer, operator_timer, trouble_timer, watch_timer;
+static struct sim_timer end_timer, death_timer, operator_timer, trouble_timer, watch_timer,
+    stop_timer;
 static bool ending;       /* no more crashes */
 static unsigned listings; /* asked for at the end */
 static bool finished;     /* the run is over: the daemon stops for good */
@@ -82,6 +85,7 @@ static void make_plan(void)
 	plan.concurrency = sim_chance(30) ? (unsigned)sim_between(5, 40) : 10000;
 	plan.schedule.crowded = plan.concurrency < 10000;
 	plan.always_split = sim_chance(15);
+	plan.disk_bytes = UINT64_C(1) << (sim_chance(50) ? 27 : 28); /* 4 segments, or 8 */
 	plan.crash_every_ms = sim_chance(80) ? sim_between(SIM_HOUR, SIM_DAY) : 0;
 	plan.operator_per_day = sim_chance(60) ? (unsigned)sim_between(1, 12) : 0;
 	plan.trouble_per_day = sim_chance(40) ? (unsigned)sim_between(1, 6) : 0;
@@ -147,6 +151,21 @@ static bool is_whole(const char *answer)
 	return st.scan_done && count_lines(answer) == st.items + 1;
 }
 
+/* What is in flight has shutdown_timeout, and the disk some slow jobs after that. */
+static void ask_to_stop(void)
+{
+	sim_trace("TERM");
+	sim_raise(SIGTERM);
+	if (!stop_timer.slot)
+		sim_timer_in(&stop_timer, RUN_STOP_MS);
+}
+
+static void on_overdue(struct sim_timer *t UNUSED)
+{
+	sim_violation("asked to stop, it goes on");
+	sim_die(SIM_END_KILL);
+}
+
 static void on_listing(const char *answer)
 {
 	if (!is_whole(answer) && ++listings < RUN_LISTINGS_MAX) {
@@ -156,7 +175,7 @@ static void on_listing(const char *answer)
 	sim_check_note_listing();
 	sim_check_listing(answer);
 	finished = true;
-	sim_raise(SIGTERM);
+	ask_to_stop();
 }
 
 /* The end of the run: what the queue holds is asked for, then the daemon stops. */
@@ -199,8 +218,7 @@ static void on_death(struct sim_timer *t UNUSED)
 {
 	switch (sim_below(5)) {
 	case 0:
-		sim_trace("TERM");
-		sim_raise(SIGTERM);
+		ask_to_stop();
 		break;
 	case 1:
 		sim_die(SIM_END_KILL);
@@ -309,6 +327,7 @@ static void end_life(void)
 	sim.alive = false;
 	the_mta = NULL;
 	sim_timer_cancel(&death_timer);
+	sim_timer_cancel(&stop_timer);
 	l->end_ms = sim.now_ms;
 	l->events_end = events_bytes();
 	sim_trace("--- life %zu ends: %s", sim.lives_n, end_names[l->end]);
@@ -391,7 +410,7 @@ static void begin_world(uint64_t seed, enum sim_break broken, bool verbose)
 	write_config();
 	log_set_sink(on_log, NULL);
 	log_configure(verbose ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE, LOG_FORMAT_DEFAULT, false);
-	sim_disk_init(prng_next(&sim.rng));
+	sim_disk_init(prng_next(&sim.rng), plan.disk_bytes);
 	sim_net_init(&plan.net);
 	sim_submit_init(&plan.submit);
 	sim_timer_init(&end_timer, on_end);
@@ -399,6 +418,7 @@ static void begin_world(uint64_t seed, enum sim_break broken, bool verbose)
 	sim_timer_init(&operator_timer, on_operator);
 	sim_timer_init(&trouble_timer, on_trouble);
 	sim_timer_init(&watch_timer, on_watch);
+	sim_timer_init(&stop_timer, on_overdue);
 	sim_timer_set(&end_timer, plan.end_ms);
 	sim_timer_set(&watch_timer, SIM_HOUR);
 	if (plan.operator_per_day)

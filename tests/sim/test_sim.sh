@@ -3,7 +3,8 @@
 # notices when the daemon is sabotaged.
 run=$(dirname "$0")/run
 seeds=${SIM_SEEDS:-200}
-breaks="sync dirsync settle outcome twice early late body limit event lose schedule leak"
+breaks="sync filesync dirsync settle completion outcome twice early late body limit event lose record
+	schedule leak permanent report"
 n=1
 
 result() # status, name

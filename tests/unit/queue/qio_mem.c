@@ -470,8 +470,9 @@ void qio_mem_restart(struct qio_mem *m)
 		struct mem_node *node = m->nodes[i];
 		for (size_t w = 0; w < node->writes_n; w++)
 			settle_write(m, node, &node->writes[w]);
+		if (node->writes_n > 0) /* else the images are the same */
+			copy_bytes(&node->now, &node->sure);
 		forget_writes(node);
-		copy_bytes(&node->now, &node->sure);
 		copy_names(&node->names_now, &node->names_sure);
 	}
 	for (size_t i = 0; i < m->fds_n; i++)
