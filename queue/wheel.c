@@ -144,24 +144,54 @@ static bool earliest(const struct wheel *w, struct place *p, int64_t *start_ms)
 	return true;
 }
 
-/* now_ms has reached the slot: each of its timers is due or moves down. */
+/* now_ms has reached a slot of level 0: all of it is due. */
+static void fire_slot(struct wheel *w, unsigned slot, struct list_node *due)
+{
+	struct list_node *head = &w->slots[0][slot];
+	list_foreach(node, head) {
+		list_entry(node, struct wheel_timer, node)->at_ms = UNSET;
+		w->count--;
+	}
+	list_splice(due, head);
+}
+
+/* A timer of a slot being emptied, still linked with its old neighbours. */
+static void move_down(struct wheel *w, struct list_node *node, struct list_node *due)
+{
+	struct wheel_timer *t = list_entry(node, struct wheel_timer, node);
+	if (t->at_ms > w->now_ms) {
+		insert(w, t);
+		return;
+	}
+	t->at_ms = UNSET;
+	w->count--;
+	list_push(due, node);
+}
+
+/*
+ * now_ms has reached a slot of a higher level: each of its timers is due or moves down. Of
+ * millions of timers hardly one is in the processor's cache, and a list says where the next one is
+ * only once this one has been fetched: so it is walked from both ends, two fetches at a time.
+ */
 static void empty_slot(struct wheel *w, struct place p, struct list_node *due)
 {
-	struct list_node moving;
-	list_init(&moving);
-	list_splice(&moving, &w->slots[p.level][p.slot]);
-	w->occupied[p.level] &= ~(UINT64_C(1) << p.slot);
-	list_foreach_safe(node, &moving) {
-		struct wheel_timer *t = list_entry(node, struct wheel_timer, node);
-		list_remove(node);
-		if (t->at_ms > w->now_ms) {
-			insert(w, t);
-			continue;
-		}
-		t->at_ms = UNSET;
-		w->count--;
-		list_push(due, node);
+	struct list_node *head = &w->slots[p.level][p.slot];
+	struct list_node *first = head->next, *last = head->prev;
+	CHECK(first != head);
+	list_init(head);
+	while (first != last) {
+		struct list_node *next = first->next, *prev = last->prev;
+		bool was_last_pair = next == last;
+		__builtin_prefetch(next, 1);
+		__builtin_prefetch(prev, 1);
+		move_down(w, first, due);
+		move_down(w, last, due);
+		if (was_last_pair)
+			return;
+		first = next;
+		last = prev;
 	}
+	move_down(w, first, due);
 }
 
 void wheel_run(struct wheel *w, int64_t now_ms, struct list_node *due)
@@ -172,7 +202,11 @@ void wheel_run(struct wheel *w, int64_t now_ms, struct list_node *due)
 		if (start_ms > MAX(now_ms, w->now_ms))
 			break;
 		w->now_ms = start_ms;
-		empty_slot(w, p, due);
+		w->occupied[p.level] &= ~(UINT64_C(1) << p.slot);
+		if (p.level == 0)
+			fire_slot(w, p.slot, due);
+		else
+			empty_slot(w, p, due);
 	}
 	w->now_ms = MAX(now_ms, w->now_ms);
 }

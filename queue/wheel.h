@@ -40,7 +40,8 @@ void wheel_cancel(struct wheel *w, struct wheel_timer *t);
 void wheel_set(struct wheel *w, struct wheel_timer *t, int64_t at_ms); /* cancel and add */
 
 /* Advances to now_ms and moves what is due to the end of `due` (list of wheel_timer.node, no longer
- * set), earliest tick first. */
+ * set), earliest tick first; what was set to a time not after w->now_ms, in the order of setting.
+ */
 void wheel_run(struct wheel *w, int64_t now_ms, struct list_node *due);
 
 /* A time not later than the earliest timer, at which run should be called; INT64_MAX when empty.

@@ -207,6 +207,95 @@ START_TEST(agrees_with_a_plain_model)
 
 END_TEST
 
+/* What is due at once, as after a flush, keeps its order. */
+START_TEST(due_at_once_in_the_order_of_setting)
+{
+	struct entry entries[200];
+	struct wheel w;
+	struct list_node due;
+	size_t i = 0;
+	list_init(&due);
+	wheel_init(&w, 123456);
+	for (size_t k = 0; k < ARRAY_LEN(entries); k++) {
+		wheel_timer_init(&entries[k].timer);
+		wheel_add(&w, &entries[k].timer, k % 2 == 0 ? 123456 : 99);
+	}
+	wheel_run(&w, 123456, &due);
+	list_foreach(node, &due)
+		ck_assert_ptr_eq(node, &entries[i++].timer.node);
+	ck_assert_uint_eq(i, ARRAY_LEN(entries));
+	wheel_check(&w);
+}
+
+END_TEST
+
+/* Slots of many timers, of one, of two, and many in one millisecond. */
+static int64_t spread_delay(struct prng *r)
+{
+	int64_t days = 5 * INT64_C(86400000);
+	switch (prng_below(r, 3)) {
+	case 0:
+		return (int64_t)prng_below(r, 1000) * 3600 * 1000 / 10;
+	case 1:
+		return (int64_t)prng_below(r, 2000);
+	default:
+		return (int64_t)prng_below(r, (uint64_t)days);
+	}
+}
+
+static size_t take_fired(struct list_node *due, int64_t from_ms, int64_t to_ms)
+{
+	size_t n = 0;
+	int64_t last = from_ms;
+	list_foreach_safe(node, due) {
+		struct entry *e = list_entry(node, struct entry, timer.node);
+		if (e->at_ms < last || e->at_ms > to_ms || wheel_timer_is_set(&e->timer))
+			ck_abort_msg("fired early, late or out of order");
+		last = e->at_ms;
+		list_remove(node);
+		n++;
+	}
+	return n;
+}
+
+START_TEST(many_fire_in_order_and_on_time)
+{
+	enum {
+		N = 200000
+	};
+	struct entry *entries = mem_zalloc(N * sizeof(*entries));
+	int64_t now_ms = INT64_C(1790000000123);
+	struct prng r;
+	struct wheel w;
+	struct list_node due;
+	size_t fired = 0, cancelled = 0;
+	prng_init(&r, 77 + (uint64_t)_i);
+	wheel_init(&w, now_ms);
+	list_init(&due);
+	for (size_t i = 0; i < N; i++) {
+		wheel_timer_init(&entries[i].timer);
+		entries[i].at_ms = now_ms + 1 + spread_delay(&r);
+		wheel_add(&w, &entries[i].timer, entries[i].at_ms);
+	}
+	for (size_t i = 0; i < N; i += 10, cancelled++)
+		wheel_cancel(&w, &entries[i].timer);
+	wheel_check(&w);
+	/* Each at its very millisecond; in the other round in leaps of seconds and minutes. */
+	for (unsigned turns = 0; w.count > 0; turns++) {
+		int64_t from_ms = now_ms + 1;
+		now_ms = _i == 0 ? wheel_next_at(&w) : now_ms + spread_delay(&r) % 1000000;
+		wheel_run(&w, now_ms, &due);
+		fired += take_fired(&due, _i == 0 ? now_ms : from_ms, now_ms);
+		ck_assert_int_ge(wheel_next_at(&w), now_ms);
+		if (turns % 5000 == 0)
+			wheel_check(&w);
+	}
+	ck_assert_uint_eq(fired + cancelled, N);
+	mem_free(entries);
+}
+
+END_TEST
+
 Suite *test_wheel_suite(void)
 {
 	Suite *s = suite_create("wheel");
@@ -216,6 +305,8 @@ Suite *test_wheel_suite(void)
 	tcase_add_test(tc, cancel_is_harmless_and_complete);
 	tcase_add_test(tc, beyond_the_horizon);
 	tcase_add_loop_test(tc, agrees_with_a_plain_model, 0, 5);
+	tcase_add_test(tc, due_at_once_in_the_order_of_setting);
+	tcase_add_loop_test(tc, many_fire_in_order_and_on_time, 0, 2);
 	suite_add_tcase(s, tc);
 	return s;
 }
