@@ -24,6 +24,6 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sim_submit.c tests/sim/sim_submit.h \
 	tests/sim/sim_system.c \
 	tests/sim/sim_world.c \
-	tests/unit/queue/qio_mem.c \
-	tests/unit/queue/qio_mem.h
+	tests/fault/qio_mem.c \
+	tests/fault/qio_mem.h
 tests_sim_sim_LDADD = $(conf_libs) $(JANSSON_LIBS)

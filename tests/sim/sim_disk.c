@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "unit/queue/qio_mem.h"
+#include "fault/qio_mem.h"
 
 #define TROUBLES_MAX    512
 #define TROUBLE_LINGERS (2 * SIM_MINUTE) /* the daemon asks again after some seconds */

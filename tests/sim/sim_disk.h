@@ -1,5 +1,5 @@
 /*
- * sim_disk.h - the disk under the queue: qio_mem (tests/unit/queue), with
+ * sim_disk.h - the disk under the queue: qio_mem (tests/fault), with
  * times of trouble and the daemon's death at any call.
  */
 #ifndef SIM_SIM_DISK_H

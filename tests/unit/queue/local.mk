@@ -2,10 +2,10 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/fixture.c \
 	tests/unit/queue/fixture.h \
 	tests/unit/queue/main.c \
-	tests/unit/queue/qio_fault.c \
-	tests/unit/queue/qio_fault.h \
-	tests/unit/queue/qio_mem.c \
-	tests/unit/queue/qio_mem.h \
+	tests/fault/qio_fault.c \
+	tests/fault/qio_fault.h \
+	tests/fault/qio_mem.c \
+	tests/fault/qio_mem.h \
 	tests/unit/queue/test_crash.c \
 	tests/unit/queue/test_damage.c \
 	tests/unit/queue/test_envelope.c \

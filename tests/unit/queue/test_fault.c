@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "fault/qio_fault.h"
 #include "lib/unit.h"
 #include "unit/queue/fixture.h"
-#include "unit/queue/qio_fault.h"
 
 Suite *test_fault_suite(void);
 

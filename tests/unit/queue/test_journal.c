@@ -11,10 +11,10 @@
 
 #include "base/codec.h"
 #include "base/mem.h"
+#include "fault/qio_fault.h"
 #include "lib/unit.h"
 #include "queue/journal_record.h"
 #include "unit/queue/fixture.h"
-#include "unit/queue/qio_fault.h"
 
 Suite *test_journal_suite(void);
 

@@ -6,10 +6,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fault/qio_fault.h"
+#include "fault/qio_mem.h"
 #include "lib/unit.h"
 #include "unit/queue/fixture.h"
-#include "unit/queue/qio_fault.h"
-#include "unit/queue/qio_mem.h"
 
 Suite *test_report_suite(void);
 

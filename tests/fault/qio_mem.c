@@ -1,4 +1,4 @@
-#include "unit/queue/qio_mem.h"
+#include "fault/qio_mem.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 
 enum {
 	NAME_BYTES = 264,
+	SECTOR_BYTES = 512,
 	FD_BASE = 1000
 };
 
@@ -39,6 +40,7 @@ struct mem_node {
 	struct bytes now, sure;
 	struct mem_write *writes; /* not synced */
 	size_t writes_n;
+	bool differs; /* now from sure, though no write is pending: a sync failed */
 	struct names names_now, names_sure;
 };
 
@@ -157,12 +159,26 @@ static void change(struct qio_mem *m, size_t node, size_t from_dir, const char *
 
 /* --- calls ------------------------------------------------------------------------ */
 
-static bool is_off(struct qio_mem *m)
+/*
+ * Whether the call takes place. The one during which the power goes does or
+ * not, by chance; then nobody hears what came of it (see heard), but it may be
+ * on the medium.
+ */
+static bool takes_place(struct qio_mem *m)
 {
 	m->calls++;
-	if (m->countdown > 0 && --m->countdown == 0)
-		m->dead = true;
-	return m->dead;
+	m->dying = false;
+	if (m->dead)
+		return false;
+	if (m->countdown == 0 || --m->countdown > 0)
+		return true;
+	m->dead = m->dying = true;
+	return prng_below(&m->prng, 2) == 0;
+}
+
+static int heard(const struct qio_mem *m, int r)
+{
+	return m->dead ? -EIO : r;
 }
 
 static size_t node_of(const struct qio_mem *m, int fd)
@@ -190,19 +206,21 @@ static int new_fd(struct qio_mem *m, size_t node)
 static int mem_open(void *arg, int dirfd, const char *name, enum qio_open how)
 {
 	struct qio_mem *m = arg;
-	if (is_off(m))
+	if (!takes_place(m))
 		return -EIO;
-	if (dirfd == -1)
-		return new_fd(m, 0);
-	size_t dir = node_of(m, dirfd);
-	struct entry *e = find_name(&m->nodes[dir]->names_now, name);
-	if (e != NULL)
-		return how == QIO_OPEN_CREATE ? -EEXIST : new_fd(m, e->node);
-	if (how != QIO_OPEN_CREATE && how != QIO_OPEN_LOCK)
-		return -ENOENT;
-	size_t node = new_node(m, false);
-	change(m, node, SIZE_MAX, "", dir, name);
-	return new_fd(m, node);
+	size_t dir = dirfd == -1 ? 0 : node_of(m, dirfd), node = 0;
+	struct entry *e = dirfd == -1 ? NULL : find_name(&m->nodes[dir]->names_now, name);
+	if (e != NULL && how == QIO_OPEN_CREATE)
+		return heard(m, -EEXIST);
+	if (e != NULL) {
+		node = e->node;
+	} else if (dirfd != -1) {
+		if (how != QIO_OPEN_CREATE && how != QIO_OPEN_LOCK)
+			return heard(m, -ENOENT);
+		node = new_node(m, false);
+		change(m, node, SIZE_MAX, "", dir, name);
+	}
+	return m->dead ? -EIO : new_fd(m, node);
 }
 
 static int mem_close(void *arg, int fd)
@@ -210,14 +228,15 @@ static int mem_close(void *arg, int fd)
 	struct qio_mem *m = arg;
 	(void)node_of(m, fd);
 	m->fds[fd - FD_BASE] = -1;
-	return is_off(m) ? -EIO : 0;
+	(void)takes_place(m);
+	return heard(m, 0);
 }
 
 static ssize_t mem_pread(void *arg, int fd, void *p, size_t n, uint64_t offset)
 {
 	struct qio_mem *m = arg;
 	const struct bytes *b = &at(m, fd)->now;
-	if (is_off(m))
+	if (!takes_place(m) || m->dead)
 		return -EIO;
 	size_t take = offset >= b->n ? 0 : MIN(n, b->n - (size_t)offset);
 	if (take > 0)
@@ -229,40 +248,46 @@ static int mem_pwritev(void *arg, int fd, const struct iovec *iov, int n, uint64
 {
 	struct qio_mem *m = arg;
 	struct mem_node *node = at(m, fd);
-	bool off = is_off(m);
-	/* The write during which the power goes may still reach the medium, in part. */
-	for (int i = 0; i < n && (!off || m->countdown == 0); i++) {
-		add_write(node, iov[i].iov_base, iov[i].iov_len, offset);
-		write_bytes(&node->now, offset, iov[i].iov_base, iov[i].iov_len);
-		offset += iov[i].iov_len;
+	if (!takes_place(m))
+		return -EIO;
+	for (int i = 0; i < n; i++) {
+		size_t bytes = iov[i].iov_len;
+		/* Where the process dies it may have come to anywhere. */
+		if (m->dying && i + 1 == n)
+			bytes = (size_t)prng_below(&m->prng, bytes + 1);
+		add_write(node, iov[i].iov_base, bytes, offset);
+		write_bytes(&node->now, offset, iov[i].iov_base, bytes);
+		offset += bytes;
 	}
-	return off ? -EIO : 0;
+	return heard(m, 0);
 }
 
 static int mem_copy(void *arg, int from, uint64_t from_at, int to, uint64_t to_at, uint64_t n)
 {
 	struct qio_mem *m = arg;
 	struct mem_node *source = at(m, from), *target = at(m, to);
-	if (is_off(m) || from_at + n > source->now.n)
+	if (!takes_place(m) || from_at + n > source->now.n)
 		return -EIO;
 	add_write(target, source->now.p + from_at, (size_t)n, to_at);
 	write_bytes(&target->now, to_at, source->now.p + from_at, (size_t)n);
-	return 0;
+	return heard(m, 0);
 }
 
 static int mem_truncate(void *arg, int fd, uint64_t bytes)
 {
 	struct qio_mem *m = arg;
-	if (is_off(m))
+	if (!takes_place(m))
 		return -EIO;
 	add_write(at(m, fd), NULL, 0, bytes);
 	resize(&at(m, fd)->now, (size_t)bytes);
-	return 0;
+	return heard(m, 0);
 }
 
 static int mem_flush(void *arg, int fd UNUSED, bool wait UNUSED)
 {
-	return is_off(arg) ? -EIO : 0;
+	struct qio_mem *m = arg;
+	(void)takes_place(m);
+	return heard(m, 0);
 }
 
 /* What was written since the last sync is sure now; not by copying the whole, which may be large.
@@ -271,7 +296,7 @@ static int mem_sync(void *arg, int fd)
 {
 	struct qio_mem *m = arg;
 	struct mem_node *node = at(m, fd);
-	if (is_off(m))
+	if (!takes_place(m))
 		return -EIO;
 	for (size_t i = 0; i < node->writes_n; i++) {
 		const struct mem_write *w = &node->writes[i];
@@ -281,7 +306,7 @@ static int mem_sync(void *arg, int fd)
 			write_bytes(&node->sure, w->at, w->p, w->n);
 	}
 	forget_writes(node);
-	return 0;
+	return heard(m, 0);
 }
 
 static bool touches(const struct mem_change *c, size_t dir)
@@ -294,7 +319,7 @@ static int mem_sync_directory(void *arg, int fd)
 {
 	struct qio_mem *m = arg;
 	size_t dir = node_of(m, fd), kept = 0;
-	if (is_off(m))
+	if (!takes_place(m))
 		return -EIO;
 	for (size_t i = 0; i < m->changes_n; i++) {
 		bool now = false;
@@ -307,21 +332,21 @@ static int mem_sync_directory(void *arg, int fd)
 			m->changes[kept++] = m->changes[i];
 	}
 	m->changes_n = kept;
-	return 0;
+	return heard(m, 0);
 }
 
 static int mem_replace_in(struct qio_mem *m, int from_dir, const char *from, int to_dir,
     const char *to, bool replace)
 {
-	if (is_off(m))
+	if (!takes_place(m))
 		return -EIO;
 	const struct entry *e = find_name(&at(m, from_dir)->names_now, from);
 	if (e == NULL)
-		return -ENOENT;
+		return heard(m, -ENOENT);
 	if (!replace && find_name(&at(m, to_dir)->names_now, to) != NULL)
-		return -EEXIST;
+		return heard(m, -EEXIST);
 	change(m, e->node, node_of(m, from_dir), from, node_of(m, to_dir), to);
-	return 0;
+	return heard(m, 0);
 }
 
 static int mem_rename(void *arg, int from_dir, const char *from, int to_dir, const char *to)
@@ -337,31 +362,31 @@ static int mem_replace(void *arg, int dir, const char *from, const char *to)
 static int mem_unlink(void *arg, int dirfd, const char *name)
 {
 	struct qio_mem *m = arg;
-	if (is_off(m))
+	if (!takes_place(m))
 		return -EIO;
 	const struct entry *e = find_name(&at(m, dirfd)->names_now, name);
 	if (e == NULL)
-		return -ENOENT;
+		return heard(m, -ENOENT);
 	change(m, e->node, node_of(m, dirfd), name, SIZE_MAX, "");
-	return 0;
+	return heard(m, 0);
 }
 
 static int mem_mkdir(void *arg, int dirfd, const char *name)
 {
 	struct qio_mem *m = arg;
-	if (is_off(m))
+	if (!takes_place(m))
 		return -EIO;
 	if (dirfd == -1 || find_name(&at(m, dirfd)->names_now, name) != NULL)
-		return -EEXIST;
+		return heard(m, -EEXIST);
 	change(m, new_node(m, true), SIZE_MAX, "", node_of(m, dirfd), name);
-	return 0;
+	return heard(m, 0);
 }
 
 static int mem_list(void *arg, int dirfd, qio_name_fn *fn, void *fn_arg)
 {
 	struct qio_mem *m = arg;
 	const struct names *d = &at(m, dirfd)->names_now;
-	if (is_off(m))
+	if (!takes_place(m) || m->dead)
 		return -EIO;
 	for (size_t i = 0; i < d->n; i++)
 		fn(fn_arg, d->e[i].name, m->nodes[d->e[i].node]->is_directory);
@@ -372,7 +397,7 @@ static int mem_stat(void *arg, int fd, struct qio_stat *st)
 {
 	struct qio_mem *m = arg;
 	const struct mem_node *node = at(m, fd);
-	if (is_off(m))
+	if (!takes_place(m) || m->dead)
 		return -EIO;
 	*st = (struct qio_stat){ .bytes = node->now.n,
 		.mode = node->is_directory ? 0700 : 0600,
@@ -383,23 +408,31 @@ static int mem_stat(void *arg, int fd, struct qio_stat *st)
 
 static int mem_chmod(void *arg, int fd UNUSED, unsigned mode UNUSED)
 {
-	return is_off(arg) ? -EIO : 0;
+	struct qio_mem *m = arg;
+	(void)takes_place(m);
+	return heard(m, 0);
 }
 
 static int mem_chown(void *arg, int fd UNUSED, uint32_t uid UNUSED, uint32_t gid UNUSED)
 {
-	return is_off(arg) ? -EIO : 0;
+	struct qio_mem *m = arg;
+	(void)takes_place(m);
+	return heard(m, 0);
 }
 
 static int mem_lock(void *arg, int fd UNUSED)
 {
-	return is_off(arg) ? -EIO : 0;
+	struct qio_mem *m = arg;
+	(void)takes_place(m);
+	return heard(m, 0);
 }
 
 static int mem_space(void *arg, int dirfd UNUSED, struct qio_space *space)
 {
+	struct qio_mem *m = arg;
+	(void)takes_place(m);
 	*space = (struct qio_space){ .bytes = UINT64_C(1) << 40, .bytes_free = UINT64_C(1) << 39 };
-	return is_off(arg) ? -EIO : 0;
+	return heard(m, 0);
 }
 
 /* --- life -------------------------------------------------------------------------- */
@@ -432,26 +465,68 @@ void qio_mem_fini(struct qio_mem *m)
 	mem_free(m->fds);
 }
 
-static void settle_write(struct qio_mem *m, struct mem_node *node, struct mem_write *w)
+enum way { /* of a write nobody waited for */
+	LOST,
+	BEGUN, /* its first bytes are there */
+	GAPS,  /* some of its sectors are, the others are old */
+	ZEROS, /* the others are zeros: the size came first */
+	NOISE, /* or what was on the medium before */
+	DONE,
+	WAYS,
+};
+
+static void settle_sector(struct qio_mem *m, struct mem_node *node, enum way way, uint64_t at,
+    const char *p, size_t n)
 {
-	size_t n = w->n;
-	switch (prng_below(&m->prng, 4)) {
-	case 0: /* lost */
+	char other[SECTOR_BYTES] = "";
+	bool torn = way > BEGUN && way < DONE && prng_below(&m->prng, 2) == 0;
+	if (torn && way == GAPS)
 		return;
-	case 1: /* cut in the middle */
-		n = (size_t)prng_below(&m->prng, w->n + 1);
-		break;
-	case 2: /* noise somewhere in it */
-		for (size_t i = 0; i < w->n; i += 1 + prng_below(&m->prng, 64))
-			w->p[i] = (char)prng_next(&m->prng);
-		break;
-	default:
-		break;
-	}
-	if (w->p == NULL)
+	for (size_t i = 0; torn && way == NOISE && i < n; i++)
+		other[i] = (char)prng_next(&m->prng);
+	write_bytes(&node->sure, at, torn ? other : p, n);
+}
+
+static void settle_write(struct qio_mem *m, struct mem_node *node, const struct mem_write *w)
+{
+	enum way way = (enum way)prng_below(&m->prng, WAYS);
+	if (way == LOST)
+		return;
+	if (w->p == NULL) {
 		resize(&node->sure, (size_t)w->at);
-	else
-		write_bytes(&node->sure, w->at, w->p, n);
+		return;
+	}
+	size_t kept = way == BEGUN ? (size_t)prng_below(&m->prng, w->n + 1) : w->n;
+	for (size_t i = 0, n; i < kept; i += n) {
+		n = MIN(kept - i, SECTOR_BYTES - (size_t)((w->at + i) % SECTOR_BYTES));
+		settle_sector(m, node, way, w->at + i, w->p + i, n);
+	}
+}
+
+static void settle_writes(struct qio_mem *m, struct mem_node *node)
+{
+	for (size_t w = 0; w < node->writes_n; w++)
+		settle_write(m, node, &node->writes[w]);
+	forget_writes(node);
+}
+
+void qio_mem_lose_unsynced(void *disk, int fd)
+{
+	struct qio_mem *m = disk;
+	struct mem_node *node = at(m, fd);
+	settle_writes(m, node);
+	node->differs = prng_below(&m->prng, 2) == 0;
+	if (!node->differs) /* the cached pages are gone as well */
+		copy_bytes(&node->now, &node->sure);
+}
+
+void qio_mem_revive(struct qio_mem *m)
+{
+	for (size_t i = 0; i < m->fds_n; i++)
+		CHECK(m->fds[i] == -1); /* nothing may stay open over the end of its owner */
+	m->fds_n = 0;
+	m->countdown = 0;
+	m->dead = false;
 }
 
 void qio_mem_restart(struct qio_mem *m)
@@ -468,31 +543,82 @@ void qio_mem_restart(struct qio_mem *m)
 	m->changes_n = 0;
 	for (size_t i = 0; i < m->nodes_n; i++) {
 		struct mem_node *node = m->nodes[i];
-		for (size_t w = 0; w < node->writes_n; w++)
-			settle_write(m, node, &node->writes[w]);
-		if (node->writes_n > 0) /* else the images are the same */
+		if (node->writes_n > 0 || node->differs) {
+			settle_writes(m, node);
 			copy_bytes(&node->now, &node->sure);
-		forget_writes(node);
+			node->differs = false;
+		}
 		copy_names(&node->names_now, &node->names_sure);
 	}
-	for (size_t i = 0; i < m->fds_n; i++)
-		CHECK(m->fds[i] == -1); /* nothing may stay open over the end of its owner */
-	m->fds_n = 0;
-	m->countdown = 0;
-	m->dead = false;
+	qio_mem_revive(m);
 }
 
-size_t qio_mem_count(const struct qio_mem *m, const char *path)
+/* --- looking from outside ---------------------------------------------------------- */
+
+/* The node at a path ("tmp", "queue/00/name"), as a running system sees it, or NULL. */
+static struct mem_node *find_path(const struct qio_mem *m, const char *path)
 {
-	const struct mem_node *node = m->nodes[0];
+	struct mem_node *node = m->nodes[0];
 	struct slice rest = slice_str(path), part;
 	char name[NAME_BYTES];
 	while (slice_split(&rest, '/', &part)) {
 		snprintf(name, sizeof(name), "%.*s", SLICE_ARG(part));
 		const struct entry *e = find_name(&node->names_now, name);
 		if (e == NULL)
-			return 0;
+			return NULL;
 		node = m->nodes[e->node];
 	}
-	return node->names_now.n;
+	return node;
+}
+
+size_t qio_mem_count(const struct qio_mem *m, const char *path)
+{
+	const struct mem_node *node = find_path(m, path);
+	return node == NULL ? 0 : node->names_now.n;
+}
+
+static void walk(const struct qio_mem *m, const struct mem_node *dir, const char *path,
+    qio_mem_file_fn *fn, void *arg)
+{
+	char sub[NAME_BYTES + NAME_BYTES];
+	for (size_t i = 0; i < dir->names_now.n; i++) {
+		const struct entry *e = &dir->names_now.e[i];
+		const struct mem_node *node = m->nodes[e->node];
+		snprintf(sub, sizeof(sub), "%s%s%s", path, path[0] == '\0' ? "" : "/", e->name);
+		if (node->is_directory)
+			walk(m, node, sub, fn, arg); /* three levels deep */
+		else
+			fn(arg, sub, slice_of(node->now.p, node->now.n));
+	}
+}
+
+void qio_mem_walk(const struct qio_mem *m, qio_mem_file_fn *fn, void *arg)
+{
+	walk(m, m->nodes[0], "", fn, arg);
+}
+
+struct slice qio_mem_read(const struct qio_mem *m, const char *path)
+{
+	const struct mem_node *node = find_path(m, path);
+	return node == NULL ? SLICE_NONE : slice_of(node->now.p, node->now.n);
+}
+
+void qio_mem_write(struct qio_mem *m, const char *path, struct slice bytes)
+{
+	char dir[NAME_BYTES];
+	const char *name = strrchr(path, '/') + 1;
+	struct mem_node *node = find_path(m, path);
+	if (node == NULL) {
+		snprintf(dir, sizeof(dir), "%.*s", (int)(name - 1 - path), path);
+		struct mem_node *in = find_path(m, dir);
+		CHECK(in != NULL);
+		size_t number = new_node(m, false);
+		put_name(&in->names_now, name, number);
+		put_name(&in->names_sure, name, number);
+		node = m->nodes[number];
+	}
+	const struct bytes from = { (char *)(uintptr_t)bytes.p, bytes.n };
+	CHECK(node->writes_n == 0);
+	copy_bytes(&node->now, &from);
+	copy_bytes(&node->sure, &from);
 }
