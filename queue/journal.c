@@ -59,10 +59,12 @@ static void init(struct journal *j, const struct journal_options *opt, struct sp
 	list_init(&j->used);
 	list_init(&j->free);
 	list_init(&j->found);
+	list_init(&j->leaving);
 	buf_init(&j->ends, JOURNAL_ENDS_MAX);
 	pthread_mutex_init(&j->lock, NULL);
 	pthread_cond_init(&j->changed, NULL);
 	prng_init(&j->prng, opt->seed);
+	map_init(&j->effects, prng_next(&j->prng));
 	choose_sizes(j, opt);
 }
 
@@ -103,6 +105,7 @@ void journal_close(struct journal **j_p)
 	free_segments(&j->free);
 	list_foreach_safe(node, &j->found)
 		mem_free(list_entry(node, struct journal_msg, node));
+	journal_effect_drop_all(j);
 	buf_fini(&j->ends);
 	pthread_cond_destroy(&j->changed);
 	pthread_mutex_destroy(&j->lock);
@@ -165,8 +168,28 @@ void journal_entry_init(struct journal *j, struct journal_entry *e, struct qid i
 void journal_entry_fini(struct journal_entry *e)
 {
 	buf_fini(&e->front);
+	mem_free(e->effect);
 	if (e->result != 0)
 		mem_free(e->msg);
+}
+
+void journal_entry_report(struct journal *j, struct journal_entry *e,
+    const struct journal_outcome *o)
+{
+	if (e->result != 0)
+		return;
+	int err = journal_outcome_encode(o, &e->front);
+	e->head.type = JOURNAL_REPORT;
+	e->head.front_bytes = (uint32_t)buf_len(&e->front);
+	e->head.front_crc = codec_crc32c(0, buf_ptr(&e->front), buf_len(&e->front));
+	if (err < 0 || journal_record_bytes(&e->head) > j->record_max) {
+		e->result = JOURNAL_PASS;
+		return;
+	}
+	struct journal_msg *m = journal_msg_new(e->msg->id, e->msg->parts_n + 1, &e->head);
+	mem_free(e->msg);
+	e->msg = m;
+	e->effect = m->effect = journal_effect_new(m, o);
 }
 
 /* --- the pen -------------------------------------------------------------------- */
@@ -239,7 +262,9 @@ static size_t put_ends(struct round *r, const struct buf *ends)
 
 static bool has_room(const struct round *r, const struct journal_entry *e)
 {
-	return r->at + journal_record_bytes(&e->head) <= r->s->bytes - r->j->reserve;
+	/* A report may have half of what is kept for ends: it is one, too. */
+	uint64_t kept = e->effect != NULL ? r->j->reserve / 2 : r->j->reserve;
+	return r->at + journal_record_bytes(&e->head) <= r->s->bytes - kept;
 }
 
 /* Moves entries from batch to round while they fit. */
@@ -334,6 +359,9 @@ static void accept(struct journal *j, struct journal_segment *s, struct journal_
 	m->sequence = s->sequence;
 	s->live += m->live;
 	list_push(&s->msgs, &m->node);
+	if (e->effect != NULL)
+		journal_effect_add(j, e->effect);
+	e->effect = NULL;
 	tell(j, e, 0);
 }
 
@@ -431,6 +459,28 @@ static int write_ends(struct journal *j, struct buf *ends)
 	return err;
 }
 
+/* Nor for messages, but reports are among them. */
+static int write_reports(struct journal *j, struct list_node *batch, struct buf *ends)
+{
+	struct list_node reports;
+	int err = 0;
+	list_init(&reports);
+	list_foreach_safe(node, batch) {
+		if (list_entry(node, struct journal_entry, node)->effect == NULL)
+			continue;
+		list_remove(node);
+		list_push(&reports, node);
+	}
+	while (err == 0 && !list_is_empty(&reports)) {
+		bool fits = next_fits(j, &reports, ends);
+		if (!fits && journal_rotate(j, false) < 0)
+			break;
+		err = write_round(j, &reports, ends, false);
+	}
+	list_splice(batch, &reports);
+	return err;
+}
+
 /* What is left in batch then must pass. */
 static int write_batch(struct journal *j, struct list_node *batch, struct buf *ends)
 {
@@ -441,7 +491,16 @@ static int write_batch(struct journal *j, struct list_node *batch, struct buf *e
 			break;
 		err = write_round(j, batch, ends, true);
 	}
+	if (err == 0)
+		err = write_reports(j, batch, ends);
 	return err < 0 ? err : write_ends(j, ends);
+}
+
+/* Locked. While no header says where a failed batch begins, a crash may find a report in it that
+ * was refused: no other way for its like, or there would be two. */
+static int pass_result(const struct journal *j, const struct journal_entry *e)
+{
+	return e->effect != NULL && j->seal ? -EIO : JOURNAL_PASS;
 }
 
 /* Locked. What could not be written goes before what has come up since. Too many: the oldest are
@@ -470,9 +529,11 @@ static void lead(struct journal *j)
 	pthread_mutex_unlock(&j->lock);
 	int err = write_batch(j, &batch, &ends);
 	pthread_mutex_lock(&j->lock);
-	list_foreach_safe(node,
-	    &batch) /* a journal that is full or can't go on leaves messages to the queue files */
-		tell(j, list_entry(node, struct journal_entry, node), JOURNAL_PASS);
+	list_foreach_safe(node, &batch) {
+		/* A journal that is full or can't go on leaves messages to the queue files. */
+		struct journal_entry *e = list_entry(node, struct journal_entry, node);
+		tell(j, e, pass_result(j, e));
+	}
 	keep_ends(j, &ends);
 	j->last_result = err;
 	j->writing = false;

@@ -21,8 +21,10 @@
  *     PARKED  its queue file is durable                    journal_parked
  *     DONE    all its recipients have a final fate         journal_end
  *     DAMAGED its record can't be read; saved in corrupt/  journal_damaged
+ *     EFFECT  what a report says of another item           journal_effect.c
  *
  *     LIVE <-> MOVING -> PARKED;  LIVE -> DONE;  LIVE or MOVING -> DAMAGED
+ *     MOVING -> DONE  by a report: journal_reported;  EFFECT -> DONE
  *
  * Commit. Whoever comes while a batch is being written waits; whoever then
  * finds the pen free writes all that has gathered, with one fdatasync. The
@@ -88,6 +90,7 @@ enum journal_place {
 	JOURNAL_PARKED,
 	JOURNAL_DONE,
 	JOURNAL_DAMAGED,
+	JOURNAL_EFFECT, /* no part of the message: the outcome its REPORT holds */
 };
 
 struct journal_part { /* opaque for callers, but number */
@@ -114,7 +117,8 @@ int journal_replayed(struct journal *j, journal_found_fn *fn, void *arg) MUST_US
 struct journal_entry { /* one message on its way in */
 	struct list_node node;
 	struct buf front;
-	const char *body; /* borrowed until the commit returns */
+	const char *body;              /* borrowed until the commit returns */
+	struct journal_effect *effect; /* of a REPORT, until it is accepted */
 	struct journal_head head;
 	struct journal_msg *msg;     /* once accepted: the caller owns each of its parts */
 	int result;                  /* 0, JOURNAL_PASS, or the error */
@@ -124,6 +128,12 @@ struct journal_entry { /* one message on its way in */
 /* Encodes; result JOURNAL_PASS if it is too large for the journal, or an error of the envelopes. */
 void journal_entry_init(struct journal *j, struct journal_entry *e, struct qid id,
     const struct envelope *const *envelopes, size_t n, struct slice body, uint32_t body_crc);
+/* Makes it the report of an outcome: of recipients of another item, as its envelope has them now.
+ * The outcome is durable when the message is, and held until journal_effects_end or _leave. It may
+ * use what is kept for ends. Where a failed commit may still be found by a crash, it is refused
+ * rather than passed: there must be one report. */
+void journal_entry_report(struct journal *j, struct journal_entry *e,
+    const struct journal_outcome *o);
 void journal_entry_fini(struct journal_entry *e);
 /* Durable, or not there, when it returns; entries with a result already are left out. */
 void journal_commit(struct journal *j, struct journal_entry *const *entries, size_t n);
@@ -136,6 +146,9 @@ enum journal_place journal_end(struct journal *j, struct journal_part *p);
 /* LIVE -> MOVING, waiting while another moves it. Returns MOVING: it is the caller's to move; else
  * PARKED or DAMAGED. */
 enum journal_place journal_take(struct journal *j, struct journal_part *p);
+/* MOVING -> DONE, all its recipients having a final fate; in_record: as a REPORT says, so that no
+ * end need be noted. */
+void journal_reported(struct journal *j, struct journal_part *p, bool in_record);
 void journal_give_back(struct journal *j, struct journal_part *p); /* MOVING -> LIVE */
 void journal_parked(struct journal *j, struct journal_part *p,
     const struct tail *tail); /* MOVING -> PARKED */
@@ -148,8 +161,9 @@ void journal_release(struct journal *j,
     struct journal_part **p); /* the owner forgets it; the record stays as it is */
 
 struct journal_mail {
-	struct envelope *envelope;
-	char *mem; /* the body, heap */
+	struct envelope *envelope; /* with the outcomes that reports hold */
+	bool told;                 /* there are such */
+	char *mem;                 /* the body, heap */
 	uint64_t body_bytes;
 	uint32_t body_crc;
 	struct journal_segment *segment; /* a reference, for journal_segment_unref */
@@ -166,6 +180,23 @@ void journal_segment_unref(void *segment);      /* any thread, even after journa
 /* After ERR_CORRUPT: its record goes to corrupt/, and the part is DAMAGED; or an error, and it
  * stays LIVE. */
 int journal_damaged(struct journal *j, struct journal_part *p) MUST_USE;
+
+/* --- outcomes that reports hold ---------------------------------------------------- */
+
+/* Those of an item, in their order; false if there are none. */
+bool journal_effects_apply(struct journal *j, struct qid id, unsigned part, struct envelope *e);
+/* Its queue file says all that they do, synced. */
+void journal_effects_end(struct journal *j, struct qid id, unsigned part);
+/* The item is gone: they end once these sub-directories (a bit each) are synced. */
+void journal_effects_leave(struct journal *j, struct qid id, unsigned part, uint64_t dirs);
+int journal_effects_sync(struct journal *j) MUST_USE; /* that */
+
+struct journal_owed { /* an item with effects */
+	struct qid id;
+	unsigned part;
+};
+
+struct journal_owed *journal_effects_list(struct journal *j, size_t *n); /* heap */
 
 /* --- upkeep ---------------------------------------------------------------------- */
 

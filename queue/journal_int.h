@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/map.h"
 #include "base/prng.h"
 #include "queue/journal.h"
 #include "queue/journal_scan.h"
@@ -46,6 +47,7 @@ struct journal_msg {
 	uint32_t live;
 	uint32_t refs; /* parts somebody owns */
 	uint32_t parts_n;
+	struct journal_effect *effect; /* its last part, or NULL */
 	struct journal_part parts[];
 };
 
@@ -67,6 +69,8 @@ struct journal {
 	uint64_t ends_noted;      /* bytes of all there ever were, */
 	uint64_t ends_durable;    /* of those on disk, */
 	uint64_t parked_noted;    /* and of those up to the last PARKED */
+	struct map effects;       /* id and part of an item -> struct journal_effect */
+	struct list_node leaving; /* of items that are gone */
 	bool writing;             /* someone has the pen */
 	int last_result;          /* of the last batch */
 	bool seal;                /* a batch failed, and no header says so yet */
@@ -103,9 +107,18 @@ struct journal_msg *journal_msg_new(struct qid id, unsigned parts_n, const struc
 
 /* journal_part.c */
 void journal_part_over(struct journal *j, struct journal_part *p,
-    enum journal_place place); /* locked: live no more */
+    enum journal_place place); /* locked: live no more; notes the end */
+void journal_part_left(struct journal *j, struct journal_part *p,
+    enum journal_place place); /* locked: that without the note */
 void journal_msg_drop(
     struct journal_msg *m); /* locked: freed if nobody owns a part and none is live */
+
+/* journal_effect.c; all locked */
+struct journal_effect *journal_effect_new(struct journal_msg *m,
+    const struct journal_outcome *o); /* is m's last part */
+void journal_effect_add(struct journal *j, struct journal_effect *x);
+void journal_effect_forget(struct journal *j, struct journal_effect *x); /* frees it */
+void journal_effect_drop_all(struct journal *j);
 
 /* journal_replay.c */
 int journal_replay(struct journal *j, struct errbuf *eb) MUST_USE;

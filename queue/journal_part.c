@@ -21,17 +21,19 @@ void journal_msg_drop(struct journal_msg *m)
 	mem_free(m);
 }
 
+static enum journal_end end_of(const struct journal_part *p, enum journal_place place)
+{
+	if (p->place == JOURNAL_EFFECT)
+		return JOURNAL_END_TOLD;
+	return place == JOURNAL_PARKED ? JOURNAL_END_PARKED : JOURNAL_END_FINAL;
+}
+
 /* The end is noted before the part counts as over, so that the message's record outlives nothing
  * that says it ended. */
 void journal_part_over(struct journal *j, struct journal_part *p, enum journal_place place)
 {
-	struct journal_msg *m = p->msg;
 	unsigned char end[JOURNAL_END_BYTES];
-	CHECK(p->place == JOURNAL_LIVE || p->place == JOURNAL_MOVING);
-	CHECK(m->live > 0);
-	CHECK(m->segment->live > 0);
-	journal_end_encode(m->id, p->number,
-	    place == JOURNAL_PARKED ? JOURNAL_END_PARKED : JOURNAL_END_FINAL, end);
+	journal_end_encode(p->msg->id, p->number, end_of(p, place), end);
 	if (buf_add(&j->ends, end, sizeof(end)) <
 	    0) /* millions, and a disk that takes none: a crash brings these back */
 		log_error("queue", "journal: too many ends wait for the disk; one is forgotten");
@@ -39,6 +41,15 @@ void journal_part_over(struct journal *j, struct journal_part *p, enum journal_p
 		j->ends_noted += sizeof(end);
 	if (place == JOURNAL_PARKED)
 		j->parked_noted = j->ends_noted;
+	journal_part_left(j, p, place);
+}
+
+void journal_part_left(struct journal *j UNUSED, struct journal_part *p, enum journal_place place)
+{
+	struct journal_msg *m = p->msg;
+	CHECK(p->place == JOURNAL_LIVE || p->place == JOURNAL_MOVING || p->place == JOURNAL_EFFECT);
+	CHECK(m->live > 0);
+	CHECK(m->segment->live > 0);
 	p->place = (uint8_t)place;
 	m->segment->live--;
 	if (--m->live > 0)
@@ -73,6 +84,18 @@ enum journal_place journal_take(struct journal *j, struct journal_part *p)
 	enum journal_place place = (enum journal_place)p->place;
 	pthread_mutex_unlock(&j->lock);
 	return place;
+}
+
+void journal_reported(struct journal *j, struct journal_part *p, bool in_record)
+{
+	pthread_mutex_lock(&j->lock);
+	CHECK(p->place == JOURNAL_MOVING);
+	if (in_record)
+		journal_part_left(j, p, JOURNAL_DONE);
+	else
+		journal_part_over(j, p, JOURNAL_DONE);
+	pthread_cond_broadcast(&j->changed);
+	pthread_mutex_unlock(&j->lock);
 }
 
 void journal_give_back(struct journal *j, struct journal_part *p)
@@ -161,8 +184,9 @@ static int read_record(const struct place *w, char *bytes, struct journal_front 
 	    journal_head_decode((unsigned char *)bytes, w->s->sequence, w->s->salt, &h) < 0)
 		return ERR_CORRUPT;
 	const char *front = bytes + JOURNAL_HEAD_BYTES;
-	if (h.type != JOURNAL_MESSAGE || h.front_bytes != w->front_bytes ||
-	    h.body_bytes != w->body_bytes || codec_crc32c(0, front, h.front_bytes) != h.front_crc)
+	bool is_message = h.type == JOURNAL_MESSAGE || h.type == JOURNAL_REPORT;
+	if (!is_message || h.front_bytes != w->front_bytes || h.body_bytes != w->body_bytes ||
+	    codec_crc32c(0, front, h.front_bytes) != h.front_crc)
 		return ERR_CORRUPT;
 	int err = journal_front_decode(slice_of(front, h.front_bytes), f);
 	if (err == 0 && codec_crc32c(0, front + h.front_bytes, h.body_bytes) != f->body_crc)
@@ -188,6 +212,8 @@ int journal_read(struct journal *j, struct journal_part *p, struct journal_mail 
 		err = journal_front_envelope(&f, p->number, &out->envelope);
 	if (err == 0 && out->envelope->body_bytes != w.body_bytes)
 		err = ERR_CORRUPT;
+	if (err == 0)
+		out->told = journal_effects_apply(j, p->msg->id, p->number, out->envelope);
 	if (err < 0) {
 		mem_free(bytes);
 		journal_mail_fini(out);

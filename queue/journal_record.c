@@ -7,12 +7,15 @@
 
 #include "base/check.h"
 #include "base/codec.h"
+#include "queue/tail.h"
 
 enum {
 	FORMAT_VERSION = 1,
 	HEADER_CRC_AT = 68,
 	HEAD_MAGIC = 0x314a5250 /* "PRJ1" */,
 	HEAD_CRC_AT = 36,
+	OUTCOME_FIXED_BYTES = 24,
+	OUTCOME_OVER = 1,
 	FRONT_FIXED_BYTES = 24
 };
 
@@ -84,7 +87,7 @@ int journal_head_decode(const unsigned char p[JOURNAL_HEAD_BYTES], uint64_t sequ
 	h->body_bytes = codec_get_u32(p + 20);
 	h->front_crc = codec_get_u32(p + 24);
 	h->batch_at = codec_get_u32(p + 28);
-	if ((type != JOURNAL_MESSAGE && type != JOURNAL_ENDS) || h->front_bytes > FRONT_BYTES_MAX ||
+	if (type < JOURNAL_MESSAGE || type > JOURNAL_REPORT || h->front_bytes > FRONT_BYTES_MAX ||
 	    h->body_bytes > FRONT_BYTES_MAX)
 		return ERR_CORRUPT;
 	h->type = (enum journal_type)type;
@@ -139,7 +142,11 @@ int journal_front_decode(struct slice in, struct journal_front *f)
 	f->envelopes = slice_from(rest, f->lengths.n);
 	for (uint32_t i = 0; i < f->parts_n; i++)
 		total += codec_get_u32((const unsigned char *)f->lengths.p + (size_t)i * 4);
-	return total == f->envelopes.n ? 0 : ERR_CORRUPT;
+	if (total > f->envelopes.n)
+		return ERR_CORRUPT;
+	f->outcome = slice_from(f->envelopes, (size_t)total);
+	f->envelopes.n = (size_t)total;
+	return 0;
 }
 
 int journal_front_envelope(const struct journal_front *f, unsigned part, struct envelope **e_r)
@@ -161,13 +168,46 @@ int journal_front_envelope(const struct journal_front *f, unsigned part, struct 
 	return err;
 }
 
+/* --- what a report reports ----------------------------------------------------- */
+
+int journal_outcome_encode(const struct journal_outcome *o, struct buf *out)
+{
+	unsigned char fixed[OUTCOME_FIXED_BYTES];
+	CHECK(o->part > 0);
+	CHECK(o->part <= QID_PART_MAX);
+	codec_put_u64(fixed, o->id.arrival_ms);
+	codec_put_u64(fixed + 8, o->id.serial);
+	codec_put_u32(fixed + 16, o->part);
+	codec_put_u32(fixed + 20, o->over ? OUTCOME_OVER : 0);
+	int err = buf_add(out, fixed, sizeof(fixed));
+	return err < 0 ? err : buf_add_slice(out, o->entries);
+}
+
+int journal_outcome_decode(struct slice in, struct journal_outcome *o)
+{
+	const unsigned char *p = (const unsigned char *)in.p;
+	if (in.n < OUTCOME_FIXED_BYTES)
+		return ERR_CORRUPT;
+	uint32_t flags = codec_get_u32(p + 20);
+	*o = (struct journal_outcome){
+		.id = { codec_get_u64(p), codec_get_u64(p + 8) },
+		.part = codec_get_u32(p + 16),
+		.over = flags == OUTCOME_OVER,
+		.entries = slice_from(in, OUTCOME_FIXED_BYTES),
+	};
+	if (o->part == 0 || o->part > QID_PART_MAX || flags > OUTCOME_OVER ||
+	    !tail_check_entries(o->entries))
+		return ERR_CORRUPT;
+	return 0;
+}
+
 /* --- ends ---------------------------------------------------------------------- */
 
 void journal_end_encode(struct qid id, unsigned part, enum journal_end end,
     unsigned char p[JOURNAL_END_BYTES])
 {
 	CHECK(part > 0);
-	CHECK(part <= QID_PART_MAX);
+	CHECK(part <= QID_PART_MAX + 1);
 	codec_put_u64(p, id.arrival_ms);
 	codec_put_u64(p + 8, id.serial);
 	codec_put_u32(p + 16, part);
@@ -179,8 +219,8 @@ int journal_end_decode(const unsigned char p[JOURNAL_END_BYTES], struct qid *id,
 	uint32_t end = codec_get_u32(p + 20);
 	*id = (struct qid){ codec_get_u64(p), codec_get_u64(p + 8) };
 	*part = codec_get_u32(p + 16);
-	if (*part == 0 || *part > QID_PART_MAX || end < JOURNAL_END_FINAL ||
-	    end > JOURNAL_END_PARKED)
+	if (*part == 0 || *part > QID_PART_MAX + 1 || end < JOURNAL_END_FINAL ||
+	    end > JOURNAL_END_TOLD)
 		return ERR_CORRUPT;
 	return 0;
 }

@@ -8,7 +8,9 @@
  *
  * A MESSAGE has in front its id, the CRC of its body and one envelope for each
  * destination; its body is the message's. An ENDS has in front a row of parts
- * that need no journal any more; it has no body.
+ * that need no journal any more; it has no body. A REPORT is a MESSAGE with, at
+ * the end of its front, what became of the recipients it is about: so there is
+ * one report of it, and it is recorded, or there is neither.
  *
  * The head names the segment's sequence number, and its CRC starts from the
  * segment's salt. So what an earlier use of the same file left behind is never
@@ -33,6 +35,7 @@ enum journal_type {
 	JOURNAL_NONE = 0,
 	JOURNAL_MESSAGE,
 	JOURNAL_ENDS,
+	JOURNAL_REPORT,
 };
 
 struct journal_header {
@@ -71,6 +74,7 @@ struct journal_front { /* of a MESSAGE, borrowed from its bytes */
 	uint32_t parts_n;
 	struct slice lengths; /* of the envelopes, u32 each */
 	struct slice envelopes;
+	struct slice outcome; /* of a REPORT; else empty */
 };
 
 /* Appends to out; envelopes[i] is part i + 1. */
@@ -81,10 +85,23 @@ int journal_front_decode(struct slice in, struct journal_front *f) MUST_USE;
 int journal_front_envelope(const struct journal_front *f, unsigned part,
     struct envelope **e_r) MUST_USE;
 
+struct journal_outcome { /* what a REPORT reports */
+	struct qid id;
+	unsigned part;
+	bool over;            /* all recipients of that part have a final fate */
+	struct slice entries; /* as in outcome records, see tail.h */
+};
+
+/* Appends to out, which ends with the front of the report's message. */
+int journal_outcome_encode(const struct journal_outcome *o, struct buf *out) MUST_USE;
+int journal_outcome_decode(struct slice in, struct journal_outcome *o) MUST_USE;
+
 enum journal_end {
 	JOURNAL_END_NONE = 0,
 	JOURNAL_END_FINAL,  /* all its recipients have a final fate */
 	JOURNAL_END_PARKED, /* it has a queue file */
+	JOURNAL_END_TOLD,   /* the outcome of a REPORT, as the part behind its last: its queue
+			       file says it, or is gone */
 };
 
 void journal_end_encode(struct qid id, unsigned part, enum journal_end end,

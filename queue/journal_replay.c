@@ -160,33 +160,6 @@ static struct slice key_of(const struct qid *id)
 	return slice_of((const char *)id, sizeof(*id));
 }
 
-static bool add_msg(struct replay *r, struct journal_segment *s, const struct journal_scanned *rec)
-{
-	struct journal_front f;
-	int err = journal_front_decode(rec->front, &f);
-	CHECK(err == 0);
-	if (map_find(&r->msgs, key_of(&f.id)) != NULL)
-		return false;
-	struct journal_msg *m = journal_msg_new(f.id, f.parts_n, &rec->head);
-	m->segment = s;
-	m->sequence = s->sequence;
-	m->at = rec->at;
-	m->refs = 0;
-	s->live += m->live;
-	list_push(&s->msgs, &m->node);
-	(void)map_put(&r->msgs, key_of(&f.id), m);
-	return true;
-}
-
-static struct journal_part *find_part(struct replay *r, struct qid id, unsigned number)
-{
-	struct journal_msg *m = map_find(&r->msgs, key_of(&id));
-	if (m == NULL || number == 0 || number > m->parts_n ||
-	    m->parts[number - 1].place != JOURNAL_LIVE)
-		return NULL;
-	return &m->parts[number - 1];
-}
-
 static void forget_if_over(struct replay *r, struct journal_msg *m)
 {
 	if (m->live > 0)
@@ -195,23 +168,72 @@ static void forget_if_over(struct replay *r, struct journal_msg *m)
 	mem_free(m);
 }
 
+static struct journal_part *find_part(struct replay *r, struct qid id, unsigned number)
+{
+	struct journal_msg *m = map_find(&r->msgs, key_of(&id));
+	if (m == NULL || number == 0 || number > m->parts_n)
+		return NULL;
+	struct journal_part *p = &m->parts[number - 1];
+	return p->place == JOURNAL_LIVE || p->place == JOURNAL_EFFECT ? p : NULL;
+}
+
 /* An end is on disk already, so it isn't noted again. */
+static void apply_end(struct replay *r, struct qid id, unsigned number)
+{
+	struct journal_part *p = find_part(r, id, number);
+	if (p == NULL)
+		return; /* its message is in a segment used again since */
+	struct journal_msg *m = p->msg;
+	if (p->place == JOURNAL_EFFECT) {
+		journal_effect_forget(r->j, m->effect);
+		m->effect = NULL;
+		m->refs--;
+	}
+	journal_part_left(r->j, p, JOURNAL_DONE);
+	forget_if_over(r, m);
+}
+
+/* What it says of an item counts; if that one is over, and here, the record is its end. */
+static void add_effect(struct replay *r, struct journal_msg *m, struct slice bytes)
+{
+	struct journal_outcome o;
+	int err = journal_outcome_decode(bytes, &o);
+	CHECK(err == 0);
+	m->effect = journal_effect_new(m, &o);
+	m->refs = 1;
+	journal_effect_add(r->j, m->effect);
+	if (o.over)
+		apply_end(r, o.id, o.part);
+}
+
+static bool add_msg(struct replay *r, struct journal_segment *s, const struct journal_scanned *rec)
+{
+	struct journal_front f;
+	int err = journal_front_decode(rec->front, &f);
+	CHECK(err == 0);
+	if (map_find(&r->msgs, key_of(&f.id)) != NULL)
+		return false;
+	bool is_report = rec->head.type == JOURNAL_REPORT;
+	struct journal_msg *m = journal_msg_new(f.id, f.parts_n + is_report, &rec->head);
+	m->segment = s;
+	m->sequence = s->sequence;
+	m->at = rec->at;
+	m->refs = 0;
+	if (is_report)
+		add_effect(r, m, f.outcome);
+	s->live += m->live;
+	list_push(&s->msgs, &m->node);
+	(void)map_put(&r->msgs, key_of(&f.id), m);
+	return true;
+}
+
 static void apply_ends(struct replay *r, struct slice entries)
 {
 	for (; entries.n > 0; entries = slice_from(entries, JOURNAL_END_BYTES)) {
 		struct qid id;
 		unsigned number;
-		if (journal_end_decode((const unsigned char *)entries.p, &id, &number) < 0)
-			continue;
-		struct journal_part *p = find_part(r, id, number);
-		if (p == NULL)
-			continue; /* its message is in a segment used again since */
-		struct journal_msg *m = p->msg;
-		p->place = JOURNAL_DONE;
-		m->segment->live--;
-		if (--m->live == 0)
-			list_remove(&m->node);
-		forget_if_over(r, m);
+		if (journal_end_decode((const unsigned char *)entries.p, &id, &number) == 0)
+			apply_end(r, id, number);
 	}
 }
 
@@ -243,8 +265,7 @@ static int read_segment(struct replay *r, struct journal_segment *s, uint64_t li
 		.at = JOURNAL_HEADER_BYTES };
 	struct journal_scanned rec;
 	while (journal_scan_next(&scan, &rec)) {
-		bool good =
-		    !rec.damaged && (rec.head.type != JOURNAL_MESSAGE || add_msg(r, s, &rec));
+		bool good = !rec.damaged && (rec.head.type == JOURNAL_ENDS || add_msg(r, s, &rec));
 		int err = good ? 0 : on_damage(r, s, rec.at, rec.at + rec.bytes);
 		if (err < 0)
 			return err;
@@ -298,7 +319,7 @@ static void on_file(void *arg, unsigned dir, const struct spool_name *name)
 {
 	struct look *l = arg;
 	struct journal_part *p = find_part(l->r, name->id, name->part);
-	if (p == NULL || journal_part_dir(p) != dir)
+	if (p == NULL || p->place != JOURNAL_LIVE || journal_part_dir(p) != dir)
 		return;
 	l->hits++;
 	p->place = JOURNAL_MOVING; /* until the directory is synced */

@@ -85,6 +85,7 @@ uint64_t journal_limit(const struct journal_header *headers, size_t n, uint64_t 
 static uint64_t check_record(const struct journal_scan *s, struct journal_scanned *r)
 {
 	struct journal_front f;
+	struct journal_outcome o;
 	const char *p = s->bytes + s->at;
 	uint64_t left = s->max - s->at;
 	if (left < JOURNAL_HEAD_BYTES ||
@@ -101,6 +102,10 @@ static uint64_t check_record(const struct journal_scan *s, struct journal_scanne
 		return r->front.n % JOURNAL_END_BYTES == 0 && r->body.n == 0 ? n : 0;
 	if (journal_front_decode(r->front, &f) < 0 ||
 	    codec_crc32c(0, r->body.p, r->body.n) != f.body_crc)
+		return 0;
+	if (r->head.type == JOURNAL_REPORT)
+		return journal_outcome_decode(f.outcome, &o) == 0 ? n : 0;
+	if (f.outcome.n > 0)
 		return 0;
 	return n;
 }

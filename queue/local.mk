@@ -11,6 +11,7 @@ libqueue_a_SOURCES = \
 	queue/index.h \
 	queue/journal.c \
 	queue/journal.h \
+	queue/journal_effect.c \
 	queue/journal_int.h \
 	queue/journal_part.c \
 	queue/journal_record.c \

@@ -124,22 +124,30 @@ static int take_text(struct slice *in, struct slice *text)
 	return 0;
 }
 
-/* Reads one entry; applies it when e is not NULL, so that a record is checked whole before any of
- * it counts. */
-static int take_entry(struct slice *in, size_t rcpts_n, struct envelope *e)
+struct entry { /* borrowed from its bytes */
+	uint32_t rcpt;
+	const unsigned char *fixed;
+	struct slice text, host, ip;
+};
+
+static int take_entry(struct slice *in, struct entry *x)
 {
 	const unsigned char *p = (const unsigned char *)in->p;
-	struct slice text, host, ip;
 	if (in->n < ENTRY_FIXED_BYTES)
 		return ERR_CORRUPT;
-	uint32_t index = codec_get_u32(p);
+	x->fixed = p;
+	x->rcpt = codec_get_u32(p);
 	*in = slice_from(*in, ENTRY_FIXED_BYTES);
-	if (index >= rcpts_n || p[4] < FATE_PENDING || p[4] > FATE_DELETED ||
-	    take_text(in, &text) < 0 || take_text(in, &host) < 0 || take_text(in, &ip) < 0)
+	if (p[4] < FATE_PENDING || p[4] > FATE_DELETED || take_text(in, &x->text) < 0 ||
+	    take_text(in, &x->host) < 0 || take_text(in, &x->ip) < 0)
 		return ERR_CORRUPT;
-	if (e == NULL)
-		return 0;
-	struct envelope_rcpt *r = &e->rcpts[index];
+	return 0;
+}
+
+static void apply_entry(const struct entry *x, struct envelope *e)
+{
+	const unsigned char *p = x->fixed;
+	struct envelope_rcpt *r = &e->rcpts[x->rcpt];
 	r->fate = (enum fate)p[4];
 	r->status.enhanced[0] = p[5];
 	r->status.enhanced[1] = codec_get_u16(p + 6);
@@ -148,9 +156,19 @@ static int take_entry(struct slice *in, size_t rcpts_n, struct envelope *e)
 	r->attempts = codec_get_u16(p + 12);
 	r->due_ms = (int64_t)codec_get_u64(p + 16);
 	r->last_ms = (int64_t)codec_get_u64(p + 24);
-	r->status.text = envelope_str(e, text);
-	r->status.host = envelope_str(e, host);
-	r->status.ip = envelope_str(e, ip);
+	r->status.text = envelope_str(e, x->text);
+	r->status.host = envelope_str(e, x->host);
+	r->status.ip = envelope_str(e, x->ip);
+}
+
+/* All of them, before any counts. */
+static int check_entries(struct slice in, size_t rcpts_n)
+{
+	struct entry x;
+	while (in.n > 0) {
+		if (take_entry(&in, &x) < 0 || x.rcpt >= rcpts_n)
+			return ERR_CORRUPT;
+	}
 	return 0;
 }
 
@@ -161,15 +179,53 @@ int tail_decode(const unsigned char head[TAIL_HEAD_BYTES], struct slice payload,
 	if (n < 0 || (size_t)n != payload.n ||
 	    codec_get_u32(head + CRC_AT) != record_crc(t->seed, head, payload))
 		return ERR_CORRUPT;
+	if (check_entries(payload, e->rcpts_n) < 0)
+		return ERR_CORRUPT;
 	for (struct slice in = payload; in.n > 0;) {
-		if (take_entry(&in, e->rcpts_n, NULL) < 0)
-			return ERR_CORRUPT;
-	}
-	for (struct slice in = payload; in.n > 0;) {
-		int err = take_entry(&in, e->rcpts_n, e);
+		struct entry x;
+		int err = take_entry(&in, &x);
 		CHECK(err == 0);
+		apply_entry(&x, e);
 	}
 	t->records++;
 	t->end += TAIL_HEAD_BYTES + payload.n;
 	return 0;
+}
+
+/* --- entries alone ---------------------------------------------------------------- */
+
+int tail_encode_entries(const struct envelope *e, const uint32_t *rcpts, size_t n, struct buf *out)
+{
+	int err = 0;
+	for (size_t i = 0; err == 0 && i < n; i++) {
+		CHECK(rcpts[i] < e->rcpts_n);
+		err = put_entry(out, rcpts[i], &e->rcpts[rcpts[i]]);
+	}
+	return err;
+}
+
+bool tail_check_entries(struct slice in)
+{
+	return check_entries(in, ENVELOPE_RCPTS_MAX) == 0;
+}
+
+static bool is_later(const struct entry *x, const struct envelope_rcpt *r)
+{
+	unsigned attempts = codec_get_u16(x->fixed + 12);
+	int64_t last_ms = (int64_t)codec_get_u64(x->fixed + 24);
+	if (fate_is_final(r->fate))
+		return false;
+	return fate_is_final((enum fate)x->fixed[4]) || attempts > r->attempts ||
+	       (attempts == r->attempts && last_ms > r->last_ms);
+}
+
+void tail_apply_entries(struct slice in, struct envelope *e)
+{
+	while (in.n > 0) {
+		struct entry x;
+		int err = take_entry(&in, &x);
+		CHECK(err == 0);
+		if (x.rcpt < e->rcpts_n && is_later(&x, &e->rcpts[x.rcpt]))
+			apply_entry(&x, e);
+	}
 }

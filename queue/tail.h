@@ -37,4 +37,12 @@ ssize_t tail_decode_head(const unsigned char head[TAIL_HEAD_BYTES], const struct
 int tail_decode(const unsigned char head[TAIL_HEAD_BYTES], struct slice payload, struct tail *t,
     struct envelope *e) MUST_USE;
 
+/* Entries alone, as the journal keeps them with a report. Appends to out. */
+int tail_encode_entries(const struct envelope *e, const uint32_t *rcpts, size_t n,
+    struct buf *out) MUST_USE;
+bool tail_check_entries(struct slice in); /* each can be one */
+/* Applies those that say something later than the envelope: it may have come from a file that had
+ * them already, and more since. A final fate stays. */
+void tail_apply_entries(struct slice in, struct envelope *e);
+
 #endif
