@@ -7,12 +7,14 @@ tests_sim_sim_SOURCES = \
 	$(core_sources) \
 	tests/sim/main.c \
 	tests/sim/sim.h \
+	tests/sim/sim_busy.c tests/sim/sim_busy.h \
 	tests/sim/sim_check.c tests/sim/sim_check.h \
 	tests/sim/sim_conn.c tests/sim/sim_conn.h \
 	tests/sim/sim_disk.c tests/sim/sim_disk.h \
 	tests/sim/sim_dns.c \
 	tests/sim/sim_events.c \
 	tests/sim/sim_io.h \
+	tests/sim/sim_judge.h \
 	tests/sim/sim_listen.c \
 	tests/sim/sim_loop.c \
 	tests/sim/sim_mail.c tests/sim/sim_mail.h \
@@ -20,6 +22,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sim_net.c tests/sim/sim_net.h \
 	tests/sim/sim_peer.c tests/sim/sim_peer.h \
 	tests/sim/sim_run.c tests/sim/sim_run.h \
+	tests/sim/sim_schedule.c \
 	tests/sim/sim_stream.c \
 	tests/sim/sim_submit.c tests/sim/sim_submit.h \
 	tests/sim/sim_system.c \

@@ -75,7 +75,13 @@ struct sim_life { /* one incarnation */
 	size_t events_end; /* bytes of the events file when it was over */
 };
 
+struct sim_era {             /* between jumps of the clock and starts */
+	size_t events_begin; /* bytes of the events file */
+	int64_t wall_offset_ms;
+};
+
 #define SIM_LIVES_MAX 512
+#define SIM_ERAS_MAX  1024
 
 struct sim {
 	uint64_t seed;
@@ -91,6 +97,8 @@ struct sim {
 
 	struct sim_life lives[SIM_LIVES_MAX];
 	size_t lives_n;
+	struct sim_era eras[SIM_ERAS_MAX];
+	size_t eras_n;
 	bool alive; /* a daemon runs */
 	jmp_buf crash;
 	unsigned violations;

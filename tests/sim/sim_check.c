@@ -5,54 +5,29 @@
 
 #include "base/check.h"
 #include "sim/sim_disk.h"
-#include "sim/sim_mail.h"
+#include "sim/sim_judge.h"
 #include "sim/sim_net.h"
 
-/*
- * How long after an outcome was known it may still be missing on the disk: a
- * second by law 3, and the slowest job of the disk threads (twenty seconds) on
- * the way there, twice where a report comes first.
- */
-#define CHECK_RECORD_MS (45 * SIM_SECOND)
-#define CHECK_PROMPT_MS (45 * SIM_MINUTE) /* of lateness, where nothing takes long */
-#define CHECK_SLOW_MS   (16 * SIM_HOUR)   /* elsewhere: time-outs, and others before it */
-#define CHECK_REPORT_MS (45 * SIM_SECOND) /* a report is stored before the events are written */
-#define CHECK_ARRIVAL_MS                                                                           \
-	(15 * SIM_MINUTE) /* from its MAIL, which counts, to its received event                    \
-			   */
-#define FLUSHES_MAX          1000
 /* Bodies over 256 KiB don't go into the journal (this is before the header). */
 #define CHECK_STREAMED_BYTES (250 * 1024)
 
 struct sim_totals sim_totals;
 
 static struct {
-	const struct sim_schedule *schedule;
-	int64_t flushes[FLUSHES_MAX];
-	size_t flushes_n;
 	int64_t listed_ms; /* when the queue was listed */
 } check;
-
-void sim_check_note_flush(void)
-{
-	if (check.flushes_n < FLUSHES_MAX)
-		check.flushes[check.flushes_n++] = sim.now_ms;
-}
 
 void sim_check_note_listing(void)
 {
 	check.listed_ms = sim.now_ms;
 }
 
-/* --- what explains things ---------------------------------------------------------------- */
-
-static bool was_flushed(int64_t from_ms, int64_t to_ms)
+int64_t sim_check_listed_ms(void)
 {
-	for (size_t i = 0; i < check.flushes_n; i++)
-		if (check.flushes[i] >= from_ms - SIM_MINUTE && check.flushes[i] <= to_ms)
-			return true;
-	return false;
+	return check.listed_ms;
 }
+
+/* --- what explains things ---------------------------------------------------------------- */
 
 static bool is_crash(enum sim_end end)
 {
@@ -60,15 +35,15 @@ static bool is_crash(enum sim_end end)
 }
 
 /* Whether what was known at an instant of a life may have been forgotten since. */
-static bool may_be_forgotten(size_t life, int64_t known_ms)
+bool sim_judge_may_be_forgotten(size_t life, int64_t known_ms)
 {
 	const struct sim_life *l = &sim.lives[life];
 
-	if (l->end_ms <= known_ms + CHECK_RECORD_MS && is_crash(l->end))
+	if (l->end_ms <= known_ms + JUDGE_RECORD_MS && is_crash(l->end))
 		return true;
 	/* A disk that refused outcomes was still being asked when the daemon ended. */
 	return l->end != SIM_END_NONE &&
-	       sim_disk_was_troubled(known_ms, known_ms + CHECK_RECORD_MS) &&
+	       sim_disk_was_troubled(known_ms, known_ms + JUDGE_RECORD_MS) &&
 	       sim_disk_was_troubled(l->end_ms - SIM_MINUTE, l->end_ms);
 }
 
@@ -83,7 +58,7 @@ static bool has_crashed_since(int64_t from_ms, int64_t to_ms)
 	return false;
 }
 
-static bool is_final(const struct sim_event *e)
+bool sim_judge_is_final(const struct sim_event *e)
 {
 	return e->kind == SIM_EVENT_DELIVERED || e->kind == SIM_EVENT_BOUNCED ||
 	       e->kind == SIM_EVENT_EXPIRED || e->kind == SIM_EVENT_DELETED;
@@ -96,7 +71,7 @@ static int64_t told_ms(const struct sim_accept *a)
 
 /* --- one fate ------------------------------------------------------------------------------- */
 
-static const struct sim_event *find_received(const struct sim_rcpt *r)
+const struct sim_event *sim_judge_received(const struct sim_rcpt *r)
 {
 	for (const struct sim_event *e = r->events; e; e = e->next)
 		if (e->kind == SIM_EVENT_RECEIVED)
@@ -111,24 +86,25 @@ static void check_one_fate(const struct sim_rcpt *r, const char *id)
 	for (const struct sim_event *e = r->events; e; e = e->next) {
 		if (strcmp(e->id, id) != 0)
 			continue;
-		bool attempt = is_final(e) || e->kind == SIM_EVENT_DEFERRED;
+		bool attempt = sim_judge_is_final(e) || e->kind == SIM_EVENT_DEFERRED;
 		if (final && attempt && e->life == final->life)
 			sim_violation("%s (%s): an event after its last one, in one life",
 			    r->address, id);
-		else if (final && attempt && !may_be_forgotten(final->life, final->at_ms))
+		else if (final && attempt && !sim_judge_may_be_forgotten(final->life, final->at_ms))
 			sim_violation("%s (%s): an event after its last one, unexplained",
 			    r->address, id);
-		if (is_final(e))
+		if (sim_judge_is_final(e))
 			final = e;
 	}
 	if (r->number < 0)
 		return; /* several reports share the address: see check_reports */
-	const struct sim_event *received = find_received(r);
-	bool too_new = received && received->at_ms + CHECK_RECORD_MS >= check.listed_ms;
+	const struct sim_event *received = sim_judge_received(r);
+	bool too_new = received && received->at_ms + JUDGE_RECORD_MS >= check.listed_ms;
 	if (!final && !r->listed && !too_new)
 		sim_violation("%s (%s): LOST: no last event, not in the queue", r->address, id);
-	bool just_now = final && final->at_ms + CHECK_RECORD_MS >= check.listed_ms;
-	if (final && r->listed && !just_now && !may_be_forgotten(final->life, final->at_ms))
+	bool just_now = final && final->at_ms + JUDGE_RECORD_MS >= check.listed_ms;
+	if (final && r->listed && !just_now &&
+	    !sim_judge_may_be_forgotten(final->life, final->at_ms))
 		sim_violation("%s (%s): has its last event and is in the queue", r->address, id);
 }
 
@@ -178,7 +154,8 @@ static void check_duplicates(const struct sim_rcpt *r)
 			if (strcmp(a->id, b->id) != 0)
 				continue;
 			sim_totals.duplicates++;
-			if (told_ms(a) != INT64_MAX && !may_be_forgotten(a->life, told_ms(a)))
+			if (told_ms(a) != INT64_MAX &&
+			    !sim_judge_may_be_forgotten(a->life, told_ms(a)))
 				sim_violation("%s: taken twice, without a reason", r->address);
 			break;
 		}
@@ -220,18 +197,8 @@ static void check_bounce(const struct sim_rcpt *r, const struct sim_event *e)
 		sim_violation("%s: bounced, but nobody refused it for good", r->address);
 	for (const struct sim_accept *a = r->accepts; a; a = a->next)
 		if ((r->number >= 0 || strcmp(a->id, e->id) == 0) && told_ms(a) <= e->at_ms &&
-		    !may_be_forgotten(a->life, told_ms(a)))
+		    !sim_judge_may_be_forgotten(a->life, told_ms(a)))
 			sim_violation("%s: bounced, but a host took it", r->address);
-}
-
-static void check_expiry(const struct sim_rcpt *r, const struct sim_event *e)
-{
-	const struct sim_event *received = find_received(r);
-
-	if (e->attempt > check.schedule->intervals_n || !received)
-		return;
-	if (e->wall_ms < received->wall_ms + check.schedule->lifetime_s * 1000 - CHECK_ARRIVAL_MS)
-		sim_violation("%s: expired too early", r->address);
 }
 
 static void check_failures(const struct sim_rcpt *r)
@@ -240,172 +207,8 @@ static void check_failures(const struct sim_rcpt *r)
 		if (e->kind == SIM_EVENT_BOUNCED)
 			check_bounce(r, e);
 		if (e->kind == SIM_EVENT_EXPIRED)
-			check_expiry(r, e);
+			sim_judge_expiry(r, e);
 	}
-}
-
-/* How late a retry may be seen. With few connections in all, slow hosts keep the others waiting. */
-static int64_t slack_ms(const struct sim_rcpt *r)
-{
-	if (check.schedule->crowded)
-		return 10 * SIM_DAY;
-	return r->domain->prompt ? CHECK_PROMPT_MS : CHECK_SLOW_MS;
-}
-
-/* --- the schedule
- * ------------------------------------------------------------------------------------- */
-
-static int64_t interval_ms(unsigned attempt)
-{
-	return check.schedule->intervals_s[attempt - 1] * 1000;
-}
-
-static int64_t jitter_max_ms(int64_t interval)
-{
-	return MIN(interval / 8, 5 * SIM_MINUTE);
-}
-
-/* Its report was stored in between: events tell of the attempt later than it was. */
-static bool waited_for_report(const struct sim_rcpt *r, const struct sim_event *e)
-{
-	const struct sim_msg *m = r->msg;
-
-	for (size_t i = 0; i < m->rcpts_n; i++)
-		for (const struct sim_event *o = m->rcpts[i].events; o; o = o->next)
-			if ((o->kind == SIM_EVENT_BOUNCED || o->kind == SIM_EVENT_EXPIRED) &&
-			    o->life == e->life && llabs(o->at_ms - e->at_ms) <= SIM_SECOND)
-				return true;
-	return false;
-}
-
-static void check_interval(const struct sim_rcpt *r, const struct sim_event *before,
-    const struct sim_event *e)
-{
-	int64_t delta = e->next_wall_ms - e->wall_ms;
-	const struct sim_event *received = find_received(r);
-
-	if (before && before->next_wall_ms == e->next_wall_ms)
-		return; /* a flush: back to the time it had */
-	if (before && before->life != e->life && was_flushed(before->at_ms, e->at_ms) &&
-	    e->next_wall_ms <= before->next_wall_ms)
-		return; /* the same, bounded at a start with another clock */
-	if (sim_disk_was_troubled(e->at_ms, e->at_ms))
-		return; /* a report that could not be stored is tried again in a minute */
-	if (e->attempt < 1 || e->attempt > check.schedule->intervals_n) {
-		sim_violation("%s: deferred at attempt %u", r->address, e->attempt);
-		return;
-	}
-	int64_t interval = interval_ms(e->attempt);
-	int64_t tolerance = waited_for_report(r, e) ? CHECK_REPORT_MS : 0;
-	if (delta > interval + jitter_max_ms(interval))
-		sim_violation("%s: attempt %u: next in %lld s, interval %lld s", r->address,
-		    e->attempt, (long long)delta / 1000, (long long)interval / 1000);
-	if (delta >= interval - tolerance)
-		return;
-	/* Shorter only where its life ends before. */
-	if (r->number < 0 || !received)
-		return; /* the arrival is not known here */
-	if (llabs(e->next_wall_ms - received->wall_ms - check.schedule->lifetime_s * 1000) >
-	    CHECK_ARRIVAL_MS)
-		sim_violation("%s: attempt %u: next in %lld s already, interval %lld s", r->address,
-		    e->attempt, (long long)delta / 1000, (long long)interval / 1000);
-}
-
-/* e comes after a deferral d, which came after `before` (or NULL): neither early, nor late. */
-static void check_retry(const struct sim_rcpt *r, const struct sim_event *before,
-    const struct sim_event *d, const struct sim_event *e, bool moved)
-{
-	/* A flushed attempt that fails costs nothing: it is counted again. Where a start with
-	 * another clock bounded its time both are possible. */
-	bool is_free = before && before->next_wall_ms == d->next_wall_ms;
-	bool may_be_free = is_free || (before && was_flushed(before->at_ms, d->at_ms) &&
-					  d->next_wall_ms <= before->next_wall_ms);
-	bool is_next =
-	    (e->attempt == d->attempt + 1 && !is_free) || (e->attempt == d->attempt && may_be_free);
-	const struct sim_life *now = &sim.lives[e->life], *then = &sim.lives[d->life];
-	bool forgotten = e->life != d->life && may_be_forgotten(d->life, d->at_ms);
-	int64_t due_ms = MAX(d->next_wall_ms - now->wall_offset_ms, now->begin_ms);
-	int64_t slack = slack_ms(r);
-
-	if (moved || forgotten || was_flushed(d->at_ms, e->at_ms))
-		return;
-	if (e->kind != SIM_EVENT_EXPIRED && e->wall_ms < d->next_wall_ms &&
-	    e->at_ms < d->next_wall_ms - then->wall_offset_ms)
-		sim_violation("%s: tried %lld s too early", r->address,
-		    (long long)(d->next_wall_ms - e->wall_ms) / 1000);
-	if (e->at_ms > due_ms + slack)
-		sim_violation("%s: tried %lld s too late", r->address,
-		    (long long)(e->at_ms - due_ms) / 1000);
-	/* A report that could not be stored costs no attempt either. */
-	if (e->kind == SIM_EVENT_DEFERRED && strcmp(e->stage, "local") != 0 && !is_next &&
-	    !sim_disk_was_troubled(d->at_ms, d->at_ms))
-		sim_violation("%s: attempt %u follows attempt %u", r->address, e->attempt,
-		    d->attempt);
-}
-
-static void check_first(const struct sim_rcpt *r, const struct sim_event *received,
-    const struct sim_event *e)
-{
-	int64_t begin = MAX(received->at_ms, sim.lives[e->life].begin_ms);
-	int64_t slack = slack_ms(r);
-
-	if (e->at_ms > begin + slack)
-		sim_violation("%s: first tried %lld s after it came", r->address,
-		    (long long)(e->at_ms - begin) / 1000);
-}
-
-static void check_schedule(const struct sim_rcpt *r, const char *id)
-{
-	const struct sim_event *last = NULL, *received = NULL;
-	/* The last deferral, and the one before it. */
-	const struct sim_event *deferral = NULL, *before = NULL;
-	bool moved = false; /* held or released since */
-
-	for (const struct sim_event *e = r->events; e; e = e->next) {
-		if (strcmp(e->id, id) != 0)
-			continue;
-		if (e->kind == SIM_EVENT_RECEIVED)
-			received = e;
-		if (e->kind == SIM_EVENT_HELD || e->kind == SIM_EVENT_RELEASED ||
-		    e->kind == SIM_EVENT_DELETED)
-			moved = true;
-		if (!is_final(e) && e->kind != SIM_EVENT_DEFERRED)
-			continue;
-		if (last && last->kind == SIM_EVENT_DEFERRED)
-			check_retry(r, before, last, e, moved);
-		else if (!last && received && !moved)
-			check_first(r, received, e);
-		if (e->kind == SIM_EVENT_DEFERRED)
-			check_interval(r, deferral, e);
-		moved = false;
-		if (e->kind == SIM_EVENT_DEFERRED) {
-			before = deferral;
-			deferral = e;
-		}
-		last = e;
-	}
-}
-
-/* What is still queued has a time within the schedule. */
-static void check_queued(const struct sim_rcpt *r)
-{
-	int64_t wall = sim_wall_ms(), longest = 0, back = 0;
-	int64_t slack = slack_ms(r);
-	int64_t begin = sim.lives[sim.lives_n - 1].begin_ms;
-
-	if (!r->listed || strcmp(r->listed_state, "held") == 0)
-		return;
-	for (size_t i = 0; i < check.schedule->intervals_n; i++)
-		longest = MAX(longest, interval_ms((unsigned)i + 1));
-	/* The listing shows stored times; after the clock went back the daemon bounds them. */
-	for (size_t i = 0; i < sim.lives_n; i++)
-		back = MAX(back, sim.lives[i].wall_offset_ms - sim.wall_offset_ms);
-	if (r->listed_due_ms > wall + back + longest + jitter_max_ms(longest))
-		sim_violation("%s: waits %lld s, longer than any interval", r->address,
-		    (long long)(r->listed_due_ms - wall) / 1000);
-	if (sim.now_ms - begin > slack && r->listed_due_ms < wall - slack)
-		sim_violation("%s: due since %lld s and not tried (%s)", r->address,
-		    (long long)(wall - r->listed_due_ms) / 1000, r->listed_state);
 }
 
 /* --- reports
@@ -457,7 +260,7 @@ static void check_reported(const struct sim_msg *m, const struct sim_rcpt *r)
 	if (m->null_sender)
 		return;
 	sim_totals.reports += n;
-	bool just_now = failed && failed->at_ms + CHECK_RECORD_MS >= check.listed_ms;
+	bool just_now = failed && failed->at_ms + JUDGE_RECORD_MS >= check.listed_ms;
 	if (failed && n == 0 && !just_now && !has_unseen_report(&m->sender))
 		sim_violation("%s: failed and never reported", r->address);
 	if (n > 1 && !crashed)
@@ -478,10 +281,10 @@ static void check_report_mail(const struct sim_rcpt *sender)
 		if (!first)
 			continue;
 		for (const struct sim_event *o = e; o; o = o->next)
-			final |= strcmp(o->id, e->id) == 0 && is_final(o);
+			final |= strcmp(o->id, e->id) == 0 && sim_judge_is_final(o);
 		open += !final;
 		check_one_fate(sender, e->id);
-		check_schedule(sender, e->id);
+		sim_judge_schedule(sender, e->id);
 	}
 	if (open > sender->listed)
 		sim_violation("%s: LOST: %zu reports without a last event, %u in the queue",
@@ -489,7 +292,7 @@ static void check_report_mail(const struct sim_rcpt *sender)
 	check_delivered(sender);
 	check_duplicates(sender);
 	check_failures(sender);
-	check_queued(sender);
+	sim_judge_queued(sender);
 }
 
 /* --- messages
@@ -499,7 +302,7 @@ static void check_report_mail(const struct sim_rcpt *sender)
 static bool is_received(const struct sim_msg *m)
 {
 	for (size_t i = 0; i < m->rcpts_n; i++)
-		if (find_received(&m->rcpts[i]))
+		if (sim_judge_received(&m->rcpts[i]))
 			return true;
 	return false;
 }
@@ -520,8 +323,8 @@ static void check_accepted(const struct sim_msg *m, const char *id)
 		check_delivered(r);
 		check_duplicates(r);
 		check_failures(r);
-		check_schedule(r, id);
-		check_queued(r);
+		sim_judge_schedule(r, id);
+		sim_judge_queued(r);
 		check_reported(m, r);
 		count_fate(r);
 	}
@@ -559,9 +362,8 @@ static void check_message(const struct sim_msg *m)
 		check_accepted(m, id);
 }
 
-void sim_check(const struct sim_schedule *s)
+void sim_check(void)
 {
-	check.schedule = s;
 	for (size_t i = 0; i < sim_mail_count(); i++)
 		check_message(sim_mail_get(i));
 }

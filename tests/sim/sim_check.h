@@ -15,19 +15,23 @@ struct sim_schedule {
 	int64_t intervals_s[SIM_INTERVALS_MAX];
 	size_t intervals_n;
 	int64_t lifetime_s;
-	bool crowded; /* the daemon may use few connections in all */
 };
 
-/* Things the operator does: when. A flush moves schedules. */
-void sim_check_note_flush(void);
+/* Things that happen, at this moment. */
+struct sim_domain;
+void sim_check_note_flush(const struct sim_domain *d); /* it moves schedules; NULL: all */
 void sim_check_note_listing(void);
+int64_t sim_check_listed_ms(void);
+void sim_check_note_schedule(const struct sim_schedule *s); /* kept: in force from now on */
+/* How long an item may wait where the daemon has all the connections it may have in all. */
+void sim_check_note_crowd(int64_t full_max_ms);
 
 /* What `postrider queue --json` would print. */
 void sim_check_listing(const char *answer);
 size_t sim_check_listed(void); /* items it named */
 /* The events file, whole; the trace names its lines if verbose. */
 void sim_check_events(const char *file);
-void sim_check(const struct sim_schedule *s);
+void sim_check(void);
 
 struct sim_totals {
 	uint64_t messages, recipients, delivered, bounced, expired, deferred, deleted, queued,

@@ -35,7 +35,6 @@ struct sim_conn {
 	int64_t *watch;
 	uint64_t watch_at;
 	struct netaddr from, to;
-	unsigned *open_count;
 };
 
 struct stream {

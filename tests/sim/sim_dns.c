@@ -23,6 +23,7 @@ struct dns_query {
 	dns_answer_fn *fn;
 	void *arg;
 	bool silent;
+	struct sim_site *site;
 };
 
 static struct list_node all = { &all, &all }; /* struct dns_query.node */
@@ -50,6 +51,8 @@ static void query_free(struct dns_query *q)
 	sim_timer_cancel(&q->timer);
 	sim_call_cancel(&q->call);
 	list_remove(&q->node);
+	if (q->site)
+		sim_busy_ask(q->site, -1);
 	mem_free(q);
 }
 
@@ -95,6 +98,9 @@ struct dns_query *dns_lookup(struct dns *d, const char *name, enum dns_type type
 	if (sim.broken != SIM_BREAK_LATE || !sim_permille(5)) /* else nothing ever comes back */
 		sim_timer_in(&q->timer, r.silent ? d->patience_ms : r.delay_ms);
 	list_push(&all, &q->node);
+	q->site = sim_dns_site(name);
+	if (q->site)
+		sim_busy_ask(q->site, 1);
 	return q;
 }
 

@@ -106,6 +106,15 @@ static size_t life_at(size_t offset)
 	return i;
 }
 
+static int64_t wall_offset_at(size_t offset)
+{
+	size_t i = sim.eras_n - 1;
+
+	while (i > 0 && sim.eras[i].events_begin > offset)
+		i--;
+	return sim.eras[i].wall_offset_ms;
+}
+
 static void read_event(const char *line, size_t offset)
 {
 	char kind[16], recipient[SIM_ADDRESS_MAX];
@@ -125,7 +134,7 @@ static void read_event(const char *line, size_t offset)
 		sim_violation("an event of no kind: %s", line);
 	e->life = life_at(offset);
 	e->wall_ms = take_time(line, "time");
-	e->at_ms = e->wall_ms - sim.lives[e->life].wall_offset_ms;
+	e->at_ms = e->wall_ms - wall_offset_at(offset);
 	e->next_wall_ms = take_time(line, "next_attempt");
 	e->attempt = (unsigned)take_number(line, "attempt");
 	e->code = (int)take_number(line, "code");

@@ -11,7 +11,7 @@
 
 #include "base/netaddr.h"
 #include "io/dns.h"
-#include "sim/sim.h"
+#include "sim/sim_busy.h"
 
 struct sim_conn;
 
@@ -51,7 +51,7 @@ struct sim_dialed { /* who answers at an address */
 	const struct sim_party *party;
 	void *arg; /* of the party: the new session */
 	void (*joined)(void *arg, struct sim_conn *c);
-	unsigned *open_count; /* counted up while the daemon holds the connection */
+	struct sim_site *site; /* busy while the daemon holds the connection */
 };
 
 /* sim_net.c: the daemon dials. */
@@ -66,6 +66,7 @@ struct sim_dns_reply {
 };
 
 void sim_dns_ask(const char *name, enum dns_type type, struct sim_dns_reply *r);
+struct sim_site *sim_dns_site(const char *name); /* whose hosts are looked for; NULL: nobody's */
 
 /* --- the daemon's death: what it held is cleared away ------------------------------------ */
 

@@ -12,7 +12,6 @@
 static struct {
 	struct sim_net_options options;
 	struct sim_domain *domains;
-	unsigned open, open_max;
 } net;
 
 static const char *const character_names[] = {
@@ -98,6 +97,9 @@ static void make_domain(struct sim_domain *d, unsigned number)
 	for (size_t i = 0; i < d->hosts_n; i++)
 		make_host(d, i, wild && sim_chance(70));
 	d->prompt = is_prompt(d);
+	d->site = mem_zalloc(sizeof(*d->site));
+	d->site->domains = 1;
+	snprintf(d->site->name, sizeof(d->site->name), "%s", d->name);
 }
 
 void sim_net_init(const struct sim_net_options *o)
@@ -119,11 +121,6 @@ struct sim_domain *sim_net_find(struct slice name)
 		if (slice_eq_nocase(slice_str(net.domains[i].name), name))
 			return &net.domains[i];
 	return NULL;
-}
-
-unsigned sim_net_open_max(void)
-{
-	return net.open_max;
 }
 
 /* --- DNS -------------------------------------------------------------------------------- */
@@ -187,14 +184,25 @@ static bool is_out(const struct sim_domain *d)
 	       sim.now_ms < d->outage_until_ms;
 }
 
+static struct sim_domain *domain_of(struct slice name)
+{
+	struct sim_domain *d = sim_net_find(name);
+	ptrdiff_t dot = slice_find(name, '.');
+
+	return d || dot < 0 ? d : sim_net_find(slice_from(name, (size_t)dot + 1));
+}
+
+struct sim_site *sim_dns_site(const char *name)
+{
+	const struct sim_domain *d = domain_of(slice_str(name));
+
+	return d ? d->site : NULL;
+}
+
 void sim_dns_ask(const char *name, enum dns_type type, struct sim_dns_reply *r)
 {
-	struct slice text = slice_str(name);
-	const struct sim_domain *d = sim_net_find(text);
-	ptrdiff_t dot = slice_find(text, '.');
+	const struct sim_domain *d = domain_of(slice_str(name));
 
-	if (!d && dot >= 0)
-		d = sim_net_find(slice_from(text, (size_t)dot + 1));
 	r->answer = (struct dns_answer){ .outcome = DNS_NXDOMAIN, .ttl_s = 60 };
 	r->delay_ms = sim_chance(95) ? sim_between(0, 80) : sim_between(80, 3000);
 	r->silent = sim_permille(2) || (d && is_out(d) && sim_chance(50));
@@ -233,11 +241,11 @@ void sim_dial(const struct netaddr *to, struct sim_dialed *r)
 		.link = { .latency_ms = h->latency_ms,
 		    .bytewise = h->character == SIM_HOST_BYTEWISE,
 		    .doom = net.options.doom_permille },
-		.open_count = &h->domain->open,
+		.site = h->domain->site,
 	};
-	h->domain->open_max = MAX(h->domain->open_max, h->domain->open + 1);
-	if (h->domain->open + 1 > net.options.limit)
-		sim_violation("%u connections to %s at once", h->domain->open + 1, h->domain->name);
+	const struct sim_site *s = h->domain->site;
+	if (s->open + 1 > sim_busy_site_limit() * (s->is_route ? 1 : s->domains))
+		sim_violation("%u connections to %s at once", s->open + 1, s->name);
 	if (sim.now_ms >= h->down_from_ms && sim.now_ms < h->down_until_ms) {
 		r->error = h->blackhole ? ERR_TIMEOUT : -ECONNREFUSED;
 		return;

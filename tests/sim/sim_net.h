@@ -6,7 +6,7 @@
 #define SIM_SIM_NET_H
 
 #include "base/netaddr.h"
-#include "sim/sim.h"
+#include "sim/sim_busy.h"
 
 #define SIM_HOSTS_PER_DOMAIN 3
 
@@ -60,8 +60,7 @@ struct sim_domain {
 	struct sim_host hosts[SIM_HOSTS_PER_DOMAIN];
 	size_t hosts_n;
 	bool same_preference;
-	unsigned open; /* connections of the daemon to its hosts */
-	unsigned open_max;
+	struct sim_site *site;
 	unsigned number;
 	bool prompt; /* nothing there takes long: a retry comes when it is due */
 };
@@ -70,13 +69,11 @@ struct sim_net_options {
 	size_t domains;
 	unsigned wild_percent;  /* domains that are not simply fine */
 	unsigned doom_permille; /* connections that break */
-	unsigned limit;         /* connections per domain */
 };
 
 void sim_net_init(const struct sim_net_options *o);
 struct sim_domain *sim_net_any(void);
 struct sim_domain *sim_net_find(struct slice name);
-unsigned sim_net_open_max(void); /* most connections at the same time, in all */
 const char *sim_character_name(enum sim_character c);
 
 #endif

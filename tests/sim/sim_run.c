@@ -21,13 +21,15 @@
 #define RUN_LISTINGS_MAX   1000
 #define RUN_START_RETRY_MS (10 * SIM_SECOND)
 #define RUN_STOP_MS        (3 * SIM_MINUTE)
+#define RUN_RECOVERY_MS    (3 * SIM_MINUTE)  /* what a disk refused is tried again after a minute */
+#define RUN_TURN_MS        (20 * SIM_MINUTE) /* an attempt, where many sites wait their turn */
 
 struct plan { /* what a seed makes of the world */
 	struct sim_net_options net;
 	struct sim_submit_options submit;
 	struct sim_schedule schedule;
 	const char *intervals;
-	unsigned concurrency;
+	unsigned concurrency, limit; /* connections in all, and of a site */
 	bool always_split;
 	int64_t end_ms;         /* the run stops here, or before if nothing is left to be done */
 	int64_t crash_every_ms; /* 0: never */
@@ -38,7 +40,7 @@ struct plan { /* what a seed makes of the world */
 static struct plan plan;
 static struct mta *the_mta; /* of the present life */
 static struct sim_timer end_timer, death_timer, operator_timer, trouble_timer, watch_timer,
-    stop_timer;
+    stop_timer, recovered_timer;
 static bool ending;       /* no more crashes */
 static unsigned listings; /* asked for at the end */
 static bool finished;     /* the run is over: the daemon stops for good */
@@ -74,7 +76,7 @@ static void make_plan(void)
 
 	plan.schedule = schedules[s].schedule;
 	plan.intervals = schedules[s].text;
-	plan.net.limit = (unsigned)sim_between(1, 6);
+	plan.limit = (unsigned)sim_between(1, 6);
 	plan.net.domains = (size_t)sim_between(20, 300);
 	plan.net.wild_percent = (unsigned)sim_between(10, 80);
 	plan.net.doom_permille = sim_chance(50) ? (unsigned)sim_between(0, 100) : 0;
@@ -83,7 +85,6 @@ static void make_plan(void)
 	plan.submit.doom_permille = sim_chance(50) ? (unsigned)sim_between(0, 150) : 0;
 	plan.submit.leave_permille = sim_chance(50) ? (unsigned)sim_between(0, 80) : 0;
 	plan.concurrency = sim_chance(30) ? (unsigned)sim_between(5, 40) : 10000;
-	plan.schedule.crowded = plan.concurrency < 10000;
 	plan.always_split = sim_chance(15);
 	plan.disk_bytes = UINT64_C(1) << (sim_chance(50) ? 27 : 28); /* 4 segments, or 8 */
 	plan.crash_every_ms = sim_chance(80) ? sim_between(SIM_HOUR, SIM_DAY) : 0;
@@ -97,7 +98,7 @@ static void make_plan(void)
 static void write_config(void)
 {
 	char path[100];
-	unsigned limit = plan.net.limit + (sim.broken == SIM_BREAK_LIMIT ? 2 : 0);
+	unsigned limit = plan.limit + (sim.broken == SIM_BREAK_LIMIT ? 2 : 0);
 
 	snprintf(path, sizeof(path), "%s/postrider.conf", sim.directory);
 	FILE *f = fopen(path, "w");
@@ -156,6 +157,7 @@ static void ask_to_stop(void)
 {
 	sim_trace("TERM");
 	sim_raise(SIGTERM);
+	sim_busy_set_working(false);
 	if (!stop_timer.slot)
 		sim_timer_in(&stop_timer, RUN_STOP_MS);
 }
@@ -191,8 +193,10 @@ static void on_end(struct sim_timer *t UNUSED)
 	sim_timer_cancel(&trouble_timer);
 	sim_timer_cancel(&watch_timer);
 	sim_disk_arm(0, SIM_END_NONE);
-	if (sim_disk_is_troubled())
+	if (sim_disk_is_troubled()) {
 		sim_disk_trouble(SIM_TROUBLE_NONE);
+		sim_timer_in(&recovered_timer, RUN_RECOVERY_MS);
+	}
 	sim_command("[\"queue\",\"--json\"]", on_listing);
 }
 
@@ -243,7 +247,7 @@ static void on_operator(struct sim_timer *t)
 		return;
 	switch (sim_below(8)) {
 	case 0:
-		sim_check_note_flush();
+		sim_check_note_flush(NULL);
 		sim_trace("HUP");
 		sim_raise(SIGHUP);
 		return;
@@ -252,7 +256,7 @@ static void on_operator(struct sim_timer *t)
 		sim_raise(SIGUSR1);
 		return;
 	case 2:
-		sim_check_note_flush();
+		sim_check_note_flush(NULL);
 		snprintf(json, sizeof(json), "[\"flush\"]");
 		break;
 	case 3:
@@ -266,20 +270,28 @@ static void on_operator(struct sim_timer *t)
 		snprintf(json, sizeof(json), "[\"delete\",\"%s\"]", domain);
 		break;
 	default:
-		sim_check_note_flush();
+		sim_check_note_flush(sim_net_find(slice_str(domain)));
 		snprintf(json, sizeof(json), "[\"flush\",\"%s\"]", domain);
 		break;
 	}
 	sim_command(json, NULL);
 }
 
+static void on_recovered(struct sim_timer *t UNUSED)
+{
+	sim_busy_set_working(sim.alive && !sim_disk_is_troubled() && !stop_timer.slot);
+}
+
 static void on_trouble(struct sim_timer *t)
 {
 	if (sim_disk_is_troubled()) {
 		sim_disk_trouble(SIM_TROUBLE_NONE);
+		sim_timer_in(&recovered_timer, RUN_RECOVERY_MS);
 		sim_timer_in(t, sim_between(1, 2 * SIM_DAY / MAX(plan.trouble_per_day, 1)));
 		return;
 	}
+	sim_timer_cancel(&recovered_timer);
+	sim_busy_set_working(false);
 	sim_disk_trouble(sim_chance(50) ? SIM_TROUBLE_EIO : SIM_TROUBLE_SPACE);
 	sim_timer_in(t, sim_between(SIM_SECOND, 10 * SIM_MINUTE));
 }
@@ -300,12 +312,20 @@ static size_t events_bytes(void)
 	return (size_t)n;
 }
 
+static void begin_era(void)
+{
+	CHECK(sim.eras_n < SIM_ERAS_MAX);
+	sim.eras[sim.eras_n++] = (struct sim_era){ events_bytes(), sim.wall_offset_ms };
+}
+
 static void begin_life(void)
 {
 	CHECK(sim.lives_n < SIM_LIVES_MAX);
 	sim.lives[sim.lives_n++] = (struct sim_life){ .begin_ms = sim.now_ms,
 		.wall_offset_ms = sim.wall_offset_ms,
 		.events_end = SIZE_MAX };
+	begin_era();
+	sim_busy_set_working(!sim_disk_is_troubled() && !recovered_timer.slot);
 	sim_trace("--- life %zu begins", sim.lives_n);
 	if (plan.crash_every_ms && sim.lives_n + 2 < SIM_LIVES_MAX && !ending)
 		sim_timer_in(&death_timer, (int64_t)sim_below((uint64_t)plan.crash_every_ms * 2));
@@ -326,6 +346,7 @@ static void end_life(void)
 
 	sim.alive = false;
 	the_mta = NULL;
+	sim_busy_set_working(false);
 	sim_timer_cancel(&death_timer);
 	sim_timer_cancel(&stop_timer);
 	l->end_ms = sim.now_ms;
@@ -413,12 +434,20 @@ static void begin_world(uint64_t seed, enum sim_break broken, bool verbose)
 	sim_disk_init(prng_next(&sim.rng), plan.disk_bytes);
 	sim_net_init(&plan.net);
 	sim_submit_init(&plan.submit);
+	sim_trace("%zu domains, %u %% of them wild; %zu messages; %u connections in all, %u of a "
+		  "site; schedule %s",
+	    plan.net.domains, plan.net.wild_percent, plan.submit.messages, plan.concurrency,
+	    plan.limit, plan.intervals);
 	sim_timer_init(&end_timer, on_end);
 	sim_timer_init(&death_timer, on_death);
 	sim_timer_init(&operator_timer, on_operator);
 	sim_timer_init(&trouble_timer, on_trouble);
 	sim_timer_init(&watch_timer, on_watch);
 	sim_timer_init(&stop_timer, on_overdue);
+	sim_timer_init(&recovered_timer, on_recovered);
+	sim_busy_limits(plan.limit, plan.concurrency);
+	sim_check_note_schedule(&plan.schedule);
+	sim_check_note_crowd((int64_t)plan.net.domains * RUN_TURN_MS / plan.concurrency + SIM_HOUR);
 	sim_timer_set(&end_timer, plan.end_ms);
 	sim_timer_set(&watch_timer, SIM_HOUR);
 	if (plan.operator_per_day)
@@ -470,7 +499,7 @@ void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_resu
 	}
 	snprintf(path, sizeof(path), "%s/events", sim.directory);
 	sim_check_events(path);
-	sim_check(&plan.schedule);
+	sim_check();
 	check_spool();
 	remove_files();
 	*r = (struct sim_result){

@@ -77,7 +77,6 @@ static void on_timer(struct sim_timer *t)
 		struct sim_dialed *d = &s->dialed;
 		struct sim_conn *c = sim_conn_new(&d->link, d->party, d->arg);
 		c->to = s->peer;
-		c->open_count = d->open_count;
 		sim_stream_join(s, c);
 		d->joined(d->arg, c);
 		if (c->party)
@@ -96,8 +95,8 @@ struct stream *stream_connect(struct loop *l UNUSED, const struct stream_connect
 	s->state = STREAM_CONNECTING;
 	s->peer = o->to;
 	sim_dial(&o->to, &s->dialed);
-	if (s->dialed.open_count)
-		++*s->dialed.open_count;
+	if (s->dialed.site)
+		sim_busy_open(s->dialed.site, 1);
 	if (s->dialed.error == ERR_TIMEOUT)
 		s->dialed.delay_ms = o->timeout_ms;
 	sim_timer_in(&s->timer, s->dialed.delay_ms);
@@ -116,8 +115,8 @@ void stream_close(struct stream **sp)
 	c = s->conn;
 	sim_timer_cancel(&s->timer);
 	sim_call_cancel(&s->call);
-	if (s->dialed.open_count)
-		--*s->dialed.open_count;
+	if (s->dialed.site)
+		sim_busy_open(s->dialed.site, -1);
 	if (c) {
 		c->stream = NULL;
 		c->watch = NULL;

@@ -1,0 +1,43 @@
+/*
+ * sim_busy.h - what the daemon was busy with, and when: for each site the
+ * connections it had open and the questions it had asked; for the whole
+ * whether it could do more at all. Written while the world runs; read by the
+ * checker, which asks of a time of waiting what kept the daemon.
+ */
+#ifndef SIM_SIM_BUSY_H
+#define SIM_SIM_BUSY_H
+
+#include "sim/sim.h"
+
+struct sim_busy_point {
+	int64_t at_ms;
+	unsigned open, asking; /* from here on */
+};
+
+struct sim_site { /* hosts with limits of their own; in each domain, or shared by some */
+	char name[24];
+	unsigned domains; /* that share it */
+	bool is_route;    /* all of them go through one static route: one limit */
+	unsigned open, asking;
+	struct sim_busy_point *points;
+	size_t points_n, points_cap;
+};
+
+void sim_busy_open(struct sim_site *s, int change);
+void sim_busy_ask(struct sim_site *s, int change);
+
+/* What bounds the daemon from now on. */
+void sim_busy_limits(unsigned per_site, unsigned in_all);
+unsigned sim_busy_site_limit(void);
+/* Whether it takes up work: it lives, was not asked to stop, and its disk is fine. */
+void sim_busy_set_working(bool working);
+
+struct sim_wait {        /* of an item that is due, parts of the time */
+	int64_t idle_ms; /* nothing was done for its site: the longest stretch */
+	int64_t free_ms; /* the site had room for a connection more */
+	int64_t full_ms; /* the daemon had all its connections open, elsewhere or here */
+};
+
+void sim_busy_measure(const struct sim_site *s, int64_t from_ms, int64_t to_ms, struct sim_wait *w);
+
+#endif

@@ -1,0 +1,343 @@
+/*
+ * The schedule: was each attempt made in its time, neither early nor late?
+ *
+ * Early is simple: not before the time that the deferral's event names.
+ * Late is what nothing excuses. While the daemon could take up work, an item
+ * that is due waits for a connection to its site, for one of all, or it is at
+ * work, and how long that takes is the peer's affair, within bounds
+ * (sim_busy.h tells which was the case). That nothing at all was done for its
+ * site is excused by nothing but the disk.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "sim/sim_disk.h"
+#include "sim/sim_judge.h"
+#include "sim/sim_net.h"
+
+#define SCHEDULE_IDLE_MS   (90 * SIM_SECOND) /* two or three slow jobs of the disk in a row */
+#define SCHEDULE_PROMPT_MS (30 * SIM_MINUTE) /* of an attempt where only connections break */
+#define SCHEDULE_SLOW_MS   (6 * SIM_HOUR)    /* elsewhere: every host and every reply to the last */
+#define SCHEDULE_REPORT_MS                                                                         \
+	(45 * SIM_SECOND)                     /* a report is stored before the events are written  \
+					       */
+#define SCHEDULE_ARRIVAL_MS (15 * SIM_MINUTE) /* from MAIL, which counts, to the received event */
+#define SCHEDULE_RELOAD_MS  SIM_MINUTE        /* around a change either schedule is fine */
+#define FLUSHES_MAX         2000
+#define PERIODS_MAX         1000
+
+struct flush {
+	int64_t at_ms;
+	const struct sim_domain *domain; /* NULL: all */
+};
+
+struct period { /* of a schedule, until the next one */
+	int64_t at_ms;
+	const struct sim_schedule *schedule;
+};
+
+static struct {
+	struct flush flushes[FLUSHES_MAX];
+	size_t flushes_n;
+	struct period periods[PERIODS_MAX];
+	size_t periods_n;
+	int64_t full_max_ms;
+} notes;
+
+void sim_check_note_flush(const struct sim_domain *d)
+{
+	CHECK(notes.flushes_n < FLUSHES_MAX);
+	notes.flushes[notes.flushes_n++] = (struct flush){ sim.now_ms, d };
+}
+
+void sim_check_note_schedule(const struct sim_schedule *s)
+{
+	CHECK(notes.periods_n < PERIODS_MAX);
+	if (notes.periods_n == 0 || notes.periods[notes.periods_n - 1].schedule != s)
+		notes.periods[notes.periods_n++] = (struct period){ sim.now_ms, s };
+}
+
+void sim_check_note_crowd(int64_t full_max_ms)
+{
+	notes.full_max_ms = full_max_ms;
+}
+
+static bool was_flushed(const struct sim_rcpt *r, int64_t from_ms, int64_t to_ms)
+{
+	for (size_t i = 0; i < notes.flushes_n; i++) {
+		const struct flush *f = &notes.flushes[i];
+		if (f->at_ms >= from_ms - SIM_MINUTE && f->at_ms <= to_ms &&
+		    (!f->domain || f->domain == r->domain))
+			return true;
+	}
+	return false;
+}
+
+/* --- the schedule in force --------------------------------------------------------------- */
+
+/* From *cursor on, which starts at 0, the next that may have been in force; NULL: no more. */
+static const struct sim_schedule *next_in_force(int64_t at_ms, size_t *cursor)
+{
+	while (*cursor < notes.periods_n) {
+		size_t i = (*cursor)++;
+		int64_t from = notes.periods[i].at_ms;
+		int64_t to = i + 1 < notes.periods_n ? notes.periods[i + 1].at_ms : INT64_MAX / 2;
+		if (from <= at_ms + SCHEDULE_RELOAD_MS && to >= at_ms - SCHEDULE_RELOAD_MS)
+			return notes.periods[i].schedule;
+	}
+	return NULL;
+}
+
+static int64_t interval_ms(const struct sim_schedule *s, unsigned attempt)
+{
+	size_t i = attempt == 0 ? 0 : MIN((size_t)attempt, s->intervals_n) - 1;
+
+	return s->intervals_s[i] * 1000;
+}
+
+static int64_t jitter_max_ms(int64_t interval)
+{
+	return MIN(interval / 8, 5 * SIM_MINUTE);
+}
+
+/* --- expiry -------------------------------------------------------------------------------- */
+
+static bool is_time_to_expire(const struct sim_schedule *s, const struct sim_event *received,
+    const struct sim_event *e)
+{
+	return e->attempt > s->intervals_n ||
+	       e->wall_ms >= received->wall_ms + s->lifetime_s * 1000 - SCHEDULE_ARRIVAL_MS;
+}
+
+void sim_judge_expiry(const struct sim_rcpt *r, const struct sim_event *e)
+{
+	const struct sim_event *received = sim_judge_received(r);
+	const struct sim_schedule *s;
+	size_t cursor = 0;
+
+	if (!received)
+		return;
+	while ((s = next_in_force(e->at_ms, &cursor)))
+		if (is_time_to_expire(s, received, e))
+			return;
+	sim_violation("%s: expired too early", r->address);
+}
+
+/* --- the interval ---------------------------------------------------------------------------- */
+
+/* Its report was stored in between: events tell of the attempt later than it was. */
+static bool waited_for_report(const struct sim_rcpt *r, const struct sim_event *e)
+{
+	const struct sim_msg *m = r->msg;
+
+	for (size_t i = 0; i < m->rcpts_n; i++)
+		for (const struct sim_event *o = m->rcpts[i].events; o; o = o->next)
+			if ((o->kind == SIM_EVENT_BOUNCED || o->kind == SIM_EVENT_EXPIRED) &&
+			    o->life == e->life && llabs(o->at_ms - e->at_ms) <= SIM_SECOND)
+				return true;
+	return false;
+}
+
+/* What is wrong with a deferral by this schedule; NULL: nothing. */
+static const char *find_fault(const struct sim_schedule *s, const struct sim_rcpt *r,
+    const struct sim_event *e)
+{
+	const struct sim_event *received = sim_judge_received(r);
+	int64_t delta = e->next_wall_ms - e->wall_ms;
+
+	if (e->attempt < 1 || e->attempt > s->intervals_n)
+		return "no interval is left";
+	int64_t interval = interval_ms(s, e->attempt);
+	int64_t tolerance = waited_for_report(r, e) ? SCHEDULE_REPORT_MS : 0;
+	if (delta > interval + jitter_max_ms(interval))
+		return "later than its interval";
+	if (delta >= interval - tolerance)
+		return NULL;
+	/* Shorter only where its life ends before. */
+	if (r->number < 0 || !received)
+		return NULL; /* the arrival is not known here */
+	if (llabs(e->next_wall_ms - received->wall_ms - s->lifetime_s * 1000) > SCHEDULE_ARRIVAL_MS)
+		return "before its interval";
+	return NULL;
+}
+
+static void check_interval(const struct sim_rcpt *r, const struct sim_event *before,
+    const struct sim_event *e)
+{
+	const struct sim_schedule *s;
+	const char *fault = NULL;
+	size_t cursor = 0;
+
+	if (before && before->next_wall_ms == e->next_wall_ms)
+		return; /* a flush: back to the time it had */
+	if (before && before->life != e->life && was_flushed(r, before->at_ms, e->at_ms) &&
+	    e->next_wall_ms <= before->next_wall_ms)
+		return; /* the same, bounded at a start with another clock */
+	if (sim_disk_was_troubled(e->at_ms, e->at_ms))
+		return; /* a report that could not be stored is tried again in a minute */
+	while ((s = next_in_force(e->at_ms, &cursor))) {
+		fault = find_fault(s, r, e);
+		if (!fault)
+			return;
+	}
+	sim_violation("%s: deferred at attempt %u, next in %lld s: %s", r->address, e->attempt,
+	    (long long)(e->next_wall_ms - e->wall_ms) / 1000, fault ? fault : "no schedule");
+}
+
+/* --- lateness -------------------------------------------------------------------------------- */
+
+/* All that waited from when it was due until it was tried comes here. */
+static void check_wait(const struct sim_rcpt *r, int64_t from_ms, int64_t to_ms, const char *what)
+{
+	int64_t attempt_ms = r->domain->prompt ? SCHEDULE_PROMPT_MS : SCHEDULE_SLOW_MS;
+	struct sim_wait w;
+
+	if (to_ms <= from_ms + SCHEDULE_IDLE_MS)
+		return;
+	sim_busy_measure(r->domain->site, from_ms, to_ms, &w);
+	if (w.idle_ms > SCHEDULE_IDLE_MS)
+		sim_violation("%s: %s %lld s late: nothing was done for %s for %lld s", r->address,
+		    what, (long long)(to_ms - from_ms) / 1000, r->domain->name,
+		    (long long)w.idle_ms / 1000);
+	else if (w.free_ms > attempt_ms)
+		sim_violation("%s: %s %lld s late: %s had room for it for %lld s", r->address, what,
+		    (long long)(to_ms - from_ms) / 1000, r->domain->name,
+		    (long long)w.free_ms / 1000);
+	else if (w.full_ms > notes.full_max_ms)
+		sim_violation("%s: %s %lld s late: starved by other sites for %lld s", r->address,
+		    what, (long long)(to_ms - from_ms) / 1000, (long long)w.full_ms / 1000);
+}
+
+/* Stored by an earlier life. Should the clock have gone back since, a start may bound it, and is
+ * forgiven if not. */
+static int64_t stored_due_ms(int64_t wall_ms, const struct sim_life *now)
+{
+	return MAX(wall_ms - now->wall_offset_ms, now->begin_ms);
+}
+
+/* When a deferral's next attempt was due, in the life of e. */
+static int64_t due_ms(const struct sim_event *d, const struct sim_event *e)
+{
+	if (d->life == e->life) /* the clock may be set: what waits does not care */
+		return d->at_ms + (d->next_wall_ms - d->wall_ms);
+	return stored_due_ms(d->next_wall_ms, &sim.lives[e->life]);
+}
+
+/* A start bounds the times it finds by the schedule, which may be another. */
+static bool may_be_bounded(const struct sim_event *d, const struct sim_event *e)
+{
+	const struct sim_life *now = &sim.lives[e->life];
+	const struct sim_schedule *s;
+	size_t cursor = 0;
+
+	while (d->life != e->life && (s = next_in_force(now->begin_ms, &cursor)))
+		if (e->at_ms >= now->begin_ms + interval_ms(s, d->attempt))
+			return true;
+	return false;
+}
+
+static bool is_early(const struct sim_event *d, const struct sim_event *e)
+{
+	/* By either clock: the one it had, or the one that was set since. */
+	return e->kind != SIM_EVENT_EXPIRED && e->wall_ms < d->next_wall_ms &&
+	       e->at_ms < d->at_ms + (d->next_wall_ms - d->wall_ms) && !may_be_bounded(d, e);
+}
+
+/* e comes after a deferral d, which came after `before` (or NULL): neither early, nor late. */
+static void check_retry(const struct sim_rcpt *r, const struct sim_event *before,
+    const struct sim_event *d, const struct sim_event *e, bool moved)
+{
+	/* A flushed attempt that fails costs nothing: it is counted again. Where a start with
+	 * another clock bounded its time both are possible. */
+	bool is_free = before && before->next_wall_ms == d->next_wall_ms;
+	bool may_be_free = is_free || (before && was_flushed(r, before->at_ms, d->at_ms) &&
+					  d->next_wall_ms <= before->next_wall_ms);
+	bool is_next =
+	    (e->attempt == d->attempt + 1 && !is_free) || (e->attempt == d->attempt && may_be_free);
+	bool forgotten = e->life != d->life && sim_judge_may_be_forgotten(d->life, d->at_ms);
+
+	if (moved || forgotten || was_flushed(r, d->at_ms, e->at_ms))
+		return;
+	if (is_early(d, e))
+		sim_violation("%s: tried %lld s too early", r->address,
+		    (long long)(d->next_wall_ms - e->wall_ms) / 1000);
+	check_wait(r, due_ms(d, e), e->at_ms, "tried");
+	/* A report that could not be stored costs no attempt either. */
+	if (e->kind == SIM_EVENT_DEFERRED && strcmp(e->stage, "local") != 0 && !is_next &&
+	    !sim_disk_was_troubled(d->at_ms, d->at_ms))
+		sim_violation("%s: attempt %u follows attempt %u", r->address, e->attempt,
+		    d->attempt);
+}
+
+static void check_first(const struct sim_rcpt *r, const struct sim_event *received,
+    const struct sim_event *e)
+{
+	int64_t due = received->life == e->life
+			  ? received->at_ms
+			  : stored_due_ms(received->wall_ms, &sim.lives[e->life]);
+
+	check_wait(r, due, e->at_ms, "first tried");
+}
+
+void sim_judge_schedule(const struct sim_rcpt *r, const char *id)
+{
+	const struct sim_event *last = NULL, *received = NULL;
+	/* The last deferral, and the one before it. */
+	const struct sim_event *deferral = NULL, *before = NULL;
+	bool moved = false; /* held or released since */
+
+	for (const struct sim_event *e = r->events; e; e = e->next) {
+		if (strcmp(e->id, id) != 0)
+			continue;
+		if (e->kind == SIM_EVENT_RECEIVED)
+			received = e;
+		if (e->kind == SIM_EVENT_HELD || e->kind == SIM_EVENT_RELEASED ||
+		    e->kind == SIM_EVENT_DELETED)
+			moved = true;
+		if (!sim_judge_is_final(e) && e->kind != SIM_EVENT_DEFERRED)
+			continue;
+		if (last && last->kind == SIM_EVENT_DEFERRED)
+			check_retry(r, before, last, e, moved);
+		else if (!last && received && !moved)
+			check_first(r, received, e);
+		if (e->kind == SIM_EVENT_DEFERRED)
+			check_interval(r, deferral, e);
+		moved = false;
+		if (e->kind == SIM_EVENT_DEFERRED) {
+			before = deferral;
+			deferral = e;
+		}
+		last = e;
+	}
+}
+
+/* --- what is still queued -------------------------------------------------------------------- */
+
+static int64_t longest_ms(void)
+{
+	int64_t longest = 0;
+
+	for (size_t i = 0; i < notes.periods_n; i++)
+		for (size_t k = 0; k < notes.periods[i].schedule->intervals_n; k++)
+			longest = MAX(longest, notes.periods[i].schedule->intervals_s[k] * 1000);
+	return longest;
+}
+
+void sim_judge_queued(const struct sim_rcpt *r)
+{
+	int64_t listed_ms = sim_check_listed_ms();
+	const struct sim_life *l = &sim.lives[sim.lives_n - 1];
+	int64_t wall = sim_wall_ms(), longest = longest_ms(), back = 0;
+
+	if (!r->listed || strcmp(r->listed_state, "held") == 0)
+		return;
+	/* The listing shows stored times; after the clock went back the daemon bounds them. */
+	for (size_t i = 0; i < sim.eras_n; i++)
+		back = MAX(back, sim.eras[i].wall_offset_ms - sim.wall_offset_ms);
+	if (r->listed_due_ms > wall + back + longest + jitter_max_ms(longest))
+		sim_violation("%s: waits %lld s, longer than any interval", r->address,
+		    (long long)(r->listed_due_ms - wall) / 1000);
+	check_wait(r, MAX(r->listed_due_ms - sim.wall_offset_ms, l->begin_ms), listed_ms,
+	    "not yet tried,");
+}
