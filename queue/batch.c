@@ -5,6 +5,7 @@
  * In this order, so that a message is on stable storage before it is said to
  * be, and an outcome before its name:
  *
+ *     bodies   those that came to files: synced, and named in body/
  *     journal  ends are noted; then messages, which these ride along with
  *     write    into tmp/: commits the journal doesn't take, mail that leaves it;
  *              records of settles to their files
@@ -93,20 +94,24 @@ static struct qfile_body body_of(const struct queue_msg *m)
 
 /* One record for all its destinations. Those the journal doesn't take are written as queue files.
  */
-static void encode_entry(struct batch *b, struct queue_op *op)
+void batch_encode_entry(struct batch *b, struct queue_op *op)
 {
 	struct queue_msg *m = op->msg;
+	const struct journal_body body = { .bytes = m->bytes,
+		.crc = m->crc,
+		.in_file = m->fd >= 0 };
 	const struct envelope **envelopes = mem_alloc(op->parts_n * sizeof(*envelopes));
 	for (size_t i = 0; i < op->parts_n; i++)
 		envelopes[i] = op->parts[i].envelope;
 	journal_entry_init(b->q->journal, &op->entry, m->id, envelopes, op->parts_n,
-	    buf_slice(&m->mem), m->crc);
+	    body.in_file ? NULL : buf_ptr(&m->mem), &body);
 	mem_free(envelopes);
 }
 
 static bool is_for_journal(const struct queue_op *op)
 {
-	return op->kind == QUEUE_OP_COMMIT && op->msg->err == 0 && op->msg->fd < 0;
+	return op->kind == QUEUE_OP_COMMIT && op->msg->err == 0 &&
+	       (op->msg->fd < 0 || op->body_named);
 }
 
 static void commit_to_journal(struct batch *b, struct queue_op *const *ops, size_t n)
@@ -116,7 +121,8 @@ static void commit_to_journal(struct batch *b, struct queue_op *const *ops, size
 	for (size_t i = 0; i < n; i++) {
 		if (!is_for_journal(ops[i]))
 			continue;
-		encode_entry(b, ops[i]);
+		if (!ops[i]->body_named)
+			batch_encode_entry(b, ops[i]);
 		entries[entries_n++] = &ops[i]->entry;
 	}
 	if (entries_n > 0)
@@ -129,6 +135,7 @@ static void commit_to_journal(struct batch *b, struct queue_op *const *ops, size
 		op->in_journal = op->entry.result == 0;
 		op->record = op->in_journal ? op->entry.msg : NULL;
 		journal_entry_fini(&op->entry);
+		body_end(b, op);
 	}
 	mem_free(entries);
 }
@@ -408,6 +415,11 @@ static bool load_from_journal(struct batch *b, struct queue_op *op)
 	if (op->part == NULL)
 		return false;
 	int err = journal_read(j, op->part, &m);
+	if (err == 0 && m.mem == NULL) {
+		err = qfile_check_body(b->io, m.fd, m.body_at, m.body_bytes, m.body_crc);
+		if (err < 0)
+			journal_mail_fini(&m);
+	}
 	if (err == ERR_NOT_FOUND) {
 		op->subdir = journal_part_dir(op->part);
 		return false;
@@ -420,13 +432,19 @@ static bool load_from_journal(struct batch *b, struct queue_op *op)
 	batch_fail(op, err);
 	if (err < 0)
 		return true;
-	struct queue_body *body = body_new_memory(b->q->pool, m.mem, (size_t)m.body_bytes);
+	struct queue_body *body = NULL;
+	if (m.mem != NULL)
+		body = body_new_memory(b->q->pool, m.mem, (size_t)m.body_bytes);
 	if (body != NULL) {
 		m.mem = NULL;
+	} else if (m.segment == NULL) {
+		body = body_new_file(b->q->pool, b->io, m.fd, m.body_at, m.body_bytes);
+		m.fd = -1;
 	} else {
 		body = body_new_shared(b->q->pool, b->io, m.fd, m.body_at, m.body_bytes,
 		    journal_segment_unref, m.segment);
 		m.segment = NULL;
+		m.fd = -1;
 	}
 	op->mail = mem_zalloc(sizeof(*op->mail));
 	op->mail->pub.envelope = m.envelope;
@@ -521,6 +539,7 @@ void queue_run(struct queue *q, struct queue_op *const *ops, size_t n)
 	bool files = false;
 	*b = (struct batch){ .q = q, .spool = &q->spool, .io = q->spool.io };
 	note_ends(b, ops, n);
+	body_begin(b, ops, n);
 	commit_to_journal(b, ops, n);
 	for (size_t i = 0; i < n; i++) {
 		write_op(b, ops[i]);

@@ -1,7 +1,7 @@
 /*
  * batch.h - the operations one queue_run works on, between batch.c (the order
- * of things, queue files) and batch_park.c (mail that leaves the journal for a
- * queue file). Private to them.
+ * of things, queue files), batch_body.c (large messages) and batch_park.c (mail
+ * that leaves the journal for a queue file). Private to them.
  */
 #ifndef QUEUE_BATCH_H
 #define QUEUE_BATCH_H
@@ -31,6 +31,14 @@ void batch_fail(struct queue_op *op, int err); /* the first counts */
 void batch_sync_later(struct batch *b, int fd,
     struct queue_op *op); /* from here on the descriptor is the window's */
 void batch_sync_window(struct batch *b);
+
+void batch_encode_entry(struct batch *b, struct queue_op *op); /* of a COMMIT: op->entry */
+
+/* batch_body.c: before the journal is written, bodies that came to files get their names in body/,
+ * durably (op->body_named), but of messages the journal won't take. */
+void body_begin(struct batch *b, struct queue_op *const *ops, size_t n);
+/* After it: what becomes of the file of a message that didn't go there. */
+void body_end(struct batch *b, struct queue_op *op);
 
 /*
  * A settle or hold of an item the journal has, before anything is written:

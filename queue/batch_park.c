@@ -64,7 +64,8 @@ static int write_part(struct batch *b, struct queue_op *op)
 	if (err < 0)
 		return err;
 	struct qfile_body from = { .mem = m.mem,
-		.fd = -1,
+		.fd = m.fd,
+		.fd_at = m.body_at,
 		.bytes = m.body_bytes,
 		.crc = m.body_crc };
 	if (op->item == NULL) /* its name needs the destination */

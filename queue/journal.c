@@ -60,6 +60,7 @@ static void init(struct journal *j, const struct journal_options *opt, struct sp
 	list_init(&j->free);
 	list_init(&j->found);
 	list_init(&j->leaving);
+	list_init(&j->over);
 	buf_init(&j->ends, JOURNAL_ENDS_MAX);
 	pthread_mutex_init(&j->lock, NULL);
 	pthread_cond_init(&j->changed, NULL);
@@ -106,6 +107,7 @@ void journal_close(struct journal **j_p)
 	list_foreach_safe(node, &j->found)
 		mem_free(list_entry(node, struct journal_msg, node));
 	journal_effect_drop_all(j);
+	journal_body_drop_list(j);
 	buf_fini(&j->ends);
 	pthread_cond_destroy(&j->changed);
 	pthread_mutex_destroy(&j->lock);
@@ -137,16 +139,18 @@ struct journal_part *journal_msg_part(struct journal_msg *m, unsigned number)
 }
 
 void journal_entry_init(struct journal *j, struct journal_entry *e, struct qid id,
-    const struct envelope *const *envelopes, size_t n, struct slice body, uint32_t body_crc)
+    const struct envelope *const *envelopes, size_t n, const char *bytes,
+    const struct journal_body *body)
 {
-	*e = (struct journal_entry){ .body = body.p };
+	*e = (struct journal_entry){ .body = bytes };
+	uint64_t in_record = body->in_file ? 0 : body->bytes;
 	list_init(&e->node);
 	buf_init(&e->front, j->record_max);
-	if (j->read_only || body.n > j->record_max) {
+	if (j->read_only || in_record > j->record_max) {
 		e->result = JOURNAL_PASS;
 		return;
 	}
-	int err = journal_front_encode(id, body_crc, envelopes, n, &e->front);
+	int err = journal_front_encode(id, body, envelopes, n, &e->front);
 	if (err < 0) {
 		e->result = err == ERR_TOO_BIG
 				? JOURNAL_PASS
@@ -156,13 +160,15 @@ void journal_entry_init(struct journal *j, struct journal_entry *e, struct qid i
 	e->head = (struct journal_head){
 		.type = JOURNAL_MESSAGE,
 		.front_bytes = (uint32_t)buf_len(&e->front),
-		.body_bytes = (uint32_t)body.n,
+		.body_bytes = (uint32_t)in_record,
 		.front_crc = codec_crc32c(0, buf_ptr(&e->front), buf_len(&e->front)),
 	};
-	if (journal_record_bytes(&e->head) > j->record_max)
+	if (journal_record_bytes(&e->head) > j->record_max) {
 		e->result = JOURNAL_PASS;
-	else
-		e->msg = journal_msg_new(id, (unsigned)n, &e->head);
+		return;
+	}
+	e->msg = journal_msg_new(id, (unsigned)n, &e->head);
+	e->msg->in_file = body->in_file;
 }
 
 void journal_entry_fini(struct journal_entry *e)
@@ -187,9 +193,19 @@ void journal_entry_report(struct journal *j, struct journal_entry *e,
 		return;
 	}
 	struct journal_msg *m = journal_msg_new(e->msg->id, e->msg->parts_n + 1, &e->head);
+	m->in_file = e->msg->in_file;
 	mem_free(e->msg);
 	e->msg = m;
 	e->effect = m->effect = journal_effect_new(m, o);
+}
+
+void journal_entry_drop(struct journal_entry *e)
+{
+	mem_free(e->effect);
+	mem_free(e->msg);
+	e->effect = NULL;
+	e->msg = NULL;
+	buf_fini(&e->front);
 }
 
 /* --- the pen -------------------------------------------------------------------- */
@@ -512,6 +528,7 @@ static void keep_ends(struct journal *j, struct buf *left)
 		j->ends = *left;
 		return;
 	}
+	j->bodies_stay = j->bodies_stay || buf_len(left) > 0;
 	j->ends_durable += buf_len(left);
 	buf_fini(left);
 }
@@ -605,7 +622,10 @@ int journal_sync(struct journal *j)
 		lead(j);
 		err = j->last_result;
 	}
+	bool bodies = journal_body_is_over(j);
 	pthread_mutex_unlock(&j->lock);
+	if (bodies)
+		journal_body_remove(j);
 	return err;
 }
 
@@ -622,7 +642,7 @@ bool journal_is_dirty(struct journal *j)
 {
 	pthread_mutex_lock(&j->lock);
 	bool dirty = buf_len(&j->ends) > 0 || j->seal || j->zombies != 0 || wants_collect(j) ||
-		     journal_wants_spare(j);
+		     journal_wants_spare(j) || journal_body_is_over(j);
 	pthread_mutex_unlock(&j->lock);
 	return dirty;
 }

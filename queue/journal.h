@@ -4,6 +4,7 @@
  * file (batch_park.c). The bytes are journal_record.h's business.
  *
  *     SPOOL/journal/NNNNNNNN   segments, of one size, written with zeros once
+ *     SPOOL/body/ID            bodies that came to a file: journal_body.c
  *
  * States of a segment, and what moves it:
  *
@@ -117,7 +118,7 @@ int journal_replayed(struct journal *j, journal_found_fn *fn, void *arg) MUST_US
 struct journal_entry { /* one message on its way in */
 	struct list_node node;
 	struct buf front;
-	const char *body;              /* borrowed until the commit returns */
+	const char *body;              /* borrowed until the commit returns; NULL: in a file */
 	struct journal_effect *effect; /* of a REPORT, until it is accepted */
 	struct journal_head head;
 	struct journal_msg *msg;     /* once accepted: the caller owns each of its parts */
@@ -127,17 +128,29 @@ struct journal_entry { /* one message on its way in */
 
 /* Encodes; result JOURNAL_PASS if it is too large for the journal, or an error of the envelopes. */
 void journal_entry_init(struct journal *j, struct journal_entry *e, struct qid id,
-    const struct envelope *const *envelopes, size_t n, struct slice body, uint32_t body_crc);
+    const struct envelope *const *envelopes, size_t n, const char *bytes,
+    const struct journal_body *body);
 /* Makes it the report of an outcome: of recipients of another item, as its envelope has them now.
  * The outcome is durable when the message is, and held until journal_effects_end or _leave. It may
  * use what is kept for ends. Where a failed commit may still be found by a crash, it is refused
  * rather than passed: there must be one report. */
 void journal_entry_report(struct journal *j, struct journal_entry *e,
     const struct journal_outcome *o);
-void journal_entry_fini(struct journal_entry *e);
+void journal_entry_fini(struct journal_entry *e); /* after the commit */
+void journal_entry_drop(struct journal_entry *e); /* without one */
 /* Durable, or not there, when it returns; entries with a result already are left out. */
 void journal_commit(struct journal *j, struct journal_entry *const *entries, size_t n);
 struct journal_part *journal_msg_part(struct journal_msg *m, unsigned number);
+
+/* --- a body in a file ------------------------------------------------------------- */
+
+/* Before its message's commit: from tmp/ to body/; then one sync for all of a batch. */
+int journal_body_publish(struct journal *j, struct qid id) MUST_USE;
+int journal_body_sync(struct journal *j) MUST_USE;
+int journal_body_take_back(struct journal *j, struct qid id) MUST_USE; /* to tmp/: JOURNAL_PASS */
+/* The message is not accepted: the file goes, if its record was written only once that can't come
+ * back. */
+void journal_body_refused(struct journal *j, struct qid id, bool written);
 
 /* --- a part ---------------------------------------------------------------------- */
 
@@ -163,16 +176,17 @@ void journal_release(struct journal *j,
 struct journal_mail {
 	struct envelope *envelope; /* with the outcomes that reports hold */
 	bool told;                 /* there are such */
-	char *mem;                 /* the body, heap */
+	char *mem; /* the body, heap; NULL: in a file of its own, not verified yet */
 	uint64_t body_bytes;
 	uint32_t body_crc;
-	struct journal_segment *segment; /* a reference, for journal_segment_unref */
-	int fd;
-	uint64_t body_at; /* in fd */
+	const struct qio *io;
+	struct journal_segment *segment; /* a reference, for journal_segment_unref; or NULL: */
+	int fd;                          /* is the caller's to close */
+	uint64_t body_at;                /* in fd */
 };
 
 /* Reads and verifies. ERR_NOT_FOUND: it is PARKED (or DONE): look there. ERR_CORRUPT: see
- * journal_damaged. */
+ * journal_damaged. A body in a file is only found and measured. */
 int journal_read(struct journal *j, struct journal_part *p, struct journal_mail *out) MUST_USE;
 void journal_mail_fini(struct journal_mail *m); /* whatever the caller has not taken and nulled */
 void journal_segment_unref(void *segment);      /* any thread, even after journal_close */

@@ -44,6 +44,7 @@ struct journal_msg {
 	struct qid id;
 	uint64_t at; /* its record */
 	uint32_t front_bytes, body_bytes;
+	bool in_file; /* the body */
 	uint32_t live;
 	uint32_t refs; /* parts somebody owns */
 	uint32_t parts_n;
@@ -71,6 +72,8 @@ struct journal {
 	uint64_t parked_noted;    /* and of those up to the last PARKED */
 	struct map effects;       /* id and part of an item -> struct journal_effect */
 	struct list_node leaving; /* of items that are gone */
+	struct list_node over;    /* bodies in files that are to go */
+	bool bodies_stay;         /* until the next start: an end was forgotten */
 	bool writing;             /* someone has the pen */
 	int last_result;          /* of the last batch */
 	bool seal;                /* a batch failed, and no header says so yet */
@@ -119,6 +122,20 @@ struct journal_effect *journal_effect_new(struct journal_msg *m,
 void journal_effect_add(struct journal *j, struct journal_effect *x);
 void journal_effect_forget(struct journal *j, struct journal_effect *x); /* frees it */
 void journal_effect_drop_all(struct journal *j);
+/* journal_body.c */
+void journal_body_over(struct journal *j,
+    const struct journal_msg *m);                   /* locked: no part is live */
+bool journal_body_is_over(const struct journal *j); /* locked: some wait to be removed */
+void journal_body_remove(struct journal *j);        /* those that may go; tried again later */
+void journal_body_drop_list(struct journal *j);
+/* ERR_CORRUPT if it is missing or short. */
+int journal_body_open(struct journal *j, struct qid id, const struct journal_body *body,
+    int *fd_r) MUST_USE;
+int journal_body_set_aside(struct journal *j, struct qid id) MUST_USE; /* to corrupt/ */
+/* At start: removes what no live record names; sets it aside when records were lost. */
+typedef bool journal_is_live_fn(void *arg, struct qid id);
+int journal_body_sweep(struct journal *j, journal_is_live_fn *is_live, void *arg,
+    bool damaged) MUST_USE;
 
 /* journal_replay.c */
 int journal_replay(struct journal *j, struct errbuf *eb) MUST_USE;

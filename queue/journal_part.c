@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "queue/journal_int.h"
+#include "queue/qfile.h"
 
 /* --- places --------------------------------------------------------------------- */
 
@@ -35,10 +36,12 @@ void journal_part_over(struct journal *j, struct journal_part *p, enum journal_p
 	unsigned char end[JOURNAL_END_BYTES];
 	journal_end_encode(p->msg->id, p->number, end_of(p, place), end);
 	if (buf_add(&j->ends, end, sizeof(end)) <
-	    0) /* millions, and a disk that takes none: a crash brings these back */
+	    0) { /* millions, and a disk that takes none: a crash brings these back */
 		log_error("queue", "journal: too many ends wait for the disk; one is forgotten");
-	else
+		j->bodies_stay = true;
+	} else {
 		j->ends_noted += sizeof(end);
+	}
 	if (place == JOURNAL_PARKED)
 		j->parked_noted = j->ends_noted;
 	journal_part_left(j, p, place);
@@ -56,6 +59,7 @@ void journal_part_left(struct journal *j UNUSED, struct journal_part *p, enum jo
 		return;
 	list_remove(&m->node);
 	m->segment = NULL;
+	journal_body_over(j, m);
 }
 
 static void wait_while_moving(struct journal *j, const struct journal_part *p)
@@ -189,16 +193,27 @@ static int read_record(const struct place *w, char *bytes, struct journal_front 
 	    codec_crc32c(0, front, h.front_bytes) != h.front_crc)
 		return ERR_CORRUPT;
 	int err = journal_front_decode(slice_of(front, h.front_bytes), f);
-	if (err == 0 && codec_crc32c(0, front + h.front_bytes, h.body_bytes) != f->body_crc)
-		err = ERR_CORRUPT;
+	if (err == 0)
+		err = journal_front_check_body(f, slice_of(front + h.front_bytes, h.body_bytes));
 	return err;
+}
+
+/* Its end may come, and the file go, while we look: then it is not missing. */
+static int open_body(struct journal *j, const struct journal_part *p,
+    const struct journal_body *body, struct journal_mail *out)
+{
+	int err = journal_body_open(j, p->msg->id, body, &out->fd);
+	if (err != ERR_CORRUPT)
+		return err;
+	enum journal_place place = journal_place(j, p, NULL);
+	return place == JOURNAL_LIVE || place == JOURNAL_MOVING ? err : ERR_NOT_FOUND;
 }
 
 int journal_read(struct journal *j, struct journal_part *p, struct journal_mail *out)
 {
 	struct journal_front f;
 	struct place w;
-	*out = (struct journal_mail){ .fd = -1 };
+	*out = (struct journal_mail){ .io = j->io, .fd = -1 };
 	int err = find_place(j, p, &w);
 	if (err < 0)
 		return err;
@@ -210,8 +225,8 @@ int journal_read(struct journal *j, struct journal_part *p, struct journal_mail 
 		err = ERR_CORRUPT;
 	if (err == 0)
 		err = journal_front_envelope(&f, p->number, &out->envelope);
-	if (err == 0 && out->envelope->body_bytes != w.body_bytes)
-		err = ERR_CORRUPT;
+	if (err == 0 && f.body.in_file)
+		err = open_body(j, p, &f.body, out);
 	if (err == 0)
 		out->told = journal_effects_apply(j, p->msg->id, p->number, out->envelope);
 	if (err < 0) {
@@ -219,10 +234,17 @@ int journal_read(struct journal *j, struct journal_part *p, struct journal_mail 
 		journal_mail_fini(out);
 		return err;
 	}
+	out->body_bytes = f.body.bytes;
+	out->body_crc = f.body.crc;
+	if (f.body.in_file) {
+		mem_free(bytes);
+		journal_segment_unref(out->segment);
+		out->segment = NULL;
+		out->body_at = QFILE_RESERVE_BYTES;
+		return 0;
+	}
 	memmove(bytes, bytes + skip, w.body_bytes);
 	out->mem = mem_realloc(bytes, w.body_bytes + 1);
-	out->body_bytes = w.body_bytes;
-	out->body_crc = f.body_crc;
 	out->fd = w.s->fd;
 	out->body_at = w.at + skip;
 	return 0;
@@ -235,7 +257,10 @@ void journal_mail_fini(struct journal_mail *m)
 	m->mem = NULL;
 	if (m->segment != NULL)
 		journal_segment_unref(m->segment);
+	else if (m->fd >= 0)
+		(void)m->io->close(m->io->arg, m->fd); /* only read from */
 	m->segment = NULL;
+	m->fd = -1;
 }
 
 /* --- damage --------------------------------------------------------------------- */
@@ -250,8 +275,10 @@ int journal_damaged(struct journal *j, struct journal_part *p)
 	snprintf(name, sizeof(name), "%s.journal", qid_format(p->msg->id, id));
 	err = spool_save_corrupt(j->spool, w.s->fd, w.at,
 	    JOURNAL_HEAD_BYTES + w.front_bytes + w.body_bytes, name,
-	    "a record of the journal fails its checksum");
+	    "a record of the journal, or its body, fails its checksum");
 	journal_segment_unref(w.s);
+	if (err == 0 && p->msg->in_file)
+		err = journal_body_set_aside(j, p->msg->id);
 	if (err < 0)
 		return err;
 	pthread_mutex_lock(&j->lock);

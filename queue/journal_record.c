@@ -16,7 +16,8 @@ enum {
 	HEAD_CRC_AT = 36,
 	OUTCOME_FIXED_BYTES = 24,
 	OUTCOME_OVER = 1,
-	FRONT_FIXED_BYTES = 24
+	FRONT_FIXED_BYTES = 40,
+	FRONT_BODY_IN_FILE = 1
 };
 
 #define FRONT_BYTES_MAX (UINT32_C(1) << 30)
@@ -103,8 +104,8 @@ uint64_t journal_record_bytes(const struct journal_head *h)
 /* --- a message ------------------------------------------------------------------ */
 
 /* The lengths stand before the envelopes, so room is made for them first. */
-int journal_front_encode(struct qid id, uint32_t body_crc, const struct envelope *const *envelopes,
-    size_t n, struct buf *out)
+int journal_front_encode(struct qid id, const struct journal_body *body,
+    const struct envelope *const *envelopes, size_t n, struct buf *out)
 {
 	unsigned char fixed[FRONT_FIXED_BYTES], length[4] = { 0 };
 	size_t start = buf_len(out);
@@ -112,8 +113,11 @@ int journal_front_encode(struct qid id, uint32_t body_crc, const struct envelope
 	CHECK(n <= QID_PART_MAX);
 	codec_put_u64(fixed, id.arrival_ms);
 	codec_put_u64(fixed + 8, id.serial);
-	codec_put_u32(fixed + 16, body_crc);
+	codec_put_u32(fixed + 16, body->crc);
 	codec_put_u32(fixed + 20, (uint32_t)n);
+	codec_put_u32(fixed + 24, body->in_file ? FRONT_BODY_IN_FILE : 0);
+	codec_put_u32(fixed + 28, 0);
+	codec_put_u64(fixed + 32, body->bytes);
 	int err = buf_add(out, fixed, sizeof(fixed));
 	for (size_t i = 0; err == 0 && i < n; i++)
 		err = buf_add(out, length, sizeof(length));
@@ -133,7 +137,15 @@ int journal_front_decode(struct slice in, struct journal_front *f)
 	if (in.n < FRONT_FIXED_BYTES)
 		return ERR_CORRUPT;
 	f->id = (struct qid){ codec_get_u64(p), codec_get_u64(p + 8) };
-	f->body_crc = codec_get_u32(p + 16);
+	uint32_t flags = codec_get_u32(p + 24);
+	f->body = (struct journal_body){
+		.bytes = codec_get_u64(p + 32),
+		.crc = codec_get_u32(p + 16),
+		.in_file = flags == FRONT_BODY_IN_FILE,
+	};
+	if ((flags != 0 && !f->body.in_file) || codec_get_u32(p + 28) != 0 ||
+	    f->body.bytes > INT64_MAX)
+		return ERR_CORRUPT;
 	f->parts_n = codec_get_u32(p + 20);
 	struct slice rest = slice_from(in, FRONT_FIXED_BYTES);
 	if (f->parts_n == 0 || f->parts_n > QID_PART_MAX || f->parts_n > rest.n / 4)
@@ -149,6 +161,14 @@ int journal_front_decode(struct slice in, struct journal_front *f)
 	return 0;
 }
 
+int journal_front_check_body(const struct journal_front *f, struct slice behind)
+{
+	if (f->body.in_file)
+		return behind.n == 0 ? 0 : ERR_CORRUPT;
+	bool same = behind.n == f->body.bytes && codec_crc32c(0, behind.p, behind.n) == f->body.crc;
+	return same ? 0 : ERR_CORRUPT;
+}
+
 int journal_front_envelope(const struct journal_front *f, unsigned part, struct envelope **e_r)
 {
 	const unsigned char *lengths = (const unsigned char *)f->lengths.p;
@@ -161,7 +181,8 @@ int journal_front_envelope(const struct journal_front *f, unsigned part, struct 
 		at += codec_get_u32(lengths + (size_t)(i - 1) * 4);
 	size_t n = codec_get_u32(lengths + (size_t)(part - 1) * 4);
 	int err = envelope_decode(slice_of(f->envelopes.p + at, n), e_r);
-	if (err == 0 && strcmp((*e_r)->queue_id, qid_format_part(f->id, part, id)) != 0)
+	if (err == 0 && (strcmp((*e_r)->queue_id, qid_format_part(f->id, part, id)) != 0 ||
+			    (*e_r)->body_bytes != f->body.bytes))
 		err = ERR_CORRUPT;
 	if (err < 0)
 		envelope_free(e_r);

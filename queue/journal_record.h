@@ -6,11 +6,12 @@
  *
  *     head (40 bytes, own CRC) | front | body | zeros up to a multiple of 8
  *
- * A MESSAGE has in front its id, the CRC of its body and one envelope for each
- * destination; its body is the message's. An ENDS has in front a row of parts
- * that need no journal any more; it has no body. A REPORT is a MESSAGE with, at
- * the end of its front, what became of the recipients it is about: so there is
- * one report of it, and it is recorded, or there is neither.
+ * A MESSAGE has in front its id, length and CRC of its body, and one envelope
+ * for each destination; its body is the message's, unless that is in a file of
+ * its own. An ENDS has in front a row of parts that need no journal any more; it
+ * has no body. A REPORT is a MESSAGE with, at the end of its front, what became
+ * of the recipients it is about: so there is one report of it, and it is
+ * recorded, or there is neither.
  *
  * The head names the segment's sequence number, and its CRC starts from the
  * segment's salt. So what an earlier use of the same file left behind is never
@@ -68,9 +69,15 @@ int journal_head_decode(const unsigned char p[JOURNAL_HEAD_BYTES], uint64_t sequ
     struct journal_head *h) MUST_USE;
 uint64_t journal_record_bytes(const struct journal_head *h); /* with head and padding */
 
+struct journal_body { /* of a MESSAGE */
+	uint64_t bytes;
+	uint32_t crc;
+	bool in_file; /* body/ID; else it stands behind the front */
+};
+
 struct journal_front { /* of a MESSAGE, borrowed from its bytes */
 	struct qid id;
-	uint32_t body_crc;
+	struct journal_body body;
 	uint32_t parts_n;
 	struct slice lengths; /* of the envelopes, u32 each */
 	struct slice envelopes;
@@ -78,9 +85,12 @@ struct journal_front { /* of a MESSAGE, borrowed from its bytes */
 };
 
 /* Appends to out; envelopes[i] is part i + 1. */
-int journal_front_encode(struct qid id, uint32_t body_crc, const struct envelope *const *envelopes,
-    size_t n, struct buf *out) MUST_USE;
+int journal_front_encode(struct qid id, const struct journal_body *body,
+    const struct envelope *const *envelopes, size_t n, struct buf *out) MUST_USE;
 int journal_front_decode(struct slice in, struct journal_front *f) MUST_USE;
+/* What stands behind the front is the body it speaks of, or nothing when that is in a file; else
+ * ERR_CORRUPT. */
+int journal_front_check_body(const struct journal_front *f, struct slice behind) MUST_USE;
 /* The envelope of a part; checks that it is of this message and part. */
 int journal_front_envelope(const struct journal_front *f, unsigned part,
     struct envelope **e_r) MUST_USE;

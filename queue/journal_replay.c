@@ -25,6 +25,7 @@ struct replay {
 	char *bytes;     /* of the segment being read */
 	size_t bytes_n;
 	uint64_t records, damaged;
+	bool lost; /* a segment was set aside */
 };
 
 /* --- files ---------------------------------------------------------------------- */
@@ -108,8 +109,10 @@ static int take_segment(struct replay *r, struct journal_segment *s)
 		why = "another segment has the same number";
 		err = ERR_CORRUPT;
 	}
-	if (err == ERR_CORRUPT)
+	if (err == ERR_CORRUPT) {
 		err = set_aside(j, s->slot, why);
+		r->lost = true;
+	}
 	journal_segment_unref(s);
 	return err;
 }
@@ -219,6 +222,7 @@ static bool add_msg(struct replay *r, struct journal_segment *s, const struct jo
 	m->sequence = s->sequence;
 	m->at = rec->at;
 	m->refs = 0;
+	m->in_file = f.body.in_file;
 	if (is_report)
 		add_effect(r, m, f.outcome);
 	s->live += m->live;
@@ -364,6 +368,21 @@ static int look_for_files(struct replay *r, struct errbuf *eb)
 	return err;
 }
 
+/* --- bodies in files --------------------------------------------------------------- */
+
+static bool is_live(void *arg, struct qid id)
+{
+	const struct replay *r = arg;
+	const struct journal_msg *m = map_find(&r->msgs, key_of(&id));
+	return m != NULL && m->in_file;
+}
+
+static int sweep_bodies(struct replay *r, struct errbuf *eb)
+{
+	int err = journal_body_sweep(r->j, is_live, r, r->damaged > 0 || r->lost);
+	return err < 0 ? errbuf_set(eb, err, "body: can't be listed: %s", err_text(err)) : 0;
+}
+
 /* --- all ------------------------------------------------------------------------ */
 
 int journal_replay(struct journal *j, struct errbuf *eb)
@@ -378,6 +397,8 @@ int journal_replay(struct journal *j, struct errbuf *eb)
 		err = read_segments(r, eb);
 	if (err == 0)
 		err = look_for_files(r, eb);
+	if (err == 0)
+		err = sweep_bodies(r, eb);
 	if (err == 0) {
 		err = j->io->sync_directory(j->io->arg, j->spool->journal);
 		if (err < 0)

@@ -100,8 +100,7 @@ static uint64_t check_record(const struct journal_scan *s, struct journal_scanne
 		return 0;
 	if (r->head.type == JOURNAL_ENDS)
 		return r->front.n % JOURNAL_END_BYTES == 0 && r->body.n == 0 ? n : 0;
-	if (journal_front_decode(r->front, &f) < 0 ||
-	    codec_crc32c(0, r->body.p, r->body.n) != f.body_crc)
+	if (journal_front_decode(r->front, &f) < 0 || journal_front_check_body(&f, r->body) < 0)
 		return 0;
 	if (r->head.type == JOURNAL_REPORT)
 		return journal_outcome_decode(f.outcome, &o) == 0 ? n : 0;

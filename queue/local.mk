@@ -1,6 +1,7 @@
 libqueue_a_SOURCES = \
 	queue/batch.c \
 	queue/batch.h \
+	queue/batch_body.c \
 	queue/batch_park.c \
 	queue/body.c \
 	queue/body.h \
@@ -11,6 +12,7 @@ libqueue_a_SOURCES = \
 	queue/index.h \
 	queue/journal.c \
 	queue/journal.h \
+	queue/journal_body.c \
 	queue/journal_effect.c \
 	queue/journal_int.h \
 	queue/journal_part.c \

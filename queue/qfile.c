@@ -240,30 +240,44 @@ static int load_envelope(const struct reader *r, const struct head *h, struct qf
 	return err;
 }
 
-/* Reads the body through; a short one stays in out->mem. */
-static int load_body(const struct reader *r, const struct head *h, struct qfile_loaded *out)
+int qfile_check_body(const struct qio *io, int fd, uint64_t at, uint64_t bytes, uint32_t crc)
 {
-	bool keep = h->body_bytes <= QFILE_BODY_MEMORY_MAX;
-	char *block = mem_alloc(keep ? (size_t)h->body_bytes + 1 : BLOCK_BYTES);
+	char *block = mem_alloc(BLOCK_BYTES);
 	uint64_t done = 0;
-	uint32_t crc = 0;
+	uint32_t sum = 0;
 	int err = 0;
-	while (err == 0 && done < h->body_bytes) {
-		size_t n = (size_t)MIN(h->body_bytes - done, (uint64_t)BLOCK_BYTES);
-		err = read_at(r, h->body_at + done, block, n);
-		if (err == 0)
-			crc = codec_crc32c(crc, block, n);
+	while (err == 0 && done < bytes) {
+		size_t n = (size_t)MIN(bytes - done, (uint64_t)BLOCK_BYTES);
+		ssize_t got = io->pread(io->arg, fd, block, n, at + done);
+		if (got < 0)
+			err = (int)got;
+		else if ((size_t)got < n)
+			err = ERR_CORRUPT;
+		else
+			sum = codec_crc32c(sum, block, n);
 		done += n;
 	}
+	mem_free(block);
+	return err == 0 && sum != crc ? ERR_CORRUPT : err;
+}
+
+/* A short one stays in out->mem. */
+static int load_body(const struct reader *r, const struct head *h, struct qfile_loaded *out)
+{
+	size_t n = (size_t)h->body_bytes;
 	out->why = "the body fails its checksum";
-	if (err == 0 && crc != h->body_crc)
-		err = ERR_CORRUPT;
-	if (err == 0 && keep)
-		out->mem = block;
-	else
-		mem_free(block);
 	out->body_at = h->body_at;
 	out->body_bytes = h->body_bytes;
+	if (h->body_bytes > QFILE_BODY_MEMORY_MAX)
+		return qfile_check_body(r->io, r->fd, h->body_at, h->body_bytes, h->body_crc);
+	char *mem = mem_alloc(n + 1);
+	int err = read_at(r, h->body_at, mem, n);
+	if (err == 0 && codec_crc32c(0, mem, n) != h->body_crc)
+		err = ERR_CORRUPT;
+	if (err == 0)
+		out->mem = mem;
+	else
+		mem_free(mem);
 	return err;
 }
 

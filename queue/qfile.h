@@ -47,6 +47,10 @@ struct qfile_loaded {
 	const char *why; /* for ERR_CORRUPT and ERR_VERSION: a phrase */
 };
 
+/* Reads a body through; ERR_CORRUPT if it is short or not as it was. */
+int qfile_check_body(const struct qio *io, int fd, uint64_t at, uint64_t bytes,
+    uint32_t crc) MUST_USE;
+
 /* Reads and verifies everything; the body is read through once. */
 int qfile_load(const struct qio *io, int fd, struct qfile_loaded *out) MUST_USE;
 

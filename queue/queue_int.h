@@ -112,6 +112,7 @@ struct queue_op {
 	size_t parts_n;
 	unsigned subdir; /* where the queue file is, or comes to be */
 	struct journal_entry entry;
+	bool body_named; /* the body is in body/ */
 	bool in_journal; /* it went there: */
 	struct journal_msg *record;
 

@@ -100,7 +100,7 @@ int queue_append(struct queue_msg *m, const void *p, size_t n)
 
 int queue_spill_rest(struct queue_msg *m)
 {
-	if (m->fd < 0 || buf_len(&m->mem) == 0)
+	if (m->fd < 0 || m->spilled == m->bytes)
 		return 0;
 	/* waiting_bytes is the loop's: queue_finish subtracts what was buffered when the message
 	 * was handed over. */

@@ -91,6 +91,8 @@ static int open_folders(struct spool *s, struct errbuf *eb)
 	if (err == 0)
 		err = open_directory(s, s->root, "journal", &s->journal, eb);
 	if (err == 0)
+		err = open_directory(s, s->root, "body", &s->body, eb);
+	if (err == 0)
 		err = open_directory(s, s->root, "tmp", &s->tmp, eb);
 	if (err == 0)
 		err = open_directory(s, s->root, "corrupt", &s->corrupt, eb);
@@ -143,6 +145,7 @@ static void init(struct spool *s, const struct qio *io)
 		.root = -1,
 		.queue = -1,
 		.journal = -1,
+		.body = -1,
 		.tmp = -1,
 		.corrupt = -1,
 		.state = -1,
@@ -228,6 +231,7 @@ void spool_close(struct spool *s)
 		close_fd(s, &s->dirs[i]);
 	close_fd(s, &s->queue);
 	close_fd(s, &s->journal);
+	close_fd(s, &s->body);
 	close_fd(s, &s->tmp);
 	close_fd(s, &s->corrupt);
 	close_fd(s, &s->state);

@@ -4,6 +4,7 @@
  *
  *     SPOOL/queue/00 .. 3f   queue files, named due.attempts.state.id.domain
  *     SPOOL/journal          the intake journal: see journal.h
+ *     SPOOL/body             bodies that its records name: see journal_body.c
  *     SPOOL/tmp              files being written; emptied at start
  *     SPOOL/corrupt          damaged queue files, damaged parts of the journal, and nothing else
  *     SPOOL/state            lock, epoch
@@ -60,7 +61,7 @@
 
 struct spool {
 	const struct qio *io;
-	int root, queue, journal, tmp, corrupt, state, lock; /* descriptors */
+	int root, queue, journal, body, tmp, corrupt, state, lock; /* descriptors */
 	int dirs[SPOOL_DIRS];
 	uint32_t epoch; /* of this start: in the ids made by it */
 	atomic_uint next_dir;
@@ -142,5 +143,8 @@ int spool_next_epoch(struct spool *s, uint32_t *epoch) MUST_USE;
  * are left alone, with one warning. */
 typedef void spool_scan_fn(void *arg, unsigned dir, const struct spool_name *name);
 int spool_scan(struct spool *s, unsigned dir, spool_scan_fn *fn, void *arg) MUST_USE;
+/* The same for the message ids that are names in body/. */
+typedef void spool_body_fn(void *arg, struct qid id);
+int spool_scan_bodies(struct spool *s, spool_body_fn *fn, void *arg) MUST_USE;
 
 #endif

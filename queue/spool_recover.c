@@ -177,3 +177,27 @@ int spool_scan(struct spool *s, unsigned dir, spool_scan_fn *fn, void *arg)
 	buf_fini(&names.text);
 	return 0;
 }
+
+int spool_scan_bodies(struct spool *s, spool_body_fn *fn, void *arg)
+{
+	struct names names;
+	const char *name;
+	int err = read_names(s, s->body, &names);
+	if (err < 0)
+		return err;
+	while ((name = next_name(&names)) != NULL) {
+		struct qid id;
+		unsigned part = 0;
+		if (qid_parse(slice_str(name), &id, &part) == 0 && part == 0)
+			fn(arg, id);
+		else
+			ignore(&names, name, &names.foreign);
+		drop_name(&names, name);
+	}
+	if (names.others + names.foreign > 0)
+		log_warn("queue",
+		    "body/ has %zu entries that are not ours (such as \"%s\"): ignored",
+		    names.others + names.foreign, names.example);
+	buf_fini(&names.text);
+	return 0;
+}

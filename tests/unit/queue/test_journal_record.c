@@ -68,6 +68,7 @@ START_TEST(fronts_are_checked)
 	struct buf b;
 	char id[QID_TEXT_MAX];
 	const struct qid q = { 1790000000000, 123456 };
+	const struct journal_body body = { .crc = 42 };
 	for (unsigned i = 0; i < 2; i++) {
 		e[i] = envelope_new();
 		e[i]->id = envelope_str(e[i], slice_str(qid_format(q, id)));
@@ -76,12 +77,13 @@ START_TEST(fronts_are_checked)
 		envelope_add_rcpt(e[i], SLICE("a@x.test"), SLICE_NONE, 0);
 	}
 	buf_init(&b, 100000);
-	ck_assert_int_eq(journal_front_encode(q, 42, (const struct envelope *const *)e, 2, &b), 0);
+	ck_assert_int_eq(journal_front_encode(q, &body, (const struct envelope *const *)e, 2, &b),
+	    0);
 	for (size_t n = 0; n < buf_len(&b); n++)
 		ck_assert_int_lt(journal_front_decode(slice_of(buf_ptr(&b), n), &front), 0);
 	ck_assert_int_eq(journal_front_decode(buf_slice(&b), &front), 0);
 	ck_assert_uint_eq(front.parts_n, 2);
-	ck_assert_uint_eq(front.body_crc, 42);
+	ck_assert_uint_eq(front.body.crc, 42);
 	struct envelope *back;
 	ck_assert_int_eq(journal_front_envelope(&front, 2, &back), 0);
 	ck_assert_str_eq(back->queue_id, e[1]->queue_id);

@@ -69,7 +69,7 @@ static unsigned mode_of(const char *sub)
 START_TEST(modes_are_tight)
 {
 	static const char *const subs[] = { "", "queue", "queue/00", "queue/3f", "tmp", "corrupt",
-		"state", "journal" };
+		"state", "journal", "body" };
 	char path[512];
 	for (size_t i = 0; i < ARRAY_LEN(subs); i++) {
 		ck_assert_uint_eq(mode_of(subs[i]), 0700);
@@ -82,7 +82,13 @@ START_TEST(modes_are_tight)
 	ck_assert_uint_eq(mode_of("state/lock"), 0600);
 	ck_assert_uint_eq(mode_of("state/epoch"), 0600);
 	struct stat st;
-	fixture_commit_one(&f, "a@x.test", 300000);
+	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 300000);
+	char body[64] = "body/";
+	queue_item_message_id(item, body + 5);
+	if (!fixture_no_journal)
+		ck_assert_uint_eq(mode_of(body), 0600);
+	fixture_load(&f, item);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms), 0);
 	ck_assert(fixture_find(&f, path, sizeof(path)));
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0600);
