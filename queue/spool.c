@@ -172,6 +172,8 @@ static int look_at_folders(struct spool *s, struct errbuf *eb)
 	if (err == 0)
 		err = look_at_directory(s, s->root, "journal", &s->journal, eb);
 	if (err == 0)
+		err = look_at_directory(s, s->root, "body", &s->body, eb);
+	if (err == 0)
 		err = look_at_directory(s, s->root, "tmp", &s->tmp, eb);
 	if (err == 0)
 		err = look_at_directory(s, s->root, "corrupt", &s->corrupt, eb);

@@ -14,6 +14,7 @@ unit_suite_fn test_journal_record_suite;
 unit_suite_fn test_journal_suite;
 unit_suite_fn test_fault_suite;
 unit_suite_fn test_crash_suite;
+unit_suite_fn test_body_suite;
 unit_suite_fn test_report_suite;
 
 static void no_log(void *arg UNUSED, const char *line UNUSED, size_t n UNUSED)
@@ -36,6 +37,7 @@ int main(void)
 		test_journal_suite,
 		test_fault_suite,
 		test_crash_suite,
+		test_body_suite,
 		test_report_suite,
 	};
 	return unit_main(suites, ARRAY_LEN(suites));
