@@ -13,6 +13,8 @@
 #define JOURNAL_SEED                                                                               \
 	UINT64_C(0x6a6f75726e616c) /* so that ids tell nothing of the journal's salts */
 
+#define SCAN_PER_STEP 1000 /* names: about a millisecond */
+
 _Static_assert(QUEUE_ID_MAX >= QID_TEXT_MAX, "ids fit what callers have for them");
 
 /* --- life ----------------------------------------------------------------------- */
@@ -52,6 +54,7 @@ int queue_open(struct queue **q_r, const struct queue_options *opt, struct now n
 	map_init(&q->domains, opt->seed);
 	map_init(&q->flush_domains, opt->seed);
 	map_init(&q->flush_ids, opt->seed);
+	map_init(&q->scan_gone, opt->seed);
 	wheel_init(&q->wheel, now.mono_ms);
 	list_init(&q->due);
 	quota_init(&q->quota, io, q->spool.root, opt->space_min_bytes, opt->space_min_percent);
@@ -100,6 +103,8 @@ void queue_close(struct queue **q_p)
 	map_fini(&q->domains);
 	map_fini(&q->flush_domains);
 	map_fini(&q->flush_ids);
+	map_fini(&q->scan_gone);
+	spool_names_free(&q->scan_names);
 	index_fini(&q->index);
 	body_pool_unref(&q->pool);
 	journal_close(&q->journal);
@@ -213,10 +218,13 @@ void queue_drop_mail(struct queue_item *item)
 
 void queue_drop_item(struct queue *q, struct queue_item *item)
 {
+	char id[QUEUE_ID_MAX];
 	CHECK(q->by_state[item->state] > 0);
 	q->by_state[item->state]--;
 	wheel_cancel(&q->wheel, &item->timer);
 	index_remove(&q->index, item);
+	if (item->replayed && !queue_scan_is_done(q))
+		(void)map_put(&q->scan_gone, slice_str(queue_item_id(item, id)), q);
 	leave_domain(q, item->domain);
 	if (item->mail != NULL)
 		queue_free_mail(queue_mail_of(item));
@@ -321,37 +329,65 @@ static void on_replayed(void *arg, struct journal_part *part, struct qid id, str
 	};
 	struct queue_item *item = queue_new_item(q, &name, journal_part_dir(part));
 	item->record = part;
+	item->replayed = true;
 	rest_found(q, item, &name);
 	envelope_free(&e);
 }
 
-static void on_scanned(void *arg, unsigned dir, const struct spool_name *name)
+/*
+ * What came from the journal is at work already and may have got its queue file, or be gone again,
+ * before or after the sub-directory was listed: the name says nothing new.
+ */
+static bool is_replayed(const struct queue *q, const struct spool_name *name,
+    const struct queue_item *item)
 {
-	struct queue *q = arg;
+	char id[QID_TEXT_MAX];
+	if (item != NULL)
+		return item->replayed;
+	return map_count(&q->scan_gone) > 0 &&
+	       map_find(&q->scan_gone, slice_str(qid_format_part(name->id, name->part, id))) !=
+		   NULL;
+}
+
+static void on_scanned(struct queue *q, const struct spool_name *name)
+{
 	if (qid_epoch(name->id) == q->spool.epoch)
 		return; /* of this start: known, or just gone */
 	struct queue_item *item = index_find(&q->index, name->id, name->part);
+	if (is_replayed(q, name, item))
+		return;
 	if (item != NULL) {
-		on_duplicate(q, dir, name, item);
+		on_duplicate(q, q->scan_dir, name, item);
 		return;
 	}
-	rest_found(q, queue_new_item(q, name, dir), name);
+	rest_found(q, queue_new_item(q, name, q->scan_dir), name);
 }
 
-int queue_scan_step(struct queue *q, struct now now)
+static void end_scan(struct queue *q)
 {
-	queue_touch(q, now);
-	if (queue_scan_is_done(q))
-		return 0;
-	int err = spool_scan(&q->spool, q->scan_dir, on_scanned, q);
-	if (err < 0)
-		return err;
-	q->scan_dir++;
-	if (!queue_scan_is_done(q))
-		return 1;
 	map_fini(&q->flush_domains);
 	map_fini(&q->flush_ids);
-	return 0;
+	map_fini(&q->scan_gone);
+}
+
+bool queue_scan_step(struct queue *q, struct now now)
+{
+	struct spool_name name;
+	queue_touch(q, now);
+	if (q->scan_names == NULL)
+		return false;
+	for (unsigned i = 0; i < SCAN_PER_STEP; i++) {
+		if (spool_names_next(q->scan_names, &name)) {
+			on_scanned(q, &name);
+			continue;
+		}
+		spool_names_free(&q->scan_names);
+		q->scan_dir++;
+		if (queue_scan_is_done(q))
+			end_scan(q);
+		return false;
+	}
+	return true;
 }
 
 bool queue_scan_is_done(const struct queue *q)

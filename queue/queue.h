@@ -92,7 +92,8 @@ struct queue_item {
 	bool want_hold; /* is to be held; if asked while active or busy, done at the next settle */
 	/* The queue's own: the file's name on disk, which may lag behind the rest. */
 	bool name_held;
-	bool clamped; /* due_ms was bounded at start; the file still says otherwise */
+	bool clamped;  /* due_ms was bounded at start; the file still says otherwise */
+	bool replayed; /* found in the journal at start: a file of it is no find of the scan */
 	uint16_t name_attempts;
 	int64_t name_due_ms;
 	struct journal_part *record; /* the intake journal's, or NULL: it has a queue file */
@@ -112,10 +113,15 @@ int queue_open(struct queue **q_r, const struct queue_options *opt, struct now n
     struct errbuf *eb) MUST_USE;
 void queue_close(struct queue **q); /* no operation may be outstanding; syncs folders */
 
-/* Start-up scan, a sub-directory per call: > 0 more to do, 0 done, < 0 error. Items of this start
- * are skipped. Names that are not ours are left alone with a warning; damage is found at load.
- * After an error the same sub-directory is tried again by the next call. */
-int queue_scan_step(struct queue *q, struct now now);
+/*
+ * Start-up scan: an operation lists a sub-directory, steps take in its names, some at a time, until
+ * the next can be listed. Items that are known, of this start or from the journal, are skipped.
+ * Names that are not ours are left alone with a warning; damage is found at load.
+ */
+/* NULL: one is being listed, or its names are not all taken in, or all is done. One that failed is
+ * listed again by the next. */
+struct queue_op *queue_op_scan(struct queue *q);
+bool queue_scan_step(struct queue *q, struct now now); /* true: more to take in at once */
 bool queue_scan_is_done(const struct queue *q);
 
 /* --- accepting a message ------------------------------------------------ */
@@ -173,6 +179,7 @@ enum queue_op_kind {
 	QUEUE_OP_LOAD,
 	QUEUE_OP_SETTLE,
 	QUEUE_OP_HOLD,
+	QUEUE_OP_SCAN,
 	QUEUE_OP_SYNC, /* renames, unlinks and ends not yet synced; upkeep of the journal */
 };
 

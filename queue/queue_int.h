@@ -48,8 +48,11 @@ struct queue {
 	atomic_uint moves; /* begun: names their files in tmp/ */
 	unsigned part_max; /* highest part seen: bounds a search by message id */
 
-	unsigned scan_dir; /* next sub-directory; SPOOL_DIRS: done */
-	bool flush_all;    /* asked for while the scan runs, for what it will still find */
+	unsigned scan_dir;              /* sub-directory the scan is at; SPOOL_DIRS: done */
+	bool scan_listing;              /* by an operation */
+	struct spool_names *scan_names; /* of scan_dir, the rest to be taken in; or NULL */
+	struct map scan_gone; /* queue ids that came from the journal and went during the scan */
+	bool flush_all;       /* asked for while the scan runs, for what it will still find */
 	struct map flush_domains, flush_ids;
 
 	bool sync_running;
@@ -139,7 +142,8 @@ struct queue_op {
 	char *domain; /* of a part that SYNC moves, which has no item at hand */
 	struct qid moved_id;
 	unsigned moved_part;
-	struct moved *moved; /* SYNC */
+	struct spool_names *names; /* SCAN, of subdir */
+	struct moved *moved;       /* SYNC */
 	size_t moved_n;
 };
 

@@ -52,6 +52,16 @@ struct queue_op *queue_op_commit(struct queue_msg **m, const char *const *domain
 	return op;
 }
 
+struct queue_op *queue_op_scan(struct queue *q)
+{
+	if (q->scan_listing || q->scan_names != NULL || queue_scan_is_done(q))
+		return NULL;
+	struct queue_op *op = new_op(q, QUEUE_OP_SCAN, NULL);
+	op->subdir = q->scan_dir;
+	q->scan_listing = true;
+	return op;
+}
+
 struct queue_op *queue_op_load(struct queue_item *item)
 {
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
@@ -374,6 +384,10 @@ void queue_finish(struct queue *q, struct queue_op **op_p, struct now now, struc
 		break;
 	case QUEUE_OP_HOLD:
 		finish_hold(q, op);
+		break;
+	case QUEUE_OP_SCAN:
+		q->scan_listing = false;
+		q->scan_names = op->names;
 		break;
 	case QUEUE_OP_SYNC:
 		finish_sync(q, op);

@@ -139,8 +139,13 @@ void spool_count_corrupt(struct spool *s); /* one more, moved there by the calle
 int spool_empty_tmp(struct spool *s) MUST_USE;
 int spool_next_epoch(struct spool *s, uint32_t *epoch) MUST_USE;
 
-/* Gives every queue file's name in the sub-directory to fn, after all have been read; foreign names
- * are left alone, with one warning. */
+/* The names of the queue files of a sub-directory: all are read at once (blocking; any thread),
+ * then looked at one by one. Foreign names are left alone, with one warning at the end. */
+struct spool_names;
+int spool_names_read(struct spool *s, unsigned dir, struct spool_names **n_r) MUST_USE;
+bool spool_names_next(struct spool_names *n, struct spool_name *name); /* borrows; false: the end */
+void spool_names_free(struct spool_names **n);                         /* NULL is fine */
+/* Reads them and gives each to fn. */
 typedef void spool_scan_fn(void *arg, unsigned dir, const struct spool_name *name);
 int spool_scan(struct spool *s, unsigned dir, spool_scan_fn *fn, void *arg) MUST_USE;
 /* The same for the message ids that are names in body/. */

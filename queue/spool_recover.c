@@ -20,15 +20,17 @@ enum {
 
 /* --- names of a directory ------------------------------------------------------ */
 
-struct names {
+struct spool_names {
+	unsigned dir;    /* of queue/ */
 	struct buf text; /* each with its NUL */
+	size_t at;       /* of the next one */
 	size_t others;   /* neither file nor unknown */
 	size_t foreign;
 	char example[SPOOL_NAME_MAX]; /* one of the ignored */
 	int err;
 };
 
-static void ignore(struct names *n, const char *name, size_t *count)
+static void ignore(struct spool_names *n, const char *name, size_t *count)
 {
 	if ((*count)++ == 0 && n->example[0] == '\0')
 		snprintf(n->example, sizeof(n->example), "%s", name);
@@ -36,7 +38,7 @@ static void ignore(struct names *n, const char *name, size_t *count)
 
 static void on_name(void *arg, const char *name, bool is_other)
 {
-	struct names *n = arg;
+	struct spool_names *n = arg;
 	if (is_other) {
 		ignore(n, name, &n->others);
 		return;
@@ -47,9 +49,9 @@ static void on_name(void *arg, const char *name, bool is_other)
 
 /* All names are read before any is acted on: what readdir shows of a directory that changes
  * meanwhile is not defined. */
-static int read_names(struct spool *s, int fd, struct names *n)
+static int read_names(struct spool *s, int fd, struct spool_names *n)
 {
-	*n = (struct names){ 0 };
+	*n = (struct spool_names){ 0 };
 	buf_init(&n->text, NAMES_BYTES_MAX);
 	int err = s->io->list(s->io->arg, fd, on_name, n);
 	err = err < 0 ? err : n->err;
@@ -58,24 +60,20 @@ static int read_names(struct spool *s, int fd, struct names *n)
 	return err;
 }
 
-static const char *next_name(struct names *n)
+static const char *next_name(struct spool_names *n)
 {
-	if (buf_len(&n->text) == 0)
+	if (n->at == buf_len(&n->text))
 		return NULL;
-	const char *name = buf_ptr(&n->text);
+	const char *name = buf_ptr(&n->text) + n->at;
+	n->at += strlen(name) + 1;
 	return name;
-}
-
-static void drop_name(struct names *n, const char *name)
-{
-	buf_consume(&n->text, strlen(name) + 1);
 }
 
 /* --- tmp ---------------------------------------------------------------------- */
 
 int spool_empty_tmp(struct spool *s)
 {
-	struct names names;
+	struct spool_names names;
 	const char *name;
 	int first = read_names(s, s->tmp, &names);
 	if (first < 0)
@@ -84,7 +82,6 @@ int spool_empty_tmp(struct spool *s)
 		int err = s->io->unlink(s->io->arg, s->tmp, name);
 		if (err < 0 && err != -ENOENT && first == 0)
 			first = err;
-		drop_name(&names, name);
 	}
 	if (names.others > 0)
 		log_warn("queue",
@@ -154,27 +151,52 @@ int spool_next_epoch(struct spool *s, uint32_t *epoch)
 
 /* --- queue files ----------------------------------------------------------------- */
 
+int spool_names_read(struct spool *s, unsigned dir, struct spool_names **n_r)
+{
+	struct spool_names *n = mem_alloc(sizeof(*n));
+	CHECK(dir < SPOOL_DIRS);
+	int err = read_names(s, s->dirs[dir], n);
+	n->dir = dir;
+	*n_r = err < 0 ? NULL : n;
+	if (err < 0)
+		mem_free(n);
+	return err;
+}
+
+void spool_names_free(struct spool_names **n)
+{
+	if (*n == NULL)
+		return;
+	buf_fini(&(*n)->text);
+	mem_free(*n);
+	*n = NULL;
+}
+
+bool spool_names_next(struct spool_names *n, struct spool_name *parsed)
+{
+	const char *name;
+	while ((name = next_name(n)) != NULL) {
+		if (spool_name_parse(slice_str(name), parsed) == 0)
+			return true;
+		ignore(n, name, &n->foreign);
+	}
+	if (n->others + n->foreign > 0)
+		log_warn("queue",
+		    "queue/%02x has %zu entries that are not ours (such as \"%s\"): ignored",
+		    n->dir, n->others + n->foreign, n->example);
+	return false;
+}
+
 int spool_scan(struct spool *s, unsigned dir, spool_scan_fn *fn, void *arg)
 {
-	struct names names;
-	struct spool_name parsed;
-	const char *name;
-	CHECK(dir < SPOOL_DIRS);
-	int err = read_names(s, s->dirs[dir], &names);
+	struct spool_names *names;
+	struct spool_name name;
+	int err = spool_names_read(s, dir, &names);
 	if (err < 0)
 		return err;
-	while ((name = next_name(&names)) != NULL) {
-		if (spool_name_parse(slice_str(name), &parsed) == 0)
-			fn(arg, dir, &parsed);
-		else
-			ignore(&names, name, &names.foreign);
-		drop_name(&names, name);
-	}
-	if (names.others + names.foreign > 0)
-		log_warn("queue",
-		    "queue/%02x has %zu entries that are not ours (such as \"%s\"): ignored", dir,
-		    names.others + names.foreign, names.example);
-	buf_fini(&names.text);
+	while (spool_names_next(names, &name))
+		fn(arg, dir, &name);
+	spool_names_free(&names);
 	return 0;
 }
 

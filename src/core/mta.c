@@ -100,21 +100,34 @@ static void sync_folders(struct mta *m, struct now now)
 		committer_add(m->committer, op, on_synced, NULL);
 }
 
-static void scan(struct mta *m, struct now now)
+static void on_listed(void *arg, struct queue_done *done)
 {
-	if (m->scan_done || now.mono_ms < m->scan_at_ms)
+	struct mta *m = arg;
+	if (done->result == 0)
 		return;
-	int more = queue_scan_step(m->queue, now);
-	if (more < 0) { /* giving up would leave mail behind until the next start */
-		log_error("queue", "start-up scan: %s; trying again", err_text(more));
-		m->scan_at_ms = now.mono_ms + MTA_SCAN_RETRY_MS;
-	}
-	if (more == 0) {
+	/* Giving up would leave mail behind until the next start. */
+	log_error("queue", "start-up scan: %s; trying again", err_text(done->result));
+	m->scan_at_ms = loop_now(m->loop).mono_ms + MTA_SCAN_RETRY_MS;
+}
+
+/* True if there is more to do at once. */
+static bool scan(struct mta *m, struct now now)
+{
+	if (m->scan_done || m->phase != MTA_PHASE_RUNNING)
+		return false;
+	if (queue_scan_step(m->queue, now))
+		return true;
+	if (queue_scan_is_done(m->queue)) {
 		struct queue_stats st;
 		queue_stats(m->queue, &st);
 		m->scan_done = true;
 		log_notice("queue", "%zu items found, %zu of them held", st.items, st.held);
+		return false;
 	}
+	struct queue_op *op = now.mono_ms < m->scan_at_ms ? NULL : queue_op_scan(m->queue);
+	if (op)
+		committer_add(m->committer, op, on_listed, m);
+	return false;
 }
 
 static bool is_drained(const struct mta *m)
@@ -144,7 +157,7 @@ static int64_t next_turn_at(struct mta *m, struct now now)
 
 	at = MIN(at, dispatch_next_at(m->dispatch, now));
 	at = MIN(at, m->sync_check_ms);
-	if (!m->scan_done)
+	if (!m->scan_done && m->scan_at_ms > now.mono_ms)
 		at = MIN(at, m->scan_at_ms);
 	if (m->phase == MTA_PHASE_DRAINING)
 		at = MIN(at, MAX(m->drain_until_ms, now.mono_ms + 10));
@@ -156,7 +169,7 @@ static void mta_step(void *arg, struct now now)
 	struct mta *m = arg;
 
 	m->now = now;
-	scan(m, now);
+	bool scan_more = scan(m, now);
 	run_deadlines(m, now);
 	run_ready(m, now);
 	dispatch_step(m->dispatch, now);
@@ -166,7 +179,7 @@ static void mta_step(void *arg, struct now now)
 	committer_flush(m->committer);
 	drain_step(m, now);
 	loop_set_timer(m->loop, next_turn_at(m, now));
-	if (!list_is_empty(&m->ready) || (!m->scan_done && now.mono_ms >= m->scan_at_ms))
+	if (!list_is_empty(&m->ready) || scan_more)
 		loop_again(m->loop);
 }
 

@@ -153,6 +153,19 @@ static void watch(unsigned seconds)
 	    (double)last.syncs / (double)last.commits, (unsigned long)failed);
 }
 
+static void scan(void)
+{
+	struct queue_done done;
+	while (!queue_scan_is_done(queue)) {
+		struct queue_op *op = queue_op_scan(queue);
+		if (op != NULL) {
+			queue_run(queue, &op, 1);
+			queue_finish(queue, &op, clock_now(), &done);
+		}
+		(void)queue_scan_step(queue, clock_now());
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct queue_options opt = { .seed = 1, .memory_max_bytes = UINT64_C(1) << 30 };
@@ -181,8 +194,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s\n", eb.text);
 		return 1;
 	}
-	while (queue_scan_step(queue, clock_now()) > 0)
-		continue;
+	scan();
 	body = mem_alloc(body_bytes + 1);
 	memset(body, 'x', body_bytes);
 	for (unsigned i = 0; i < senders; i++) {

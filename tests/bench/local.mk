@@ -6,3 +6,9 @@ tests_bench_bench_queue_LDADD = $(queue_libs)
 check_PROGRAMS += tests/bench/bench_wheel
 tests_bench_bench_wheel_SOURCES = tests/bench/bench_wheel.c
 tests_bench_bench_wheel_LDADD = $(queue_libs) $(EVENT_LIBS)
+
+# The daemon's start on a large spool.
+check_PROGRAMS += tests/bench/make_spool
+tests_bench_make_spool_SOURCES = tests/bench/make_spool.c
+tests_bench_make_spool_LDADD = $(queue_libs)
+EXTRA_DIST += tests/bench/start.py

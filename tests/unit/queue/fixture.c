@@ -71,9 +71,19 @@ void fixture_open(struct fixture *f)
 	struct errbuf eb;
 	int err = queue_open(&f->q, &f->opt, f->now, &eb);
 	ck_assert_msg(err == 0, "queue_open: %s", err < 0 ? eb.text : "");
-	while ((err = queue_scan_step(f->q, f->now)) > 0)
-		continue;
-	ck_assert_int_eq(err, 0);
+	ck_assert_int_eq(fixture_scan(f), 0);
+}
+
+int fixture_scan(struct fixture *f)
+{
+	struct queue_done done;
+	while (!queue_scan_is_done(f->q)) {
+		struct queue_op *op = queue_op_scan(f->q);
+		if (op != NULL && fixture_run(f, op, &done) < 0)
+			return done.result;
+		(void)queue_scan_step(f->q, f->now);
+	}
+	return 0;
 }
 
 void fixture_close(struct fixture *f)

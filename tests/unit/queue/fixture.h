@@ -24,6 +24,7 @@ void fixture_init_in_memory(
     struct fixture *f); /* on a filesystem in memory, if there is one: for loops that sync a lot */
 void fixture_fini(struct fixture *f); /* closes, removes the directory */
 void fixture_open(struct fixture *f); /* and scans */
+int fixture_scan(struct fixture *f);  /* the rest of the start-up scan; or the error */
 void fixture_close(struct fixture *f);
 void fixture_reopen(struct fixture *f);
 void fixture_advance(struct fixture *f, int64_t ms);

@@ -17,6 +17,7 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/test_queue.c \
 	tests/unit/queue/test_report.c \
 	tests/unit/queue/test_retry.c \
+	tests/unit/queue/test_scan.c \
 	tests/unit/queue/test_spool.c \
 	tests/unit/queue/test_wheel.c \
 	$(unit_lib_sources)

@@ -9,6 +9,7 @@ unit_suite_fn test_envelope_suite;
 unit_suite_fn test_parts_suite;
 unit_suite_fn test_queue_suite;
 unit_suite_fn test_spool_suite;
+unit_suite_fn test_scan_suite;
 unit_suite_fn test_damage_suite;
 unit_suite_fn test_journal_record_suite;
 unit_suite_fn test_journal_suite;
@@ -32,6 +33,7 @@ int main(void)
 		test_parts_suite,
 		test_queue_suite,
 		test_spool_suite,
+		test_scan_suite,
 		test_damage_suite,
 		test_journal_record_suite,
 		test_journal_suite,

@@ -150,8 +150,7 @@ static void start_again(void)
 	qio_mem_restart(&disk);
 	disk.countdown = (unsigned)prng_below(&luck, 400);
 	if (queue_open(&f.q, &f.opt, f.now, NULL) == 0) {
-		while (queue_scan_step(f.q, f.now) > 0)
-			continue;
+		(void)!fixture_scan(&f);
 		queue_close(&f.q);
 	}
 	qio_mem_restart(&disk);
