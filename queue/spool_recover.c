@@ -202,7 +202,7 @@ int spool_scan(struct spool *s, unsigned dir, spool_scan_fn *fn, void *arg)
 
 int spool_scan_bodies(struct spool *s, spool_body_fn *fn, void *arg)
 {
-	struct names names;
+	struct spool_names names;
 	const char *name;
 	int err = read_names(s, s->body, &names);
 	if (err < 0)
@@ -214,7 +214,6 @@ int spool_scan_bodies(struct spool *s, spool_body_fn *fn, void *arg)
 			fn(arg, id);
 		else
 			ignore(&names, name, &names.foreign);
-		drop_name(&names, name);
 	}
 	if (names.others + names.foreign > 0)
 		log_warn("queue",
