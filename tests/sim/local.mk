@@ -20,7 +20,9 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sim_mail.c tests/sim/sim_mail.h \
 	tests/sim/sim_mem.c \
 	tests/sim/sim_net.c tests/sim/sim_net.h \
+	tests/sim/sim_operator.c tests/sim/sim_operator.h \
 	tests/sim/sim_peer.c tests/sim/sim_peer.h \
+	tests/sim/sim_plan.c tests/sim/sim_plan.h \
 	tests/sim/sim_run.c tests/sim/sim_run.h \
 	tests/sim/sim_schedule.c \
 	tests/sim/sim_stream.c \

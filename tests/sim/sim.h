@@ -75,7 +75,8 @@ struct sim_life { /* one incarnation */
 	size_t events_end; /* bytes of the events file when it was over */
 };
 
-struct sim_era {             /* between jumps of the clock and starts */
+struct sim_era { /* between jumps of the clock and starts */
+	int64_t begin_ms;
 	size_t events_begin; /* bytes of the events file */
 	int64_t wall_offset_ms;
 };

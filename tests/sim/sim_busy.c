@@ -2,6 +2,9 @@
 
 #include "base/mem.h"
 
+/* After a limit was lowered: the longest attempts began before. */
+#define LINGER_MS (6 * SIM_HOUR)
+
 enum state {
 	STATE_IDLE,    /* takes up nothing */
 	STATE_FULL,    /* has as many connections as it may have in all */
@@ -83,7 +86,12 @@ void sim_busy_limits(unsigned per_site, unsigned in_all)
 
 unsigned sim_busy_site_limit(void)
 {
-	return all.limit;
+	unsigned limit = all.limit;
+
+	for (size_t i = all.points_n; i > 1 && all.points[i - 1].at_ms > sim.now_ms - LINGER_MS;
+	     i--)
+		limit = MAX(limit, all.points[i - 2].limit);
+	return limit;
 }
 
 void sim_busy_set_working(bool working)

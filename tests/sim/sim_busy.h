@@ -28,7 +28,7 @@ void sim_busy_ask(struct sim_site *s, int change);
 
 /* What bounds the daemon from now on. */
 void sim_busy_limits(unsigned per_site, unsigned in_all);
-unsigned sim_busy_site_limit(void);
+unsigned sim_busy_site_limit(void); /* as the deliveries under way know it */
 /* Whether it takes up work: it lives, was not asked to stop, and its disk is fine. */
 void sim_busy_set_working(bool working);
 

@@ -136,7 +136,16 @@ static int d_flush(void *arg UNUSED, int fd, bool wait)
 static int d_sync(void *arg UNUSED, int fd)
 {
 	bool skip = sim.broken == (is_journal(fd) ? SIM_BREAK_SYNC : SIM_BREAK_FILESYNC);
-	CALL(CALL_WRITES, skip ? 0 : M->io.sync(M, fd));
+	SIM_WORLD_SIDE;
+	int r = begin(CALL_WRITES);
+
+	if (r < 0) {
+		qio_mem_lose_unsynced(M, fd);
+		return r;
+	}
+	r = skip ? 0 : M->io.sync(M, fd);
+	end();
+	return r;
 }
 
 static int d_sync_directory(void *arg UNUSED, int fd)

@@ -14,111 +14,24 @@
 #include "sim/sim_disk.h"
 #include "sim/sim_io.h"
 #include "sim/sim_mail.h"
-#include "sim/sim_net.h"
+#include "sim/sim_operator.h"
+#include "sim/sim_plan.h"
 #include "sim/sim_submit.h"
 
 #define RUN_EPOCH_MS       INT64_C(1795000000000) /* when the world begins, by the wall clock */
 #define RUN_LISTINGS_MAX   1000
 #define RUN_START_RETRY_MS (10 * SIM_SECOND)
 #define RUN_STOP_MS        (3 * SIM_MINUTE)
-#define RUN_RECOVERY_MS    (3 * SIM_MINUTE)  /* what a disk refused is tried again after a minute */
-#define RUN_TURN_MS        (20 * SIM_MINUTE) /* an attempt, where many sites wait their turn */
+#define RUN_RECOVERY_MS    (3 * SIM_MINUTE) /* what a disk refused is tried again after a minute */
 
-struct plan { /* what a seed makes of the world */
-	struct sim_net_options net;
-	struct sim_submit_options submit;
-	struct sim_schedule schedule;
-	const char *intervals;
-	unsigned concurrency, limit; /* connections in all, and of a site */
-	bool always_split;
-	int64_t end_ms;         /* the run stops here, or before if nothing is left to be done */
-	int64_t crash_every_ms; /* 0: never */
-	unsigned operator_per_day, trouble_per_day;
-	uint64_t disk_bytes;
-};
-
-static struct plan plan;
 static struct mta *the_mta; /* of the present life */
-static struct sim_timer end_timer, death_timer, operator_timer, trouble_timer, watch_timer,
-    stop_timer, recovered_timer;
+static struct sim_timer end_timer, death_timer, trouble_timer, watch_timer, stop_timer,
+    recovered_timer;
 static bool ending;       /* no more crashes */
 static unsigned listings; /* asked for at the end */
 static bool finished;     /* the run is over: the daemon stops for good */
 static int low_fd;        /* descriptors from here on are the daemon's */
 static FILE *warnings;    /* of the configuration: that it runs as root */
-
-/* --- the plan ------------------------------------------------------------------------ */
-
-static const struct {
-	const char *text;
-	struct sim_schedule schedule;
-} schedules[] = {
-	{ "5m, 10m*2, 30m, 1h*6, 4h*20",
-	    { .intervals_s = { 300, 600, 600, 1800, 3600, 3600, 3600, 3600, 3600, 3600, 14400,
-		  14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400,
-		  14400, 14400, 14400, 14400, 14400, 14400, 14400, 14400 },
-		.intervals_n = 30,
-		.lifetime_s = 259200 } },
-	{ "1m, 5m, 20m*3, 3h*8", { .intervals_s = { 60, 300, 1200, 1200, 1200, 10800, 10800, 10800,
-				       10800, 10800, 10800, 10800, 10800 },
-				     .intervals_n = 13,
-				     .lifetime_s = 172800 } },
-	{ "10m, 1h, 12h*12", { .intervals_s = { 600, 3600, 43200, 43200, 43200, 43200, 43200, 43200,
-				   43200, 43200, 43200, 43200, 43200, 43200 },
-				 .intervals_n = 14,
-				 .lifetime_s = 432000 } },
-};
-
-static void make_plan(void)
-{
-	size_t s = (size_t)sim_below(ARRAY_LEN(schedules));
-	uint64_t size = sim_below(100);
-
-	plan.schedule = schedules[s].schedule;
-	plan.intervals = schedules[s].text;
-	plan.limit = (unsigned)sim_between(1, 6);
-	plan.net.domains = (size_t)sim_between(20, 300);
-	plan.net.wild_percent = (unsigned)sim_between(10, 80);
-	plan.net.doom_permille = sim_chance(50) ? (unsigned)sim_between(0, 100) : 0;
-	plan.submit.messages = (size_t)(size < 3 ? sim_between(1000, 4000) : sim_between(20, 400));
-	plan.submit.period_ms = sim_between(SIM_HOUR, 3 * SIM_DAY);
-	plan.submit.doom_permille = sim_chance(50) ? (unsigned)sim_between(0, 150) : 0;
-	plan.submit.leave_permille = sim_chance(50) ? (unsigned)sim_between(0, 80) : 0;
-	plan.concurrency = sim_chance(30) ? (unsigned)sim_between(5, 40) : 10000;
-	plan.always_split = sim_chance(15);
-	plan.disk_bytes = UINT64_C(1) << (sim_chance(50) ? 27 : 28); /* 4 segments, or 8 */
-	plan.crash_every_ms = sim_chance(80) ? sim_between(SIM_HOUR, SIM_DAY) : 0;
-	plan.operator_per_day = sim_chance(60) ? (unsigned)sim_between(1, 12) : 0;
-	plan.trouble_per_day = sim_chance(40) ? (unsigned)sim_between(1, 6) : 0;
-	plan.end_ms = plan.submit.period_ms + plan.schedule.lifetime_s * 1000 * 2 + SIM_DAY;
-	if (sim_chance(20)) /* stop in the middle of it */
-		plan.end_ms = sim_between(SIM_HOUR, plan.submit.period_ms + SIM_DAY);
-}
-
-static void write_config(void)
-{
-	char path[100];
-	unsigned limit = plan.limit + (sim.broken == SIM_BREAK_LIMIT ? 2 : 0);
-
-	snprintf(path, sizeof(path), "%s/postrider.conf", sim.directory);
-	FILE *f = fopen(path, "w");
-	CHECK(f != NULL);
-	fprintf(f,
-	    "me = \"relay.test\";\nspool = \"%s/spool\";\nuser = \"root\"; group = \"root\";\n"
-	    "listen = ( { address = \"127.0.0.1:%d\"; tls = \"none\"; } );\n"
-	    "submission = { trusted_networks = [ \"10.0.0.0/8\" ]; users_file = \"\"; };\n"
-	    "outbound = { temp_fail_intervals = \"%s\"; lifetime = \"%llds\"; concurrency_max = %u;"
-	    " always_split = %s; spool_min_free = \"1M\"; };\n"
-	    "traffic = ( { site = \"default\"; connections = %u; } );\n"
-	    "events = { file = \"%s/events\"; };\ncontrol = { socket = \"%s/control\"; };\n"
-	    "log = { level = \"%s\"; };\n",
-	    sim.directory, SIM_SUBMIT_PORT,
-	    sim.broken == SIM_BREAK_SCHEDULE ? "2m, 3m*3, 10m*10" : plan.intervals,
-	    (long long)plan.schedule.lifetime_s, plan.concurrency,
-	    plan.always_split ? "true" : "false", limit, sim.directory, sim.directory,
-	    sim.verbose ? "info" : "notice");
-	fclose(f);
-}
 
 /* --- what happens to a life --------------------------------------------------------------- */
 
@@ -189,7 +102,7 @@ static void on_end(struct sim_timer *t UNUSED)
 	}
 	ending = true;
 	sim_timer_cancel(&death_timer);
-	sim_timer_cancel(&operator_timer);
+	sim_operator_stop();
 	sim_timer_cancel(&trouble_timer);
 	sim_timer_cancel(&watch_timer);
 	sim_disk_arm(0, SIM_END_NONE);
@@ -237,46 +150,6 @@ static void on_death(struct sim_timer *t UNUSED)
 	}
 }
 
-static void on_operator(struct sim_timer *t)
-{
-	char json[200];
-	const char *domain = sim_net_any()->name;
-
-	sim_timer_in(t, sim_between(1, 2 * SIM_DAY / MAX(plan.operator_per_day, 1)));
-	if (!sim.alive)
-		return;
-	switch (sim_below(8)) {
-	case 0:
-		sim_check_note_flush(NULL);
-		sim_trace("HUP");
-		sim_raise(SIGHUP);
-		return;
-	case 1:
-		sim_trace("USR1");
-		sim_raise(SIGUSR1);
-		return;
-	case 2:
-		sim_check_note_flush(NULL);
-		snprintf(json, sizeof(json), "[\"flush\"]");
-		break;
-	case 3:
-		snprintf(json, sizeof(json), "[\"hold\",\"%s\"]", domain);
-		break;
-	case 4:
-	case 5:
-		snprintf(json, sizeof(json), "[\"release\",\"%s\"]", domain);
-		break;
-	case 6:
-		snprintf(json, sizeof(json), "[\"delete\",\"%s\"]", domain);
-		break;
-	default:
-		sim_check_note_flush(sim_net_find(slice_str(domain)));
-		snprintf(json, sizeof(json), "[\"flush\",\"%s\"]", domain);
-		break;
-	}
-	sim_command(json, NULL);
-}
-
 static void on_recovered(struct sim_timer *t UNUSED)
 {
 	sim_busy_set_working(sim.alive && !sim_disk_is_troubled() && !stop_timer.slot);
@@ -287,7 +160,7 @@ static void on_trouble(struct sim_timer *t)
 	if (sim_disk_is_troubled()) {
 		sim_disk_trouble(SIM_TROUBLE_NONE);
 		sim_timer_in(&recovered_timer, RUN_RECOVERY_MS);
-		sim_timer_in(t, sim_between(1, 2 * SIM_DAY / MAX(plan.trouble_per_day, 1)));
+		sim_timer_in(t, sim_between(1, 2 * SIM_DAY / MAX(sim_plan.trouble_per_day, 1)));
 		return;
 	}
 	sim_timer_cancel(&recovered_timer);
@@ -315,7 +188,15 @@ static size_t events_bytes(void)
 static void begin_era(void)
 {
 	CHECK(sim.eras_n < SIM_ERAS_MAX);
-	sim.eras[sim.eras_n++] = (struct sim_era){ events_bytes(), sim.wall_offset_ms };
+	sim.eras[sim.eras_n++] = (struct sim_era){ sim.now_ms, events_bytes(), sim.wall_offset_ms };
+}
+
+void sim_jump_clock(int64_t by_ms)
+{
+	sim.wall_offset_ms += by_ms;
+	begin_era();
+	sim_trace("the clock jumps: %+lld min",
+	    (long long)(sim.wall_offset_ms - RUN_EPOCH_MS) / SIM_MINUTE);
 }
 
 static void begin_life(void)
@@ -325,10 +206,12 @@ static void begin_life(void)
 		.wall_offset_ms = sim.wall_offset_ms,
 		.events_end = SIZE_MAX };
 	begin_era();
+	sim_operator_on_start();
 	sim_busy_set_working(!sim_disk_is_troubled() && !recovered_timer.slot);
 	sim_trace("--- life %zu begins", sim.lives_n);
-	if (plan.crash_every_ms && sim.lives_n + 2 < SIM_LIVES_MAX && !ending)
-		sim_timer_in(&death_timer, (int64_t)sim_below((uint64_t)plan.crash_every_ms * 2));
+	if (sim_plan.crash_every_ms && sim.lives_n + 2 < SIM_LIVES_MAX && !ending)
+		sim_timer_in(&death_timer,
+		    (int64_t)sim_below((uint64_t)sim_plan.crash_every_ms * 2));
 }
 
 static const char *const end_names[] = {
@@ -407,11 +290,8 @@ static void pause_between_lives(void)
 	if (sim.lives[sim.lives_n - 1].end == SIM_END_FAIL)
 		pause_ms = RUN_START_RETRY_MS;
 	sim_pass(sim.now_ms + pause_ms);
-	if (sim_chance(15)) {
-		sim.wall_offset_ms += sim_chance(50) ? SIM_HOUR : -SIM_HOUR;
-		sim_trace("the clock jumps: %+lld min",
-		    (long long)(sim.wall_offset_ms - RUN_EPOCH_MS) / SIM_MINUTE);
-	}
+	if (sim_chance(15))
+		sim_jump_clock(sim_chance(50) ? SIM_HOUR : -SIM_HOUR);
 	if (sim.broken == SIM_BREAK_LOSE)
 		sim_disk_lose_one();
 }
@@ -427,32 +307,22 @@ static void begin_world(uint64_t seed, enum sim_break broken, bool verbose)
 	list_init(&sim.calls);
 	snprintf(sim.directory, sizeof(sim.directory), "/tmp/sim-XXXXXX");
 	CHECK(mkdtemp(sim.directory) != NULL);
-	make_plan();
-	write_config();
+	sim_plan_make();
 	log_set_sink(on_log, NULL);
 	log_configure(verbose ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE, LOG_FORMAT_DEFAULT, false);
-	sim_disk_init(prng_next(&sim.rng), plan.disk_bytes);
-	sim_net_init(&plan.net);
-	sim_submit_init(&plan.submit);
-	sim_trace("%zu domains, %u %% of them wild; %zu messages; %u connections in all, %u of a "
-		  "site; schedule %s",
-	    plan.net.domains, plan.net.wild_percent, plan.submit.messages, plan.concurrency,
-	    plan.limit, plan.intervals);
+	sim_disk_init(prng_next(&sim.rng), sim_plan.disk_bytes);
+	sim_net_init(&sim_plan.net);
+	sim_submit_init(&sim_plan.submit);
 	sim_timer_init(&end_timer, on_end);
 	sim_timer_init(&death_timer, on_death);
-	sim_timer_init(&operator_timer, on_operator);
 	sim_timer_init(&trouble_timer, on_trouble);
 	sim_timer_init(&watch_timer, on_watch);
 	sim_timer_init(&stop_timer, on_overdue);
 	sim_timer_init(&recovered_timer, on_recovered);
-	sim_busy_limits(plan.limit, plan.concurrency);
-	sim_check_note_schedule(&plan.schedule);
-	sim_check_note_crowd((int64_t)plan.net.domains * RUN_TURN_MS / plan.concurrency + SIM_HOUR);
-	sim_timer_set(&end_timer, plan.end_ms);
+	sim_operator_init();
+	sim_timer_set(&end_timer, sim_plan.end_ms);
 	sim_timer_set(&watch_timer, SIM_HOUR);
-	if (plan.operator_per_day)
-		sim_timer_set(&operator_timer, sim_between(0, SIM_DAY));
-	if (plan.trouble_per_day)
+	if (sim_plan.trouble_per_day)
 		sim_timer_set(&trouble_timer, sim_between(0, SIM_DAY));
 	warnings = fopen("/dev/null", "w");
 	CHECK(warnings != NULL);

@@ -13,6 +13,9 @@ struct sim_result {
 	unsigned violations;
 };
 
+/* The wall clock is set, in a life or between two. */
+void sim_jump_clock(int64_t by_ms);
+
 void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_result *r);
 
 #endif

@@ -24,8 +24,8 @@
 					       */
 #define SCHEDULE_ARRIVAL_MS (15 * SIM_MINUTE) /* from MAIL, which counts, to the received event */
 #define SCHEDULE_RELOAD_MS  SIM_MINUTE        /* around a change either schedule is fine */
-#define FLUSHES_MAX         2000
-#define PERIODS_MAX         1000
+#define FLUSHES_MAX         20000
+#define PERIODS_MAX         2000
 
 struct flush {
 	int64_t at_ms;
@@ -60,7 +60,7 @@ void sim_check_note_schedule(const struct sim_schedule *s)
 
 void sim_check_note_crowd(int64_t full_max_ms)
 {
-	notes.full_max_ms = full_max_ms;
+	notes.full_max_ms = MAX(notes.full_max_ms, full_max_ms);
 }
 
 static bool was_flushed(const struct sim_rcpt *r, int64_t from_ms, int64_t to_ms)
@@ -187,6 +187,20 @@ static void check_interval(const struct sim_rcpt *r, const struct sim_event *bef
 
 /* --- lateness -------------------------------------------------------------------------------- */
 
+/* By how much the clock was set back in a time. What is due is waited for on the monotonic clock,
+ * but then looked at with the other: so much may be lost. */
+static int64_t set_back_ms(int64_t from_ms, int64_t to_ms)
+{
+	int64_t sum = 0;
+
+	for (size_t i = 1; i < sim.eras_n; i++) {
+		int64_t jump = sim.eras[i].wall_offset_ms - sim.eras[i - 1].wall_offset_ms;
+		if (sim.eras[i].begin_ms >= from_ms && sim.eras[i].begin_ms <= to_ms)
+			sum += MAX(-jump, 0);
+	}
+	return sum;
+}
+
 /* All that waited from when it was due until it was tried comes here. */
 static void check_wait(const struct sim_rcpt *r, int64_t from_ms, int64_t to_ms, const char *what)
 {
@@ -262,7 +276,7 @@ static void check_retry(const struct sim_rcpt *r, const struct sim_event *before
 	if (is_early(d, e))
 		sim_violation("%s: tried %lld s too early", r->address,
 		    (long long)(d->next_wall_ms - e->wall_ms) / 1000);
-	check_wait(r, due_ms(d, e), e->at_ms, "tried");
+	check_wait(r, due_ms(d, e) + set_back_ms(d->at_ms, e->at_ms), e->at_ms, "tried");
 	/* A report that could not be stored costs no attempt either. */
 	if (e->kind == SIM_EVENT_DEFERRED && strcmp(e->stage, "local") != 0 && !is_next &&
 	    !sim_disk_was_troubled(d->at_ms, d->at_ms))
@@ -277,7 +291,7 @@ static void check_first(const struct sim_rcpt *r, const struct sim_event *receiv
 			  ? received->at_ms
 			  : stored_due_ms(received->wall_ms, &sim.lives[e->life]);
 
-	check_wait(r, due, e->at_ms, "first tried");
+	check_wait(r, due + set_back_ms(received->at_ms, e->at_ms), e->at_ms, "first tried");
 }
 
 void sim_judge_schedule(const struct sim_rcpt *r, const char *id)

@@ -108,6 +108,8 @@ static size_t random_bytes(void)
 {
 	uint64_t luck = sim_below(100);
 
+	if (luck == 0 && sim_chance(30)) /* more than a record of the journal may be */
+		return (size_t)sim_between(1 << 20, 3 << 20);
 	if (luck < 2)
 		return (size_t)sim_between(256 * 1024, 400 * 1024);
 	if (luck < 6)
@@ -118,6 +120,9 @@ static size_t random_bytes(void)
 static void begin_message(struct submitter *s)
 {
 	size_t n = sim_chance(60) ? 1 : (size_t)sim_between(2, 12);
+	bool wide = sim_chance(1); /* to many domains */
+	if (wide)
+		n = (size_t)sim_between(50, 80);
 	struct sim_domain *domain = sim_net_any();
 
 	/* One call of chance a statement: compilers differ in the order of arguments. */
@@ -126,7 +131,7 @@ static void begin_message(struct submitter *s)
 	s->msg = sim_mail_new(n, bytes, null_sender);
 	sim_mail_address(&s->msg->sender, sim_net_any());
 	for (size_t i = 0; i < n; i++) {
-		if (sim_chance(40))
+		if (wide || sim_chance(40))
 			domain = sim_net_any();
 		sim_mail_address(&s->msg->rcpts[i], domain);
 	}
