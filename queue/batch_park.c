@@ -16,9 +16,10 @@
 #include "base/mem.h"
 #include "queue/batch.h"
 
-enum {
-	PARK_MAX = 32768
-}; /* parts moved by one SYNC */
+enum { /* parts moved by one SYNC */
+	PARK_MAX = 32768,
+	PARK_FEW = 2048
+};
 
 /* --- write ---------------------------------------------------------------------- */
 
@@ -200,7 +201,7 @@ void park_publish(struct batch *b, struct queue_op *const *ops, size_t n)
 		(void)!journal_sync(b->q->journal);
 }
 
-/* --- what is left in the oldest segment -------------------------------------------- */
+/* --- what is to leave -------------------------------------------- */
 
 /* A record that can't be read is set aside, or it would keep its segment for ever. */
 static void after_move(struct batch *b, struct queue_op *sync, struct queue_op *op)
@@ -248,7 +249,7 @@ static size_t park_some(struct batch *b, struct queue_op *sync)
 
 void park_oldest(struct batch *b, struct queue_op *sync)
 {
-	size_t done = 0, n;
-	while (sync->result == 0 && done < PARK_MAX && (n = park_some(b, sync)) > 0)
+	size_t done = 0, n, max = sync->park_few ? PARK_FEW : PARK_MAX;
+	while (sync->result == 0 && done < max && (n = park_some(b, sync)) > 0)
 		done += n;
 }

@@ -20,7 +20,8 @@ enum {
 	FRACTION_ALL = 8,
 	RECORDS_PER_SEGMENT = 4,
 	RESERVE_FRACTION = 16,
-	LATECOMERS = 8
+	LATECOMERS = 8,
+	AGE_MS_DEFAULT = 5 * 60 * 1000
 };
 
 #define SEGMENT_MIN      (UINT64_C(4) << 20)
@@ -54,6 +55,7 @@ static void init(struct journal *j, const struct journal_options *opt, struct sp
 	j->spool = spool;
 	j->keep_bytes = opt->keep_bytes;
 	j->read_only = opt->read_only;
+	j->age_ms = opt->age_ms > 0 ? opt->age_ms : AGE_MS_DEFAULT;
 	list_init(&j->waiting);
 	list_init(&j->told);
 	list_init(&j->used);
@@ -629,24 +631,6 @@ int journal_sync(struct journal *j)
 	return err;
 }
 
-/* Locked. */
-static bool wants_collect(const struct journal *j)
-{
-	if (j->used_n <= j->segments_max / 2)
-		return false;
-	const struct journal_segment *s = list_first(&j->used, struct journal_segment, node);
-	return s != j->head && s->live > 0;
-}
-
-bool journal_is_dirty(struct journal *j)
-{
-	pthread_mutex_lock(&j->lock);
-	bool dirty = buf_len(&j->ends) > 0 || j->seal || j->zombies != 0 || wants_collect(j) ||
-		     journal_wants_spare(j) || journal_body_is_over(j);
-	pthread_mutex_unlock(&j->lock);
-	return dirty;
-}
-
 int journal_secure(struct journal *j)
 {
 	pthread_mutex_lock(&j->lock);
@@ -661,26 +645,4 @@ bool journal_is_crowded(struct journal *j)
 	bool crowded = buf_len(&j->ends) >= JOURNAL_ENDS_CROWDED;
 	pthread_mutex_unlock(&j->lock);
 	return crowded;
-}
-
-size_t journal_collect(struct journal *j, struct journal_part **parts, size_t max)
-{
-	size_t n = 0;
-	pthread_mutex_lock(&j->lock);
-	if (wants_collect(j)) {
-		struct journal_segment *s = list_first(&j->used, struct journal_segment, node);
-		list_foreach(node, &s->msgs) {
-			struct journal_msg *m = list_entry(node, struct journal_msg, node);
-			for (unsigned i = 0; i < m->parts_n && n < max; i++) {
-				if (m->parts[i].place != JOURNAL_LIVE)
-					continue;
-				m->parts[i].place = JOURNAL_MOVING;
-				parts[n++] = &m->parts[i];
-			}
-			if (n == max)
-				break;
-		}
-	}
-	pthread_mutex_unlock(&j->lock);
-	return n;
 }

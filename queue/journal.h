@@ -81,6 +81,7 @@ struct journal_options {
 	unsigned segments_max;  /* 0: 16, or what 1/8 of the filesystem holds; at least 4 */
 	uint64_t keep_bytes;    /* no segment is made that would leave less free than this */
 	uint64_t seed;
+	int64_t age_ms; /* mail of a segment filled so long ago is to leave; 0: 5 minutes */
 	bool read_only; /* messages are refused (JOURNAL_PASS); what is there is served */
 };
 
@@ -214,11 +215,14 @@ struct journal_owed *journal_effects_list(struct journal *j, size_t *n); /* heap
 
 /* --- upkeep ---------------------------------------------------------------------- */
 
-bool journal_is_dirty(struct journal *j); /* journal_sync or journal_collect has something to do */
+/* journal_sync or journal_collect has something to do. The time makes mail grow old. */
+bool journal_is_dirty(struct journal *j, int64_t mono_ms);
+void journal_age_all(struct journal *j); /* all that is here now is old: at a clean stop */
 int journal_sync(struct journal *j)
     MUST_USE; /* ends to disk; a next header after a failed batch; a spare segment in time */
-/* LIVE parts of the oldest segment, when more than half of the segments are in use: now MOVING and
- * the caller's to move. */
+/* LIVE parts that are to leave: of the oldest segment when more than half of the segments are in
+ * use, and those that grew old. Now MOVING and the caller's to move; at most max, fewer when bodies
+ * are long. */
 size_t journal_collect(struct journal *j, struct journal_part **parts, size_t max);
 /* 0 once the journal knows for good of all queue files made of its mail. Until then none of them
  * may be unlinked: a crash would find the mail LIVE and no file, and deliver it again as it came.

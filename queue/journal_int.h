@@ -29,7 +29,10 @@ struct journal_segment {
 	uint64_t bytes; /* of the file */
 	uint64_t sequence;
 	uint32_t salt;
-	uint64_t end;          /* of its good records */
+	uint64_t end;      /* of its good records */
+	uint64_t seen_end; /* where that was at seen_ms (monotonic); 0: not seen yet */
+	int64_t seen_ms;
+	uint64_t old_end;      /* records before this are to leave */
 	struct list_node msgs; /* with live parts */
 	size_t live;           /* parts LIVE or MOVING */
 	atomic_size_t refs;    /* the journal's own, readers, bodies */
@@ -61,6 +64,7 @@ struct journal {
 	uint64_t keep_bytes;
 	unsigned segments_max;
 	bool read_only;
+	int64_t age_ms;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;   /* a batch is done, or a part no longer MOVING */

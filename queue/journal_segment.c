@@ -268,6 +268,7 @@ int journal_rotate(struct journal *j, bool for_messages)
 	s->sequence = ++j->sequence;
 	s->salt = (uint32_t)prng_next(&j->prng);
 	s->end = JOURNAL_HEADER_BYTES;
+	s->seen_end = s->old_end = 0;
 	uint64_t oldest = j->used_n == 0
 			      ? s->sequence
 			      : list_first(&j->used, struct journal_segment, node)->sequence;

@@ -22,6 +22,7 @@ libqueue_a_SOURCES = \
 	queue/journal_scan.c \
 	queue/journal_scan.h \
 	queue/journal_segment.c \
+	queue/journal_upkeep.c \
 	queue/qfile.c \
 	queue/qfile.h \
 	queue/qid.c \

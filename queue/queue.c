@@ -28,6 +28,7 @@ static int open_journal(struct queue *q, const struct queue_options *opt, struct
 		.segments_max = opt->journal_segments_max,
 		.keep_bytes = quota_keep_bytes(&q->quota),
 		.seed = opt->seed ^ JOURNAL_SEED,
+		.age_ms = opt->journal_age_ms,
 		.read_only = opt->no_journal,
 	};
 	int err = journal_open(&q->journal, &o, &q->spool, eb);

@@ -55,6 +55,7 @@ struct queue_options {
 	bool no_journal;
 	uint64_t journal_segment_bytes; /* 0: 1/64 of the filesystem, 4 to 64 MiB */
 	unsigned journal_segments_max;  /* 0: 16, less on a small filesystem */
+	int64_t journal_age_ms; /* mail that has been there so long gets queue files; 0: 5 min */
 	/* for clamping due times at start; copied; may be NULL */
 	const struct retry_policy *retry;
 };
@@ -208,6 +209,9 @@ void queue_finish(struct queue *q, struct queue_op **op, struct now now, struct 
 /* A SYNC operation if folders or the journal changed at least min_age_ms ago and none is running,
  * else NULL. Call about once a second. */
 struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_ms);
+/* For a clean stop: a SYNC operation that gives queue files to what is in the journal, some
+ * thousand at most: repeat it while there is time. NULL when nothing is left, or one is running. */
+struct queue_op *queue_op_park_all(struct queue *q, struct now now);
 
 /* --- scheduling ----------------------------------------------------------- */
 

@@ -173,7 +173,8 @@ struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_
 	queue_touch(q, now);
 	if (q->sync_running)
 		return NULL;
-	if (!spool_is_dirty(&q->spool) && !journal_is_dirty(q->journal)) {
+	bool dirty = journal_is_dirty(q->journal, now.mono_ms); /* always told the time */
+	if (!dirty && !spool_is_dirty(&q->spool)) {
 		q->dirty_known = false;
 		return NULL;
 	}
@@ -186,6 +187,15 @@ struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_
 	q->dirty_known = false;
 	q->sync_running = true;
 	return new_op(q, QUEUE_OP_SYNC, NULL);
+}
+
+struct queue_op *queue_op_park_all(struct queue *q, struct now now)
+{
+	journal_age_all(q->journal);
+	struct queue_op *op = queue_op_sync(q, now, 0);
+	if (op != NULL)
+		op->park_few = true;
+	return op;
 }
 
 /* --- finish --------------------------------------------------------------------- */

@@ -356,6 +356,7 @@ def _():
         d.stop()
         took = time.monotonic() - began
         check(0.5 < took < 5 * SLOW, f"the stop took {took:.1f} s")
+        equal(len(d.queue_files()), 1, "queue files after the stop")
         d.peer.script = {}
         d.start()
         equal(d.wait_fate("a@example.test")["event"], "delivered")

@@ -6,6 +6,7 @@ tests_unit_unit_queue_SOURCES = \
 	tests/fault/qio_fault.h \
 	tests/fault/qio_mem.c \
 	tests/fault/qio_mem.h \
+	tests/unit/queue/test_age.c \
 	tests/unit/queue/test_body.c \
 	tests/unit/queue/test_crash.c \
 	tests/unit/queue/test_damage.c \

@@ -15,6 +15,7 @@ unit_suite_fn test_journal_record_suite;
 unit_suite_fn test_journal_suite;
 unit_suite_fn test_fault_suite;
 unit_suite_fn test_crash_suite;
+unit_suite_fn test_age_suite;
 unit_suite_fn test_body_suite;
 unit_suite_fn test_report_suite;
 
@@ -39,6 +40,7 @@ int main(void)
 		test_journal_suite,
 		test_fault_suite,
 		test_crash_suite,
+		test_age_suite,
 		test_body_suite,
 		test_report_suite,
 	};

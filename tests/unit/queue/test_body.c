@@ -55,7 +55,7 @@ static struct queue_stats stats(void)
 /* Two recipients at the first domain, one at each other. */
 static struct queue_op *op_commit(size_t n)
 {
-	static char text[DOMAINS_MAX + 1][24];
+	static char text[DOMAINS_MAX + 1][64];
 	const char *rcpts[DOMAINS_MAX + 1];
 	for (size_t i = 0; i <= n; i++) {
 		snprintf(text[i], sizeof(text[i]), "u%zu@d%zu.test", i, i == 0 ? 0 : i - 1);

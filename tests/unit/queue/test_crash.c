@@ -103,7 +103,8 @@ static void step_settle(void)
 static void step_sync(void)
 {
 	struct queue_done done;
-	struct queue_op *op = queue_op_sync(f.q, f.now, 0);
+	bool all = prng_below(&luck, 4) == 0;
+	struct queue_op *op = all ? queue_op_park_all(f.q, f.now) : queue_op_sync(f.q, f.now, 0);
 	if (op != NULL && fixture_run(&f, op, &done) < 0)
 		return;
 	if (disk.dead)
@@ -205,7 +206,8 @@ static void life(uint64_t seed, unsigned calls)
 		.seed = seed,
 		.no_journal = no_journal,
 		.journal_segment_bytes = 64 * 1024,
-		.journal_segments_max = 4 };
+		.journal_segments_max = 4,
+		.journal_age_ms = 100 };
 	known_n = 0;
 	prng_init(&luck, seed);
 	qio_mem_init(&disk, seed);

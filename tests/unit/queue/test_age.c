@@ -1,0 +1,138 @@
+/*
+ * Mail leaves the intake journal when it grows old, and at a clean stop; an
+ * idle daemon ends with an empty one.
+ */
+#include "lib/unit.h"
+#include "unit/queue/fixture.h"
+
+Suite *test_age_suite(void);
+
+#define MINUTE INT64_C(60000)
+
+static struct fixture f;
+
+static void setup(void)
+{
+	fixture_init_in_memory(&f);
+	f.opt.journal_segment_bytes = 64 * 1024;
+	fixture_open(&f);
+}
+
+static void teardown(void)
+{
+	fixture_fini(&f);
+}
+
+static size_t count_items(void)
+{
+	struct queue_stats s;
+	queue_stats(f.q, &s);
+	return s.items;
+}
+
+static int run_sync(void)
+{
+	struct queue_done done;
+	struct queue_op *op = queue_op_sync(f.q, f.now, 0);
+	return op == NULL ? 0 : fixture_run(&f, op, &done);
+}
+
+static void finish(struct queue_item *item)
+{
+	fixture_load(&f, item);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_DELIVERED, 0, 0), 0);
+}
+
+static void later(int64_t ms)
+{
+	fixture_advance(&f, ms);
+	ck_assert_int_eq(run_sync(), 0);
+}
+
+/* An idle journal ends empty, its head as well; what is worked on moves without notice. */
+START_TEST(what_grows_old_is_parked)
+{
+	struct queue_item *items[3];
+	ck_assert_int_eq(run_sync(), 0);
+	items[0] = fixture_commit_one(&f, "a@x.test", 3000);
+	items[1] = fixture_commit_one(&f, "b@x.test", 300000);
+	later(0);
+	later(4 * MINUTE);
+	items[2] = fixture_commit_one(&f, "c@x.test", 3000);
+	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
+	later(MINUTE);
+	ck_assert_uint_eq(fixture_count(&f, "queue"), 2); /* c came later */
+	ck_assert_uint_eq(fixture_count(&f, "body"), 0);
+	ck_assert_ptr_null(items[0]->record);
+	ck_assert_int_eq(items[0]->state, QUEUE_ITEM_ACTIVE);
+	finish(items[0]);
+	later(5 * MINUTE);
+	ck_assert_uint_eq(fixture_count(&f, "queue"), 2);
+	ck_assert_ptr_null(items[2]->record);
+	later(5 * MINUTE);
+	ck_assert_ptr_null(queue_op_sync(f.q, f.now, 0)); /* nothing is left to do */
+	fixture_reopen(&f);
+	ck_assert_uint_eq(count_items(), 2);
+	for (unsigned i = 0; i < 2; i++)
+		finish(fixture_take(&f));
+}
+
+END_TEST
+
+/* A segment that was filled: five minutes after that, not after its mail came. */
+START_TEST(a_full_segment_grows_old)
+{
+	struct queue_item *first = fixture_commit_one(&f, "a@x.test", 3000);
+	later(0);
+	later(4 * MINUTE);
+	for (unsigned i = 0; i < 8; i++) /* into the next */
+		finish(fixture_commit_one(&f, "b@x.test", 9000));
+	later(0);
+	later(4 * MINUTE);
+	ck_assert_ptr_nonnull(first->record);
+	later(MINUTE);
+	ck_assert_ptr_null(first->record);
+	ck_assert_uint_eq(fixture_count(&f, "queue"), 1);
+}
+
+END_TEST
+
+/* The operation of a clean stop: all of it, some at a time. */
+START_TEST(a_stop_parks_all)
+{
+	enum {
+		N = 2500
+	};
+	struct queue_done done;
+	unsigned rounds = 0;
+	fixture_close(&f);
+	f.opt.journal_segment_bytes = 0;
+	fixture_open(&f);
+	for (unsigned i = 0; i < N; i++)
+		queue_park(f.q, fixture_commit_one(&f, "a@x.test", 10), 0);
+	fixture_commit_one(&f, "b@y.test", 300000);
+	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
+	for (struct queue_op *op; (op = queue_op_park_all(f.q, f.now)) != NULL; rounds++)
+		ck_assert_int_eq(fixture_run(&f, op, &done), 0);
+	ck_assert_uint_gt(rounds, 1);
+	ck_assert_uint_lt(rounds, 6);
+	ck_assert_uint_eq(fixture_count(&f, "queue"), N + 1);
+	ck_assert_uint_eq(fixture_count(&f, "body"), 0);
+	fixture_reopen(&f);
+	ck_assert_uint_eq(count_items(), N + 1);
+}
+
+END_TEST
+
+Suite *test_age_suite(void)
+{
+	Suite *s = suite_create("age");
+	TCase *tc = tcase_create("age");
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, what_grows_old_is_parked);
+	tcase_add_test(tc, a_full_segment_grows_old);
+	tcase_add_test(tc, a_stop_parks_all);
+	suite_add_tcase(s, tc);
+	return s;
+}
