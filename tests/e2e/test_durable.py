@@ -4,7 +4,7 @@
 The trace of one accepted message is read line by line: which files were
 created, written, synced, renamed, which folders were synced, and when the
 reply went out. No part of the daemon is asked. A message is one record of
-the journal, or if it is large a queue file.
+the journal, which names a file for the body if that is large.
 """
 
 import os
@@ -87,42 +87,29 @@ def show(step, call):
     say(f"{step}: trace lines {call.begin + 1}-{call.end + 1}: {call.name}({call.args[:110]}")
 
 
-def examine(calls, spool, reply, files):
-    """files queue files were published before the reply; all of it durable. Returns how many folder syncs."""
+def synced_after(calls, file, call, reply):
+    """The first sync of the file behind that call: it must have worked, and be over before the reply."""
+    syncs = [c for c in of(calls, ("fdatasync", "fsync"), r"^\d+<" + re.escape(file) + ">") if c.begin > call.end]
+    check(syncs and syncs[0].end < reply.begin, f"{file} was synced between {call} and {reply}")
+    equal(syncs[0].result, 0, "result of the sync")
+    return syncs[0]
+
+
+def examine_body(calls, spool, record):
+    """The body has a file of its own, which was durable, with its name, before the record was begun."""
     spool = re.escape(spool)
-    renames = [c for c in of(calls, ("rename", "renameat", "renameat2"), spool + r"/queue") if c.end < reply.begin]
-    equal(len(renames), files, "renames into the queue before the 250")
-    folders = set()
-    for r in renames:
-        show("published", r)
-        m = re.match(r'\d+<([^>]*)>, "([^"]+)", \d+<([^>]*)>, "([^"]+)"', r.args)
-        check(m, f"arguments of {r}")
-        source, target = m.group(1) + "/" + m.group(2), m.group(3)
-        equal(r.result, 0, "result of rename")
-        created = of(calls, ("openat",), re.escape(m.group(2)) + r'".*O_CREAT')
-        check(created and created[0].end < r.begin, f"{source} was created before it was renamed")
-        writes = of(calls, ("write", "writev", "pwritev", "pwrite64"), r"^\d+<" + re.escape(source) + ">")
-        check(writes, f"writes to {source}")
-        syncs = of(calls, ("fdatasync", "fsync"), r"^\d+<" + re.escape(source) + ">")
-        check(syncs, f"{source} was synced")
-        show("written  ", writes[-1])
-        show("synced   ", syncs[0])
-        check(all(x.result > 0 for x in writes), "all writes succeeded")
-        equal(syncs[0].result, 0, "result of the sync")
-        check(max(x.end for x in writes) < syncs[0].begin, "written before it was synced")
-        check(syncs[0].end < r.begin, "synced before it was renamed")
-        folders.add((target, r.end))
-    synced = {}
-    for folder, after in folders:
-        syncs = [c for c in of(calls, ("fsync",), r"^\d+<" + re.escape(folder) + ">") if c.begin > after]
-        check(syncs, f"{folder} was synced after the rename")
-        check(syncs[0].end < reply.begin, f"{folder} was synced before the 250 was written")
-        equal(syncs[0].result, 0, "result of fsync")
-        synced[syncs[0].begin] = syncs[0]
-    for sync in synced.values():
-        show("folder   ", sync)
-    show("answered ", reply)
-    return len(synced)
+    renames = of(calls, ("renameat2",), rf"^\d+<{spool}/tmp>, .*<{spool}/body>")
+    equal([r.result for r in renames], [0], "renames into body/")
+    renamed = renames[0]
+    show("published", renamed)
+    m = re.match(r'\d+<([^>]*)>, "([^"]+)", \d+<([^>]*)>', renamed.args)
+    file, folder = m.group(1) + "/" + m.group(2), m.group(3)
+    writes = of(calls, ("write", "writev", "pwritev", "pwrite64"), r"^\d+<" + re.escape(file) + ">")
+    check(writes and all(x.result > 0 for x in writes), f"{file} was written")
+    show("written  ", writes[-1])
+    show("synced   ", synced_after(calls, file, writes[-1], renamed))
+    show("folder   ", synced_after(calls, folder, renamed, record))
+    return sum(x.result for x in writes)
 
 
 def submit_and_read(w, recipients, size):
@@ -134,14 +121,6 @@ def submit_and_read(w, recipients, size):
     replies = of(calls, ("write", "writev", "sendto", "sendmsg"), r"250 2\.0\.0 queued as")
     equal(len(replies), 1, "250 in the trace")
     return d, calls, replies[0]
-
-
-def synced_after(calls, file, call, reply):
-    """The first sync of the file behind that call: it must have worked, and be over before the reply."""
-    syncs = [c for c in of(calls, ("fdatasync", "fsync"), r"^\d+<" + re.escape(file) + ">") if c.begin > call.end]
-    check(syncs and syncs[0].end < reply.begin, f"{file} was synced between {call} and the 250")
-    equal(syncs[0].result, 0, "result of the sync")
-    return syncs[0]
 
 
 def examine_record(calls, spool, reply):
@@ -220,11 +199,13 @@ def _():
         check(len(syncs) < len(replies) / 3, "one sync serves many")
 
 
-@case("a large message (3 MB): a queue file written, synced, renamed, folder synced, each complete before the next; then the 250")
+@case("a large message (3 MB): its body written, synced, renamed, the folder synced, each complete before the next; then its record; then the 250")
 def _():
     with World() as w:
-        d, calls, reply = submit_and_read(w, ["ann@example.test"], 3000000)
-        examine(calls, d.spool, reply, 1)
+        d, calls, reply = submit_and_read(w, [f"ann@d{i}.test" for i in range(5)], 3000000)
+        record = examine_record(calls, d.spool, reply)
+        check(record.result < 10000, "the body is not in the record")
+        check(examine_body(calls, d.spool, record) > 2900000, "the body is in the file")
 
 
 def fail_next(w, d, call):
@@ -254,7 +235,8 @@ def refused_and_taken(w, d, call, size):
         matches(r"^4\.3\.0", texts[0])
         matches(r"queue: 0 items", d.cli_ok("status"), "status")
         equal(d.queue_files(), [], "queue files")
-        equal(os.listdir(d.spool + "/tmp"), [], "files in tmp/")
+        for folder in ("tmp", "body") if call != "fdatasync" else ("tmp",):
+            equal(os.listdir(os.path.join(d.spool, folder)), [], f"files in {folder}/")
         c.begin()
         c.send(stuff(message(body=checked_body("taken", size))))
         equal(c.reply()[0], 250, "the next message")

@@ -253,8 +253,8 @@ def in_journal(items):
 def _():
     with World() as w:
         d = w.daemon(outbound={"disabled": True})
-        for n in range(5):
-            send(d, [f"a{n}@d{i}.test" for i in range(n + 1)] + ["b@d0.test"], key=f"k{n}", size=100 * 10**n // 10)
+        for n in range(5):  # the last has a file for its body
+            send(d, [f"a{n}@d{i}.test" for i in range(n + 1)] + ["b@d0.test"], key=f"k{n}", size=50 * 10**n)
         send(d, "a@x.test", key="null", sender="", mail=" RET=HDRS ENVID=a+2Bb", rcpt=" NOTIFY=DELAY,FAILURE ORCPT=rfc822;x+2By@z")
         said = {item["queue_id"]: item for item in d.queue()}
         show = {key: d.cli_ok("show", key).strip().replace("state: active", "state: waiting") for key in said}
@@ -415,7 +415,7 @@ def _():
         d, peer = start(w)
         rng = random.Random(20)
         for i in range(DAMAGED):
-            # one in twenty is large: its body was written before its envelope, so there is room between
+            # one in twenty is large: its body is shared with the file in body/, so there is room before it
             send(d, [f"later1@a{i}.test", f"later2@a{i}.test"], size=300000 if i % 20 == 0 else rng.choice((100, 3000)), key=f"k{i}")
         settled(d)
         d.stop()

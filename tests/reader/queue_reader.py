@@ -99,7 +99,7 @@ class Spool:
     path: str
     items: list = dataclasses.field(default_factory=list)
     problems: list = dataclasses.field(default_factory=list)  # damaged, or not to be there
-    unfinished: list = dataclasses.field(default_factory=list)  # tmp/: nobody was told it was accepted
+    unfinished: list = dataclasses.field(default_factory=list)  # tmp/: nobody was told it was accepted; body/: all over
     set_aside: list = dataclasses.field(default_factory=list)  # corrupt/
     epoch: int = 0
 
@@ -393,6 +393,7 @@ def read_queue(spool):
 
 SEGMENT_HEADER = 4096  # bytes before the first record
 RECORD_HEAD = 40
+BODY_AT = 4096  # in a file of body/
 MESSAGE, ENDS, REPORT = 1, 2, 3
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -521,14 +522,20 @@ class Record:
         return (id_text(self.front[at : at + 16]), part), number
 
     def parse_message(self):
-        need(len(self.front) >= 24, "the front of a message")
+        need(len(self.front) >= 40, "the front of a message")
         self.id = id_text(self.front[:16])
-        self.body_crc, parts = struct.unpack_from("<II", self.front, 16)
-        need(crc32c(self.body) == self.body_crc, "checksum of a record's body")
-        at = 24 + 4 * parts
+        self.body_crc, parts, flags, zero, self.body_bytes = struct.unpack_from("<IIIIQ", self.front, 16)
+        need(flags < 2 and zero == 0, "flags of a message")
+        self.has_file = flags == 1
+        if self.has_file:
+            need(not self.body, "a body in the record and in a file")
+        else:
+            need(self.body_bytes == len(self.body), "bytes of a body")
+            need(crc32c(self.body) == self.body_crc, "checksum of a record's body")
+        at = 40 + 4 * parts
         need(1 <= parts <= 65535 and len(self.front) >= at, "number of parts")
         self.envelopes = []
-        for size in struct.unpack_from(f"<{parts}I", self.front, 24):
+        for size in struct.unpack_from(f"<{parts}I", self.front, 40):
             self.envelopes.append(self.front[at : at + size])
             at += size
         rest = len(self.front) - at
@@ -538,14 +545,27 @@ class Record:
             need(flags < 2, "flags of a report")
             self.effect = Effect(about, flags == 1, self.front[at + 24 :])
 
-    def item(self, part):
+    def read_body(self, folder):
+        """Of a body with a file of its own: read when a part of the message waits."""
+        if not self.has_file:
+            return self.body
+        path = os.path.join(folder, self.id)
+        need(os.path.isfile(path), f"no {path}")
+        with open(path, "rb") as f:
+            f.seek(BODY_AT)
+            body = f.read(self.body_bytes)
+        need(len(body) == self.body_bytes and crc32c(body) == self.body_crc, f"{path} is cut short, or its checksum is wrong")
+        return body
+
+    def item(self, part, folder):
+        body = self.read_body(folder)
         envelope, recipients = parse_envelope(self.envelopes[part - 1])
         need(envelope["queue_id"] == f"{self.id}-{part}", "the envelope has another queue id than the record")
-        need(envelope["body_bytes"] == len(self.body), "the envelope gives the body another length than the record")
+        need(envelope["body_bytes"] == len(body), "the envelope gives the body another length than the record")
         name = parse_name(f"{envelope['arrival_ms']}.0.q.{self.id}-{part}.{domain_in_name(envelope['domain'])}")
         need(name, "a queue id")
-        head = {"body_bytes": len(self.body), "body_crc": self.body_crc}
-        return Item(self.segment.path, name, head, envelope, recipients, 0, 0, self.body)
+        head = {"body_bytes": len(body), "body_crc": self.body_crc}
+        return Item(self.segment.path, name, head, envelope, recipients, 0, 0, body)
 
 
 def next_head(data, at, segment, limited):
@@ -610,7 +630,8 @@ def read_journal(spool):
     """Behind read_queue: what has a queue file is not here, and reports tell of items wherever they are."""
     records = [r for segment in read_headers(spool) for r in read_segment(spool, segment)]
     waiting, effects = replay(records)
-    parsed = {}
+    bodies = os.path.join(spool.path, "body")
+    parsed, named = {}, set()
     for (ident, part), record in waiting.items():
         folder = record.segment.sequence % 64
         if folder not in parsed:
@@ -618,10 +639,12 @@ def read_journal(spool):
             parsed[folder] = {(n["id"], n["part"]) for n in names if n}
         if (ident, part) in parsed[folder]:
             continue
+        named.add(ident)
         try:
-            spool.items.append(record.item(part))
+            spool.items.append(record.item(part, bodies))
         except Damage as why:
             spool.problems.append(Problem(record.segment.path, f"{why} at {record.at}"))
+    spool.unfinished += [os.path.join(bodies, name) for name in names_in(bodies) if name not in named]
     by_id = {(i.name["id"], i.name["part"]): i for i in spool.items}
     touched = [(by_id[e.about], e) for e in effects if e.about in by_id]
     for item, effect in touched:
