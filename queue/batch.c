@@ -341,16 +341,6 @@ static void adopt_loaded(struct batch *b, struct queue_op *op, struct qfile_load
 	op->mail->tail = l->tail;
 }
 
-/* A whole file under the name of another is as wrong as a damaged one. */
-static bool is_as_named(const struct envelope *e, const struct spool_name *name)
-{
-	char id[QID_TEXT_MAX], label[SPOOL_DOMAIN_MAX + 1], stored[SPOOL_DOMAIN_MAX + 1];
-	return slice_eq(slice_str(e->queue_id),
-		   slice_str(qid_format_part(name->id, name->part, id))) &&
-	       slice_eq(slice_str(spool_label(name->domain, label)),
-		   slice_str(spool_label(slice_str(e->domain), stored)));
-}
-
 static void load_failed(struct batch *b, struct queue_op *op, const char *name, int err,
     const char *why)
 {
@@ -370,7 +360,7 @@ static void load_file(struct batch *b, struct queue_op *op, const struct spool_n
 {
 	struct qfile_loaded l;
 	int err = qfile_load(b->io, fd, &l);
-	if (err == 0 && !is_as_named(l.envelope, name)) {
+	if (err == 0 && !spool_name_fits(name, l.envelope->queue_id, l.envelope->domain)) {
 		err = ERR_CORRUPT;
 		l.why = "it is another file than its name says";
 		envelope_free(&l.envelope);

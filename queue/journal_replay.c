@@ -45,17 +45,10 @@ static void on_name(void *arg, const char *name, bool is_other)
 /* Whole, for a person to look at. */
 static int set_aside(struct journal *j, unsigned slot, const char *why)
 {
-	char name[16], to[SPOOL_NAME_MAX];
-	int err = -EEXIST;
-	journal_slot_name(slot, name);
-	for (unsigned i = 0; err == -EEXIST && i < 1000; i++) {
-		snprintf(to, sizeof(to), "journal.%s.%u", name, i);
-		err = j->io->rename(j->io->arg, j->spool->journal, name, j->spool->corrupt, to);
-	}
+	char name[16];
+	int err = spool_quarantine_segment(j->spool, journal_slot_name(slot, name), why);
 	if (err < 0)
 		return err;
-	spool_count_corrupt(j->spool);
-	log_error("queue", "journal/%s: %s; moved to corrupt/%s", name, why, to);
 	j->slots &= ~(UINT64_C(1) << slot);
 	j->slots_n--;
 	return 0;

@@ -91,10 +91,11 @@ static uint64_t check_record(const struct journal_scan *s, struct journal_scanne
 	if (left < JOURNAL_HEAD_BYTES ||
 	    journal_head_decode((const unsigned char *)p, s->sequence, s->salt, &r->head) < 0)
 		return 0;
+	r->front = slice_of(p + JOURNAL_HEAD_BYTES, 0);
 	uint64_t n = journal_record_bytes(&r->head);
 	if (n > left)
 		return 0;
-	r->front = slice_of(p + JOURNAL_HEAD_BYTES, r->head.front_bytes);
+	r->front.n = r->head.front_bytes;
 	r->body = slice_of(r->front.p + r->front.n, r->head.body_bytes);
 	if (codec_crc32c(0, r->front.p, r->front.n) != r->head.front_crc)
 		return 0;
@@ -132,11 +133,24 @@ bool journal_scan_next(struct journal_scan *s, struct journal_scanned *r)
 	r->bytes = check_record(s, r);
 	if (r->bytes == 0) {
 		uint64_t next = find_next(s);
-		if (next == s->max && !s->limited)
+		if (next == s->max && !s->limited) {
+			r->torn = r->front.p != NULL;
 			return false;
+		}
 		r->damaged = true;
 		r->bytes = next - s->at;
 	}
 	s->at += r->bytes;
 	return true;
+}
+
+bool journal_scan_front(const struct journal_scan *s, struct journal_scanned *r,
+    struct journal_front *f)
+{
+	struct journal_scan there = *s;
+	there.at = r->at;
+	(void)check_record(&there, r);
+	return r->front.n > 0 && r->head.type != JOURNAL_ENDS &&
+	       codec_crc32c(0, r->front.p, r->front.n) == r->head.front_crc &&
+	       journal_front_decode(r->front, f) == 0;
 }

@@ -45,11 +45,16 @@ struct journal_scan { /* fill in; records are read from `at` on */
 struct journal_scanned { /* borrows from the scan's bytes */
 	uint64_t at, bytes;
 	bool damaged; /* these bytes were durable and are no record now; the rest is not set */
+	bool torn;    /* at the end: here is a good head, but not a good record */
 	struct journal_head head;
 	struct slice front, body;
 };
 
 /* False at the end: of all, or where a torn batch begins that was never acknowledged. */
 bool journal_scan_next(struct journal_scan *s, struct journal_scanned *r);
+/* Of what is damaged there, head, front and f may be good all the same: what is wrong is the body.
+ */
+bool journal_scan_front(const struct journal_scan *s, struct journal_scanned *r,
+    struct journal_front *f);
 
 #endif

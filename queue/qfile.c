@@ -330,3 +330,22 @@ int qfile_load(const struct qio *io, int fd, struct qfile_loaded *out)
 	}
 	return err;
 }
+
+/* The lengths of body and file don't matter here. */
+int qfile_load_envelope(const struct qio *io, int fd, struct envelope **e_r)
+{
+	struct qfile_loaded l = { .why = "" };
+	struct reader r;
+	struct head h;
+	int err = reader_init(&r, io, fd);
+	r.size = UINT64_MAX;
+	if (err == 0)
+		err = load_head(&r, &h, &l.why);
+	if (err == 0)
+		err = load_envelope(&r, &h, &l);
+	reader_fini(&r);
+	if (err < 0)
+		envelope_free(&l.envelope);
+	*e_r = l.envelope;
+	return err;
+}

@@ -188,16 +188,14 @@ static int look_at_all(struct spool *s, const char *directory, struct errbuf *eb
 {
 	int err = look_at_directory(s, -1, directory, &s->root, eb);
 	if (err == 0 && s->root < 0)
-		return errbuf_set(eb, ERR_NOT_FOUND, "%s: there is no such directory", directory);
+		return errbuf_set(eb, ERR_NOT_FOUND, "there is no such directory");
 	if (err == 0)
 		err = look_at_directory(s, s->root, "state", &s->state, eb);
-	if (err == 0 && s->state >= 0)
-		err = take_lock(s, eb);
 	if (err == 0)
 		err = look_at_folders(s, eb);
-	if (err == 0 && s->state < 0 && s->queue < 0 && s->journal < 0)
-		err = errbuf_set(eb, ERR_NOT_FOUND, "%s: no spool is there", directory);
-	return err;
+	if (err == 0 && s->queue < 0 && s->journal < 0)
+		return errbuf_set(eb, ERR_NOT_FOUND, "there is no spool");
+	return err == 0 && s->state >= 0 ? take_lock(s, eb) : err;
 }
 
 int spool_open_to_check(struct spool *s, const char *directory, const struct qio *io,
@@ -334,6 +332,13 @@ int spool_name_parse(struct slice text, struct spool_name *n)
 	return 0;
 }
 
+bool spool_name_fits(const struct spool_name *n, const char *queue_id, const char *domain)
+{
+	char id[QID_TEXT_MAX], label[SPOOL_DOMAIN_MAX + 1], stored[SPOOL_DOMAIN_MAX + 1];
+	return strcmp(queue_id, qid_format_part(n->id, n->part, id)) == 0 &&
+	       strcmp(spool_label(n->domain, label), spool_label(slice_str(domain), stored)) == 0;
+}
+
 /* --- moving files ------------------------------------------------------------- */
 
 static void mark_dirty(struct spool *s, unsigned dir)
@@ -453,15 +458,26 @@ void spool_discard(struct spool *s, unsigned dir, const char *name)
 	pthread_mutex_unlock(&s->orphans_lock);
 }
 
-static int move_to_corrupt(struct spool *s, unsigned dir, const char *name, const char *suffix,
-    const char *why)
+/* base, or base.1 ... if that is taken; from .0 on when `numbered`. *to_r is the name it got. */
+static int move_to_corrupt(struct spool *s, int from, const char *name, const char *base,
+    bool numbered, char to_r[SPOOL_NAME_MAX + 16])
 {
-	char to[SPOOL_NAME_MAX + 16];
 	int err = -EEXIST;
 	for (unsigned i = 0; err == -EEXIST && i < CORRUPT_SUFFIX_MAX; i++) {
-		snprintf(to, sizeof(to), i == 0 ? "%s%s" : "%s%s.%u", name, suffix, i);
-		err = s->io->rename(s->io->arg, s->dirs[dir], name, s->corrupt, to);
+		snprintf(to_r, SPOOL_NAME_MAX + 16, i == 0 && !numbered ? "%s" : "%s.%u", base, i);
+		err = s->io->rename(s->io->arg, from, name, s->corrupt, to_r);
 	}
+	if (err == 0)
+		spool_count_corrupt(s);
+	return err;
+}
+
+static int quarantine(struct spool *s, unsigned dir, const char *name, const char *suffix,
+    const char *why)
+{
+	char base[SPOOL_NAME_MAX + 8], to[SPOOL_NAME_MAX + 16];
+	snprintf(base, sizeof(base), "%s%s", name, suffix);
+	int err = move_to_corrupt(s, s->dirs[dir], name, base, false, to);
 	if (err < 0) {
 		log_error("queue",
 		    "queue/%02x/%s is damaged (%s) and can't be moved to corrupt/: %s", dir, name,
@@ -469,20 +485,35 @@ static int move_to_corrupt(struct spool *s, unsigned dir, const char *name, cons
 		return err;
 	}
 	mark_dirty(s, dir);
-	atomic_store(&s->corrupt_dirty, true);
-	atomic_fetch_add_explicit(&s->quarantined, 1, memory_order_relaxed);
 	log_error("queue", "queue/%02x/%s is damaged: %s; moved to corrupt/%s", dir, name, why, to);
 	return 0;
 }
 
 int spool_quarantine(struct spool *s, unsigned dir, const char *name, const char *why)
 {
-	return move_to_corrupt(s, dir, name, "", why);
+	return quarantine(s, dir, name, "", why);
 }
 
 int spool_quarantine_twin(struct spool *s, unsigned dir, const char *name)
 {
-	return move_to_corrupt(s, dir, name, ".twin", "another file has the same queue id");
+	return quarantine(s, dir, name, ".twin", "another file has the same queue id");
+}
+
+int spool_quarantine_segment(struct spool *s, const char *name, const char *why)
+{
+	char base[32], to[SPOOL_NAME_MAX + 16];
+	snprintf(base, sizeof(base), "journal.%s", name);
+	int err = move_to_corrupt(s, s->journal, name, base, true, to);
+	if (err == 0)
+		log_error("queue", "journal/%s: %s; moved to corrupt/%s", name, why, to);
+	return err;
+}
+
+int spool_restore(struct spool *s, const char *corrupt_name, unsigned dir, const char *name)
+{
+	mark_dirty(s, dir);
+	atomic_store(&s->corrupt_dirty, true);
+	return s->io->rename(s->io->arg, s->corrupt, corrupt_name, s->dirs[dir], name);
 }
 
 void spool_count_corrupt(struct spool *s)

@@ -104,6 +104,10 @@ char *spool_name_format(const struct spool_name *n, char buf[SPOOL_NAME_MAX]);
 /* ERR_SYNTAX for anything spool_name_format does not write. The domain borrows from text. */
 int spool_name_parse(struct slice text, struct spool_name *n) MUST_USE;
 
+/* Whether it is the name of a file with that envelope: a whole file under the name of another is as
+ * wrong as a damaged one. */
+bool spool_name_fits(const struct spool_name *n, const char *queue_id, const char *domain);
+
 /* --- moving files ------------------------------------------------------------- */
 
 unsigned spool_pick_dir(struct spool *s); /* one per batch, in turn */
@@ -132,11 +136,17 @@ int spool_quarantine_twin(struct spool *s, unsigned dir, const char *name) MUST_
  * name: nothing to do. */
 int spool_save_corrupt(struct spool *s, int fd, uint64_t at, uint64_t n, const char *name,
     const char *why) MUST_USE;
+int spool_quarantine_segment(struct spool *s, const char *name,
+    const char *why) MUST_USE; /* of the journal: as "journal.NAME.0" ... */
+int spool_restore(struct spool *s, const char *corrupt_name, unsigned dir,
+    const char *name) MUST_USE;            /* out of corrupt/ */
 void spool_count_corrupt(struct spool *s); /* one more, moved there by the caller */
 
 /* --- start-up (spool_recover.c) -------------------------------------------------- */
 
 int spool_empty_tmp(struct spool *s) MUST_USE;
+int spool_read_epoch(struct spool *s, uint64_t *epoch) MUST_USE; /* ERR_CORRUPT; 0: there is none */
+int spool_write_epoch(struct spool *s, uint64_t epoch) MUST_USE;
 int spool_next_epoch(struct spool *s, uint32_t *epoch) MUST_USE;
 
 /* The names of the queue files of a sub-directory: all are read at once (blocking; any thread),

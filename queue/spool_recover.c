@@ -93,7 +93,7 @@ int spool_empty_tmp(struct spool *s)
 
 /* --- epoch ---------------------------------------------------------------------- */
 
-static int read_epoch(struct spool *s, uint64_t *epoch)
+int spool_read_epoch(struct spool *s, uint64_t *epoch)
 {
 	char text[EPOCH_TEXT_MAX];
 	int fd = s->io->open(s->io->arg, s->state, "epoch", QIO_OPEN_READ);
@@ -107,16 +107,13 @@ static int read_epoch(struct spool *s, uint64_t *epoch)
 	(void)s->io->close(s->io->arg, fd);
 	if (n < 0)
 		return (int)n;
-	if (!slice_to_u64(slice_trim(slice_of(text, (size_t)n)), epoch)) {
-		/* Ids carry the time as well, so beginning anew is safe unless the clock went back
-		 * too. */
-		log_error("queue", "state/epoch is damaged: counting starts again");
-		*epoch = 0;
-	}
-	return 0;
+	if (slice_to_u64(slice_trim(slice_of(text, (size_t)n)), epoch))
+		return 0;
+	*epoch = 0;
+	return ERR_CORRUPT;
 }
 
-static int write_epoch(struct spool *s, uint64_t epoch)
+int spool_write_epoch(struct spool *s, uint64_t epoch)
 {
 	char text[EPOCH_TEXT_MAX];
 	int len = snprintf(text, sizeof(text), "%" PRIu64 "\n", epoch);
@@ -141,10 +138,13 @@ static int write_epoch(struct spool *s, uint64_t epoch)
 int spool_next_epoch(struct spool *s, uint32_t *epoch)
 {
 	uint64_t last;
-	int err = read_epoch(s, &last);
-	if (err < 0)
+	int err = spool_read_epoch(s, &last);
+	/* Ids carry the time as well, so beginning anew is safe unless the clock went back too. */
+	if (err == ERR_CORRUPT)
+		log_error("queue", "state/epoch is damaged: counting starts again");
+	else if (err < 0)
 		return err;
-	err = write_epoch(s, last + 1);
+	err = spool_write_epoch(s, last + 1);
 	*epoch = (uint32_t)((last + 1) % ((uint64_t)QID_EPOCH_MAX + 1));
 	return err;
 }
