@@ -5,6 +5,13 @@ libqueue_a_SOURCES = \
 	queue/batch_park.c \
 	queue/body.c \
 	queue/body.h \
+	queue/check.c \
+	queue/check.h \
+	queue/check_body.c \
+	queue/check_corrupt.c \
+	queue/check_int.h \
+	queue/check_journal.c \
+	queue/check_queue.c \
 	queue/envelope.c \
 	queue/envelope.h \
 	queue/envelope_codec.c \
