@@ -1,4 +1,6 @@
 tests_unit_unit_queue_SOURCES = \
+	tests/unit/queue/checking.c \
+	tests/unit/queue/checking.h \
 	tests/unit/queue/fixture.c \
 	tests/unit/queue/fixture.h \
 	tests/unit/queue/main.c \
@@ -8,6 +10,8 @@ tests_unit_unit_queue_SOURCES = \
 	tests/fault/qio_mem.h \
 	tests/unit/queue/test_age.c \
 	tests/unit/queue/test_body.c \
+	tests/unit/queue/test_check.c \
+	tests/unit/queue/test_check_journal.c \
 	tests/unit/queue/test_crash.c \
 	tests/unit/queue/test_damage.c \
 	tests/unit/queue/test_envelope.c \

@@ -18,6 +18,8 @@ unit_suite_fn test_crash_suite;
 unit_suite_fn test_age_suite;
 unit_suite_fn test_body_suite;
 unit_suite_fn test_report_suite;
+unit_suite_fn test_check_suite;
+unit_suite_fn test_check_journal_suite;
 
 static void no_log(void *arg UNUSED, const char *line UNUSED, size_t n UNUSED)
 {
@@ -43,6 +45,8 @@ int main(void)
 		test_age_suite,
 		test_body_suite,
 		test_report_suite,
+		test_check_suite,
+		test_check_journal_suite,
 	};
 	return unit_main(suites, ARRAY_LEN(suites));
 }

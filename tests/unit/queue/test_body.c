@@ -14,7 +14,7 @@
 #include "fault/qio_mem.h"
 #include "lib/unit.h"
 #include "queue/journal_record.h"
-#include "unit/queue/fixture.h"
+#include "unit/queue/checking.h"
 
 Suite *test_body_suite(void);
 
@@ -216,6 +216,7 @@ static void stop(void)
 static void start_again(void)
 {
 	qio_mem_restart(&disk);
+	checking_after_crash(&disk, &luck);
 	disk.countdown = (unsigned)prng_below(&luck, 300);
 	if (queue_open(&f.q, &f.opt, f.now, NULL) == 0) {
 		while (queue_scan_step(f.q, f.now) > 0)

@@ -8,7 +8,7 @@
 
 #include "fault/qio_mem.h"
 #include "lib/unit.h"
-#include "unit/queue/fixture.h"
+#include "unit/queue/checking.h"
 
 Suite *test_crash_suite(void);
 
@@ -149,6 +149,7 @@ static void live(void)
 static void start_again(void)
 {
 	qio_mem_restart(&disk);
+	checking_after_crash(&disk, &luck);
 	disk.countdown = (unsigned)prng_below(&luck, 400);
 	if (queue_open(&f.q, &f.opt, f.now, NULL) == 0) {
 		(void)!fixture_scan(&f);

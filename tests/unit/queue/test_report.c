@@ -9,7 +9,7 @@
 #include "fault/qio_fault.h"
 #include "fault/qio_mem.h"
 #include "lib/unit.h"
-#include "unit/queue/fixture.h"
+#include "unit/queue/checking.h"
 
 Suite *test_report_suite(void);
 
@@ -42,6 +42,7 @@ static void power_cut(void)
 	qio_fault_disarm(&fault);
 	fixture_close(&f);
 	qio_mem_restart(&disk);
+	checking_after_crash(&disk, &disk.prng);
 	fixture_open(&f);
 }
 
