@@ -2,6 +2,8 @@ src_tools_postrider_SOURCES = \
 	src/tools/postrider.c \
 	src/tools/postrider_ask.c \
 	src/tools/postrider_ask.h \
+	src/tools/postrider_check.c \
+	src/tools/postrider_check.h \
 	src/tools/postrider_users.c \
 	src/tools/postrider_users.h
 

@@ -3,8 +3,9 @@
  *
  * Most commands are passed to the daemon over its control socket: one line, a
  * JSON array of the words; back comes a line "OK" or "ERR reason", then text
- * until the end. `passwd` works on the users file by itself. Exit status: 0
- * done, 1 refused with a reason, 2 usage, 3 no daemon.
+ * until the end. `passwd` works on the users file by itself, `check` on the
+ * spool of a daemon that does not run. Exit status: 0 done, 1 refused with a
+ * reason, 2 usage, 3 no daemon.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -22,6 +23,7 @@
 #include "io/password.h"
 #include "io/system.h"
 #include "tools/postrider_ask.h"
+#include "tools/postrider_check.h"
 #include "tools/postrider_users.h"
 
 enum {
@@ -52,6 +54,8 @@ static const struct command commands[] = {
 	{ "log", 1, 1, "LEVEL", "sets the level of the log" },
 	{ "stats", 0, 0, "", "counters" },
 	{ "passwd", 1, 1, "USER", "adds or changes a user in the users file" },
+	{ "check", 0, CHECK_ARGS_MAX, "[--repair] [--json] [--spool DIR]",
+	    "looks through the spool of a stopped daemon" },
 };
 
 static void usage(FILE *to)
@@ -82,6 +86,12 @@ static const struct command *find_command(const char *name)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
 	return NULL;
+}
+
+static int explain(const struct command *c)
+{
+	fprintf(stderr, "usage: postrider [-c FILE] %s %s\n", c->name, c->synopsis);
+	return EXIT_USAGE;
 }
 
 /* --- the daemon --- */
@@ -239,7 +249,7 @@ static int passwd(const struct conf *conf, const char *login)
 	return err ? complain(EXIT_REFUSED, eb.text) : set_user(conf, login, hash);
 }
 
-/* --- main --- */
+/* --- the configuration --- */
 
 /* Warnings are for `postriderd -t`; here only mistakes count. */
 static struct conf *load_conf(const char *file)
@@ -258,6 +268,28 @@ static struct conf *load_conf(const char *file)
 	free(text);
 	return conf;
 }
+
+/* --- check --- */
+
+/* A configuration with mistakes must not keep anybody from looking at the mail. */
+static int check(const char *file, int argc, char **argv)
+{
+	struct check_args args;
+	struct conf *conf = NULL;
+	if (check_args_parse(argc - 1, argv + 1, &args) < 0)
+		return explain(find_command(argv[0]));
+	if (args.spool == NULL) {
+		conf = load_conf(file);
+		if (!conf)
+			return complain(EXIT_REFUSED,
+			    "the configuration has mistakes; --spool DIR does without it");
+	}
+	int status = check_command(&args, args.spool != NULL ? args.spool : conf->spool);
+	conf_unref(&conf);
+	return status;
+}
+
+/* --- main --- */
 
 /* Returns the exit status when there is nothing more to do, else -1. */
 static int parse_options(int argc, char **argv, const char **file)
@@ -287,7 +319,7 @@ static int parse_options(int argc, char **argv, const char **file)
 	return -1;
 }
 
-static int check_command(int argc, char **argv)
+static int check_words(int argc, char **argv)
 {
 	if (argc == 0) {
 		usage(stderr);
@@ -298,10 +330,8 @@ static int check_command(int argc, char **argv)
 		fprintf(stderr, "postrider: no such command: %s (-h lists them)\n", argv[0]);
 		return EXIT_USAGE;
 	}
-	if (argc - 1 < c->args_min || argc - 1 > c->args_max) {
-		fprintf(stderr, "usage: postrider [-c FILE] %s %s\n", c->name, c->synopsis);
-		return EXIT_USAGE;
-	}
+	if (argc - 1 < c->args_min || argc - 1 > c->args_max)
+		return explain(c);
 	return EXIT_DONE;
 }
 
@@ -314,10 +344,12 @@ int main(int argc, char **argv)
 		return status;
 	argc -= optind;
 	argv += optind;
-	status = check_command(argc, argv);
+	status = check_words(argc, argv);
 	if (status != EXIT_DONE)
 		return status;
 	sigaction(SIGPIPE, &ignore, NULL);
+	if (strcmp(argv[0], "check") == 0)
+		return check(file, argc, argv);
 	struct conf *conf = load_conf(file);
 	if (!conf)
 		return EXIT_REFUSED;
