@@ -604,9 +604,16 @@ class Daemon:
         return [json.loads(line) for line in self.cli_ok("queue", "--json").splitlines()]
 
     def wait_empty(self, seconds=PATIENCE):
-        wait_for(lambda: not self.queue_files(), "the queue to be empty", seconds, 0.05)
+        """No mail left: the daemon knows of none, and there are no queue files."""
+        wait_for(
+            lambda: not self.queue_files() and "queue: 0 items" in self.cli_ok("status"),
+            "the queue to be empty",
+            seconds,
+            0.05,
+        )
 
     def queue_files(self):
+        """Those of mail that rests: what is on its way has none."""
         return sorted(
             os.path.join(d, f) for d, _, files in os.walk(self.spool + "/queue") for f in files
         )

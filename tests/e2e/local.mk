@@ -16,4 +16,5 @@ EXTRA_DIST += \
 	tests/e2e/others.py \
 	tests/e2e/peer.py \
 	tests/e2e/sanitize.sh \
+	tests/reader/checksums.py \
 	tests/reader/queue_reader.py

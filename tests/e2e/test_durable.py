@@ -3,12 +3,14 @@
 
 The trace of one accepted message is read line by line: which files were
 created, written, synced, renamed, which folders were synced, and when the
-reply went out. No part of the daemon is asked.
+reply went out. No part of the daemon is asked. A message is one record of
+the journal, which names a file for the body if that is large.
 """
 
 import os
 import re
 import signal
+import threading
 
 from harness import *
 
@@ -85,42 +87,29 @@ def show(step, call):
     say(f"{step}: trace lines {call.begin + 1}-{call.end + 1}: {call.name}({call.args[:110]}")
 
 
-def examine(calls, spool, reply, files):
-    """files queue files were published before the reply; all of it durable. Returns how many folder syncs."""
+def synced_after(calls, file, call, reply):
+    """The first sync of the file behind that call: it must have worked, and be over before the reply."""
+    syncs = [c for c in of(calls, ("fdatasync", "fsync"), r"^\d+<" + re.escape(file) + ">") if c.begin > call.end]
+    check(syncs and syncs[0].end < reply.begin, f"{file} was synced between {call} and {reply}")
+    equal(syncs[0].result, 0, "result of the sync")
+    return syncs[0]
+
+
+def examine_body(calls, spool, record):
+    """The body has a file of its own, which was durable, with its name, before the record was begun."""
     spool = re.escape(spool)
-    renames = [c for c in of(calls, ("rename", "renameat", "renameat2"), spool + r"/queue") if c.end < reply.begin]
-    equal(len(renames), files, "renames into the queue before the 250")
-    folders = set()
-    for r in renames:
-        show("published", r)
-        m = re.match(r'\d+<([^>]*)>, "([^"]+)", \d+<([^>]*)>, "([^"]+)"', r.args)
-        check(m, f"arguments of {r}")
-        source, target = m.group(1) + "/" + m.group(2), m.group(3)
-        equal(r.result, 0, "result of rename")
-        created = of(calls, ("openat",), re.escape(m.group(2)) + r'".*O_CREAT')
-        check(created and created[0].end < r.begin, f"{source} was created before it was renamed")
-        writes = of(calls, ("write", "writev", "pwritev", "pwrite64"), r"^\d+<" + re.escape(source) + ">")
-        check(writes, f"writes to {source}")
-        syncs = of(calls, ("fdatasync", "fsync"), r"^\d+<" + re.escape(source) + ">")
-        check(syncs, f"{source} was synced")
-        show("written  ", writes[-1])
-        show("synced   ", syncs[0])
-        check(all(x.result > 0 for x in writes), "all writes succeeded")
-        equal(syncs[0].result, 0, "result of the sync")
-        check(max(x.end for x in writes) < syncs[0].begin, "written before it was synced")
-        check(syncs[0].end < r.begin, "synced before it was renamed")
-        folders.add((target, r.end))
-    synced = {}
-    for folder, after in folders:
-        syncs = [c for c in of(calls, ("fsync",), r"^\d+<" + re.escape(folder) + ">") if c.begin > after]
-        check(syncs, f"{folder} was synced after the rename")
-        check(syncs[0].end < reply.begin, f"{folder} was synced before the 250 was written")
-        equal(syncs[0].result, 0, "result of fsync")
-        synced[syncs[0].begin] = syncs[0]
-    for sync in synced.values():
-        show("folder   ", sync)
-    show("answered ", reply)
-    return len(synced)
+    renames = of(calls, ("renameat2",), rf"^\d+<{spool}/tmp>, .*<{spool}/body>")
+    equal([r.result for r in renames], [0], "renames into body/")
+    renamed = renames[0]
+    show("published", renamed)
+    m = re.match(r'\d+<([^>]*)>, "([^"]+)", \d+<([^>]*)>', renamed.args)
+    file, folder = m.group(1) + "/" + m.group(2), m.group(3)
+    writes = of(calls, ("write", "writev", "pwritev", "pwrite64"), r"^\d+<" + re.escape(file) + ">")
+    check(writes and all(x.result > 0 for x in writes), f"{file} was written")
+    show("written  ", writes[-1])
+    show("synced   ", synced_after(calls, file, writes[-1], renamed))
+    show("folder   ", synced_after(calls, folder, renamed, record))
+    return sum(x.result for x in writes)
 
 
 def submit_and_read(w, recipients, size):
@@ -134,26 +123,90 @@ def submit_and_read(w, recipients, size):
     return d, calls, replies[0]
 
 
-@case("one message: written, synced, renamed, folder synced, each complete before the next; then the 250")
+def examine_record(calls, spool, reply):
+    """The message is one record of a segment that was durable before: with its header, and its name."""
+    folder = spool + "/journal"
+    writes = of(calls, ("write", "writev", "pwritev", "pwrite64"), r"^\d+<" + re.escape(folder) + "/")
+    records = [c for c in writes if 'iov_base="PRJ1' in c.args and c.begin < reply.begin]
+    equal(len(records), 1, "writes of records")
+    record = records[0]
+    show("record   ", record)
+    segment = re.match(r"\d+<([^>]*)>", record.args).group(1)
+    synced = synced_after(calls, segment, record, reply)
+    show("synced   ", synced)
+    check(not [c for c in writes if synced.begin < c.end and c.begin < reply.begin], "nothing is written behind the sync")
+    lengths = [int(n) for n in re.findall(r"iov_len=(\d+)", record.args)]
+    equal(record.result, sum(lengths), "bytes written of the record")
+    named = of(calls, ("renameat2",), f'{re.escape(folder)}>, "{os.path.basename(segment)}"')
+    headers = [c for c in writes if "PRJOURN" in c.args and c.end < record.begin]
+    equal((len(named), len(headers)), (1, 2), "a new segment, and copies of its header")
+    for header in headers:
+        header_synced = synced_after(calls, segment, header, record)
+    check(header_synced.begin > headers[1].end > synced_after(calls, segment, headers[0], record).end, "one copy after the other")
+    name_synced = synced_after(calls, folder, named[0], record)
+    show("header   ", header_synced)
+    show("its name ", name_synced)
+    show("answered ", reply)
+    parked = of(calls, ("renameat2",), re.escape(spool) + "/queue/")
+    check(all(c.begin > reply.end for c in parked), "no queue file before the daemon stops")
+    return record
+
+
+@case("one message: its record written, the segment synced; then the 250")
 def _():
     with World() as w:
         d, calls, reply = submit_and_read(w, ["ann@example.test", "bob@example.test"], 5000)
-        examine(calls, d.spool, reply, 1)
+        record = examine_record(calls, d.spool, reply)
+        check(record.result > 5000, "the body is in the record")
 
 
-@case("one message for five domains: all five files and their folders before the 250")
+@case("one message for five domains is one record")
 def _():
     with World() as w:
         d, calls, reply = submit_and_read(w, [f"ann@d{i}.test" for i in range(5)], 5000)
-        n = examine(calls, d.spool, reply, 5)
-        say(f"{n} folder sync(s) for five files")
+        examine_record(calls, d.spool, reply)
 
 
-@case("a large message (3 MB) the same")
+@case("many senders: messages that come while a sync is running share the next one")
 def _():
     with World() as w:
-        d, calls, reply = submit_and_read(w, ["ann@example.test"], 3000000)
-        examine(calls, d.spool, reply, 1)
+        d = traced(w, outbound={"disabled": True})
+        senders, each = 20, 10 if QUICK else 40
+        failed = []
+
+        def send(n):
+            try:
+                with d.client() as c:
+                    c.ehlo()
+                    for _ in range(each):
+                        c.want(250, "MAIL FROM:<joe@sender.test>")
+                        c.want(250, f"RCPT TO:<r{n}@example.test>")
+                        c.data(message())
+            except (OSError, EOFError, AssertionError) as why:
+                failed.append(repr(why))
+
+        threads = [threading.Thread(target=send, args=(n,), daemon=True) for n in range(senders)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(60 * SLOW)
+        equal(failed, [], "what went wrong while sending")
+        d.stop(60)
+        calls = read_trace(d.trace)
+        replies = of(calls, ("sendto", "sendmsg", "write", "writev"), r'"250 2\.0\.0 queued as')
+        equal(len(replies), senders * each, "messages")
+        syncs = of(calls, ("fdatasync",), r"^\d+<" + re.escape(d.spool) + "/journal/")
+        say(f"{len(replies)} messages of {senders} senders, {len(syncs)} syncs of the journal")
+        check(len(syncs) < len(replies) / 3, "one sync serves many")
+
+
+@case("a large message (3 MB): its body written, synced, renamed, the folder synced, each complete before the next; then its record; then the 250")
+def _():
+    with World() as w:
+        d, calls, reply = submit_and_read(w, [f"ann@d{i}.test" for i in range(5)], 3000000)
+        record = examine_record(calls, d.spool, reply)
+        check(record.result < 10000, "the body is not in the record")
+        check(examine_body(calls, d.spool, record) > 2900000, "the body is in the file")
 
 
 def fail_next(w, d, call):
@@ -167,31 +220,50 @@ def fail_next(w, d, call):
     return p, log
 
 
-@case("a failing fdatasync, rename or fsync: 451 4.3.0, nothing stays behind; when it works again, 250")
+def refused_and_taken(w, d, call, size):
+    """A message while that call fails, and another when it works again; the key of the latter."""
+    p, log = fail_next(w, d, call)
+    with d.client() as c:
+        c.ehlo()
+        c.begin()
+        c.send(stuff(message(body=checked_body("refused", size))))
+        code, texts = c.reply()
+        p.send_signal(signal.SIGINT)
+        p.wait(20)
+        with open(log, encoding="utf-8") as f:
+            check("INJECTED" in f.read(), f"{call} was called")
+        equal(code, 451, f"reply after a failed {call}: {texts}")
+        matches(r"^4\.3\.0", texts[0])
+        matches(r"queue: 0 items", d.cli_ok("status"), "status")
+        equal(d.queue_files(), [], "queue files")
+        for folder in ("tmp", "body") if call != "fdatasync" else ("tmp",):
+            equal(os.listdir(os.path.join(d.spool, folder)), [], f"files in {folder}/")
+        c.begin()
+        c.send(stuff(message(body=checked_body("taken", size))))
+        equal(c.reply()[0], 250, "the next message")
+
+
+def comes_back(w, d):
+    """Keys of what is delivered after SIGKILL and a new start."""
+    d.kill()
+    peer = w.peer()
+    d.write_config(outbound={"disabled": False}, routes=[{"domain": "*", "mx": [peer.address]}])
+    d.start()
+    peer.wait_mail()
+    d.wait_empty()
+    return [verify_body(m.data) for m in peer.mails]
+
+
+@case("a failing call on the way: 451 4.3.0, and what was refused never comes back; when it works again, 250")
 def _():
     need_strace()
-    for call in ("fdatasync", "renameat2", "fsync"):
-        with World() as w:
-            d = w.daemon(outbound={"disabled": True})
-            p, log = fail_next(w, d, call)
-            with d.client() as c:
-                c.ehlo()
-                c.begin()
-                c.send(stuff(message()))
-                code, texts = c.reply()
-                p.send_signal(signal.SIGINT)
-                p.wait(20)
-                with open(log, encoding="utf-8") as f:
-                    check("INJECTED" in f.read(), f"{call} was called")
-                equal(code, 451, f"reply after a failed {call}: {texts}")
-                matches(r"^4\.3\.0", texts[0])
-                equal(d.queue_files(), [], "queue files")
-                equal(os.listdir(d.spool + "/tmp"), [], "files in tmp/")
-                c.begin()
-                c.send(stuff(message()))
-                equal(c.reply()[0], 250, "the next message")
-            equal(len(d.queue_files()), 1, "queue files")
-            say(f"{call} failed with EIO: 451 4.3.0, no file left, then 250")
+    for size, names in ((3000, ("fdatasync", "pwritev")), (300000, ("fdatasync", "pwritev", "renameat2", "fsync"))):
+        for call in names:
+            with World() as w:
+                d = w.daemon(outbound={"disabled": True})
+                refused_and_taken(w, d, call, size)
+                equal(comes_back(w, d), [("taken", True)], "delivered after SIGKILL")
+                say(f"{size} bytes, {call} failed with EIO: 451 4.3.0, nothing left of it, then 250")
 
 
 def traced_by(pid):

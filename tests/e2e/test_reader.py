@@ -20,6 +20,7 @@ import sys
 from harness import *
 
 sys.path.insert(0, os.path.join(TOP_SRCDIR, "tests", "reader"))
+import checksums  # noqa: E402
 import queue_reader  # noqa: E402
 
 READER = os.path.join(TOP_SRCDIR, "tests", "reader", "queue_reader.py")
@@ -241,6 +242,97 @@ def _():
         say(f"{item.records} outcome records in one file")
 
 
+# --- the journal ------------------------------------------------------------------------------
+
+
+def in_journal(items):
+    return {key: item for key, item in items.items() if "/journal/" in item.path}
+
+
+@case("mail on its way, after SIGKILL: what the daemon had listed is in the journal, and nothing else")
+def _():
+    with World() as w:
+        d = w.daemon(outbound={"disabled": True})
+        for n in range(5):  # the last has a file for its body
+            send(d, [f"a{n}@d{i}.test" for i in range(n + 1)] + ["b@d0.test"], key=f"k{n}", size=50 * 10**n)
+        send(d, "a@x.test", key="null", sender="", mail=" RET=HDRS ENVID=a+2Bb", rcpt=" NOTIFY=DELAY,FAILURE ORCPT=rfc822;x+2By@z")
+        said = {item["queue_id"]: item for item in d.queue()}
+        show = {key: d.cli_ok("show", key).strip().replace("state: active", "state: waiting") for key in said}
+        for item in said.values():
+            equal(item["state"], "active", "to be tried, were outbound not disabled")
+            item["state"] = "waiting"
+        d.kill()
+        items = compare(d, said, show)
+        equal((len(items), sorted(items)), (16, sorted(in_journal(items))), "items in the journal")
+        for item in items.values():
+            check(verify_body(item.body)[1], f"body of {item.name['id']}")
+
+
+@case("what is delivered, parked or refused is no longer read in the journal; a killed daemon's ends are a second old at most")
+def _():
+    with World() as w:
+        d, peer = start(w)
+        for n in range(10):
+            send(d, [f"ok@a{n}.test", f"later@b{n}.test", f"no@c{n}.test"], key=f"k{n}")
+        settled(d)
+        wait_for(lambda: len([m for m in peer.mails if m.sender == ""]) == 10, "the reports")
+        time.sleep(2 * SLOW)
+        said = {item["queue_id"]: item for item in d.queue()}
+        d.kill()
+        items = read(d.spool)
+        equal(sorted(items), sorted(said), "queue ids")
+        equal(({i.domain[0] for i in items.values()}, in_journal(items)), ({"b"}, {}), "what is left")
+        with open(glob.glob(d.spool + "/journal/*")[0], "rb") as f:
+            data = f.read()
+        (segment,) = queue_reader.read_headers(queue_reader.Spool(d.spool))
+        records = queue_reader.read_segment(queue_reader.Spool(d.spool), segment)
+        kinds = [r.kind for r in records]
+        equal(sum(len(r.envelopes) for r in records if r.kind != queue_reader.ENDS), 40, "parts in the records")
+        check(queue_reader.ENDS in kinds, "ends")
+        say(f"{len(kinds)} records in {records[-1].end} of {len(data)} bytes")
+
+
+@case("damaged and torn records: the reader and the daemon agree which are, and the others arrive")
+def _():
+    with World() as w:
+        rng = random.Random(21)
+        d = w.daemon(outbound={"disabled": True})
+        for n in range(30):
+            send(d, [f"k{n}@d{i}.test" for i in range(1 + n % 3)], key=f"k{n}", size=rng.choice((100, 3000, 40000)))
+        d.kill()
+        (segment,) = queue_reader.read_headers(queue_reader.Spool(d.spool))
+        records = queue_reader.read_segment(queue_reader.Spool(d.spool), segment)
+        equal(len(records), 30, "records")
+        hurt = sorted(rng.sample(range(29), 8)) + [29]
+        wanted = []  # reading goes on at the next good head
+        with open(segment.path, "r+b") as f:
+            for n in hurt:
+                part = rng.choice(("head", "front", "body"))
+                begins = {"head": 0, "front": 40, "body": 40 + len(records[n].front)}
+                at = records[n].at + begins[part] + rng.randrange(24)
+                if n - 1 not in hurt or part != "head":
+                    wanted.append(records[n].at)
+                f.seek(at)
+                byte = f.read(1)
+                f.seek(at)
+                f.write(bytes([byte[0] ^ 1 << rng.randrange(8)]))
+        found = queue_reader.read_spool(d.spool)
+        offsets = sorted(int(p.text.rsplit(" ", 1)[1]) for p in found.problems)
+        # the last was never acknowledged, as far as one can tell
+        equal(offsets, [at for at in wanted if at != records[29].at], "damage to the reader")
+        equal(sorted({verify_body(i.body)[0] for i in found.items}), sorted(f"k{n}" for n in range(30) if n not in hurt), "whole")
+        peer = w.peer()
+        d.write_config(outbound={"disabled": False}, routes=[{"domain": "*", "mx": [peer.address]}])
+        d.start()
+        d.wait_empty()
+        aside = sorted(int(os.path.basename(f).split(".")[2]) for f in glob.glob(d.spool + "/corrupt/journal.1.*"))
+        equal(aside, offsets, "set aside by the daemon")
+        got = sorted(r for m in peer.mails for r in m.rcpts)
+        equal(got, sorted(r.address for i in found.items for r in i.recipients), "recipients")
+        check(all(verify_body(m.data)[1] for m in peer.mails), "whole bodies arrive")
+        say(f"{len(hurt)} of 30 records hurt, {len(offsets)} found damaged, {len(got)} recipients served")
+
+
 # --- the program itself ------------------------------------------------------------------
 
 
@@ -276,7 +368,7 @@ def _():
     for n in (*range(60, 200), 4096, 65536, 70000):
         slow = 0xFFFFFFFF
         for byte in data[:n]:
-            slow = slow >> 8 ^ queue_reader.TABLE[(slow ^ byte) & 255]
+            slow = slow >> 8 ^ checksums.TABLE[(slow ^ byte) & 255]
         equal(queue_reader.crc32c(data[:n]), slow ^ 0xFFFFFFFF, f"CRC32C of {n} bytes")
         equal(queue_reader.crc32c(data[n // 3 : n], queue_reader.crc32c(data[: n // 3])), slow ^ 0xFFFFFFFF, "in two parts")
     equal(queue_reader.siphash(b""), 0x1E924B9D737700D7, "SipHash-2-4 of nothing under a key of zeros")
@@ -323,7 +415,7 @@ def _():
         d, peer = start(w)
         rng = random.Random(20)
         for i in range(DAMAGED):
-            # one in twenty is large: its body was written before its envelope, so there is room between
+            # one in twenty is large: its body is shared with the file in body/, so there is room before it
             send(d, [f"later1@a{i}.test", f"later2@a{i}.test"], size=300000 if i % 20 == 0 else rng.choice((100, 3000)), key=f"k{i}")
         settled(d)
         d.stop()

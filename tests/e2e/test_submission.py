@@ -466,7 +466,7 @@ def _():
         d = w.daemon(routes=[{"domain": "*", "mx": [peer.address]}])
         send_raw(d, b"Subject: x\r\n\r\na\0b", 550, "5.6.0")
         send_raw(d, b"Subj\0ect: x\r\n\r\nab", 550, "5.6.0")
-        equal(d.queue_files(), [], "queue files")
+        d.wait_empty(0)
         equal(peer.mails, [])
 
 
@@ -547,7 +547,7 @@ def _():
             c.send(b"Subject: x\r\n\r\nhello" + tail)
             c.close()
         wait_for(lambda: "sessions: 0" in d.cli_ok("status"), "the sessions to end")
-        equal(d.queue_files(), [])
+        d.wait_empty(0)
         equal([f for f in os.listdir(d.spool + "/tmp")], [])
         equal(d.events(), [])
         equal(peer.mails, [])

@@ -16,7 +16,6 @@ a Spool what it finds: Items, and Problems.
 """
 
 import dataclasses
-import functools
 import json
 import os
 import re
@@ -24,110 +23,8 @@ import stat
 import struct
 import sys
 
-
-# --- CRC32C ------------------------------------------------------------------------
-
-POLY = 0x82F63B78  # Castagnoli, bits reversed: bit 31 is the coefficient of x^0
-
-
-def _table():
-    out = []
-    for c in range(256):
-        for _ in range(8):
-            c = c >> 1 ^ (POLY if c & 1 else 0)
-        out.append(c)
-    return out
-
-
-TABLE = _table()
-
-
-def _multiply(a, b):
-    """The product of two polynomials modulo the CRC's, both with bits reversed."""
-    out = 0
-    while b:
-        if b & 0x80000000:
-            out ^= a
-        b = b << 1 & 0xFFFFFFFF
-        a = a >> 1 ^ (POLY if a & 1 else 0)
-    return out
-
-
-@functools.lru_cache(maxsize=None)
-def _power(j):
-    """x^(8 * 2^j) modulo the polynomial."""
-    return _multiply(_power(j - 1), _power(j - 1)) if j else 0x00800000
-
-
-@functools.lru_cache(maxsize=None)
-def _terms(j):
-    """The exponents in x^(8 * (2^j + 4)) modulo the polynomial; x^32 is its lower part."""
-    product = _multiply(_power(j), POLY)
-    return [k for k in range(32) if product >> 31 - k & 1]
-
-
-def crc32c(data, crc=0):
-    """The checksum of data, begun with crc.
-
-    Byte by byte only at the end: before, what is long is folded. Its front,
-    taken as a polynomial, times x^n modulo the CRC's polynomial has the same
-    remainder where it stands n bits later; Python's long integers do that
-    for all bits at once.
-    """
-    size = len(data)
-    if size > 64:
-        number = int.from_bytes(data, "little") ^ (crc ^ 0xFFFFFFFF)
-        while size > 64:
-            j = ((size - 5) // 2).bit_length()  # 2^j + 4 bytes stay: 4 more than the front has, or more
-            front = size - (1 << j) - 4
-            head = number & (1 << 8 * front) - 1
-            number >>= 8 * front
-            for k in _terms(j):
-                number ^= head << 8 * (size - 2 * front) - k
-            size -= front
-        data, state = number.to_bytes(size, "little"), 0
-    else:
-        state = crc ^ 0xFFFFFFFF
-    for byte in data:
-        state = state >> 8 ^ TABLE[(state ^ byte) & 255]
-    return state ^ 0xFFFFFFFF
-
-
-# --- SipHash-2-4 with a key of zeros ----------------------------------------------------
-
-M64 = (1 << 64) - 1
-
-
-def _rotate(v, n):
-    return (v << n | v >> 64 - n) & M64
-
-
-def _sip_round(v):
-    a, b, c, d = v
-    a = a + b & M64
-    b = _rotate(b, 13) ^ a
-    a = _rotate(a, 32)
-    c = c + d & M64
-    d = _rotate(d, 16) ^ c
-    a = a + d & M64
-    d = _rotate(d, 21) ^ a
-    c = c + b & M64
-    b = _rotate(b, 17) ^ c
-    c = _rotate(c, 32)
-    return a, b, c, d
-
-
-def siphash(data):
-    v = (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573)
-    padded = data + bytes(-(len(data) + 1) % 8) + bytes([len(data) & 255])
-    for (word,) in struct.iter_unpack("<Q", padded):
-        v = (v[0], v[1], v[2], v[3] ^ word)
-        v = _sip_round(_sip_round(v))
-        v = (v[0] ^ word, v[1], v[2], v[3])
-    v = (v[0], v[1], v[2] ^ 0xFF, v[3])
-    for _ in range(4):
-        v = _sip_round(v)
-    return v[0] ^ v[1] ^ v[2] ^ v[3]
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from checksums import crc32c, siphash  # noqa: E402
 
 
 # --- what is found ----------------------------------------------------------------------
@@ -202,7 +99,7 @@ class Spool:
     path: str
     items: list = dataclasses.field(default_factory=list)
     problems: list = dataclasses.field(default_factory=list)  # damaged, or not to be there
-    unfinished: list = dataclasses.field(default_factory=list)  # tmp/: nobody was told it was accepted
+    unfinished: list = dataclasses.field(default_factory=list)  # tmp/: nobody was told it was accepted; body/: all over
     set_aside: list = dataclasses.field(default_factory=list)  # corrupt/
     epoch: int = 0
 
@@ -492,6 +389,273 @@ def read_queue(spool):
     drop_doubles(spool)
 
 
+# --- the journal ----------------------------------------------------------------------------------
+
+SEGMENT_HEADER = 4096  # bytes before the first record
+RECORD_HEAD = 40
+BODY_AT = 4096  # in a file of body/
+MESSAGE, ENDS, REPORT = 1, 2, 3
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclasses.dataclass
+class Header:
+    """Of a segment. limit: where its good records end, if a later segment says so."""
+
+    path: str
+    salt: int
+    sequence: int
+    oldest: int
+    previous: int
+    previous_end: int
+    size: int
+    limit: int = 0
+
+
+def parse_header_copy(data):
+    """The fields, None if it is not good."""
+    magic, version, first, *numbers, size, zeros, crc = struct.unpack("<8sHHIQQQQQ12sI", data)
+    if magic != b"PRJOURN\n" or crc != crc32c(data[:68]):
+        return None
+    need(version == 1, f"version {version} of a segment")
+    need(first == SEGMENT_HEADER and not any(zeros), "sizes in a segment's header")
+    return *numbers, size
+
+
+def read_header(path):
+    """None if the segment was never in use."""
+    with open(path, "rb") as f:
+        block = f.read(SEGMENT_HEADER).ljust(SEGMENT_HEADER, b"\0")
+    copies = [block[at : at + 72] for at in (0, 2048)]
+    good = [c for c in map(parse_header_copy, copies) if c]
+    if good:
+        return Header(path, *max(good, key=lambda c: c[1]))
+    need(not all(map(any, copies)), "both copies of the header are damaged")
+    return None
+
+
+def read_headers(spool):
+    """The segments that count, in ascending sequence."""
+    folder, found = os.path.join(spool.path, "journal"), {}
+    for name in names_in(folder):
+        path = os.path.join(folder, name)
+        try:
+            need(re.fullmatch("[0-9a-f]{8}", name), "not a segment")
+            header = read_header(path)
+            need(not header or header.sequence not in found, "two segments with one sequence")
+        except Damage as why:
+            spool.problems.append(Problem(path, str(why)))
+            continue
+        if header:
+            found[header.sequence] = header
+    for h in found.values():
+        if h.previous in found and h.previous_end >= SEGMENT_HEADER:
+            found[h.previous].limit = h.previous_end
+    oldest = found[max(found)].oldest if found else 0
+    return [found[n] for n in sorted(found) if n >= oldest]
+
+
+def id_text(data):
+    """A message id from its 16 bytes."""
+    out = ""
+    for number, digits in zip(struct.unpack("<QQ", data), (9, 11)):
+        need(number < 36**digits, "a message id")
+        part = ""
+        for _ in range(digits):
+            number, digit = divmod(number, 36)
+            part = DIGITS[digit] + part
+        out += part
+    return out
+
+
+@dataclasses.dataclass
+class Head:
+    kind: int
+    front_bytes: int
+    body_bytes: int
+    front_crc: int
+    batch: int
+
+
+def parse_record_head(data, at, segment):
+    """None if there is none that belongs to this use of the segment."""
+    head = data[at : at + RECORD_HEAD]
+    if len(head) < RECORD_HEAD or not head.startswith(b"PRJ1") or crc32c(head[:36], segment.salt) != int.from_bytes(head[36:], "little"):
+        return None
+    kind, sequence, front, body, crc, batch, zero = struct.unpack_from("<IQIIIII", head, 4)
+    if sequence != segment.sequence or kind not in (MESSAGE, ENDS, REPORT) or zero:
+        return None
+    return Head(kind, front, body, crc, batch)
+
+
+@dataclasses.dataclass
+class Effect:
+    """What a report says of the part it is about."""
+
+    about: tuple  # id, part
+    over: bool
+    payload: bytes
+
+
+class Record:
+    """A whole record; Damage if it is not."""
+
+    def __init__(self, data, at, segment):
+        head = parse_record_head(data, at, segment)
+        need(head, "no record")
+        self.at, self.kind, self.segment = at, head.kind, segment
+        body_at = at + RECORD_HEAD + head.front_bytes
+        self.end = (body_at + head.body_bytes + 7) // 8 * 8
+        need(self.end <= len(data), "a record is cut short")
+        self.front, self.body = data[at + RECORD_HEAD : body_at], data[body_at : body_at + head.body_bytes]
+        need(crc32c(self.front) == head.front_crc, "checksum of a record's front")
+        self.effect = None
+        if self.kind == ENDS:
+            need(len(self.front) % 24 == 0 and not self.body, "the form of ends")
+            self.ends = [self.parse_part(n) for n in range(0, len(self.front), 24)]
+        else:
+            self.parse_message()
+
+    def parse_part(self, at):
+        """((id, part), number) of an end, or of what a report begins with."""
+        part, number = struct.unpack_from("<II", self.front, at + 16)
+        return (id_text(self.front[at : at + 16]), part), number
+
+    def parse_message(self):
+        need(len(self.front) >= 40, "the front of a message")
+        self.id = id_text(self.front[:16])
+        self.body_crc, parts, flags, zero, self.body_bytes = struct.unpack_from("<IIIIQ", self.front, 16)
+        need(flags < 2 and zero == 0, "flags of a message")
+        self.has_file = flags == 1
+        if self.has_file:
+            need(not self.body, "a body in the record and in a file")
+        else:
+            need(self.body_bytes == len(self.body), "bytes of a body")
+            need(crc32c(self.body) == self.body_crc, "checksum of a record's body")
+        at = 40 + 4 * parts
+        need(1 <= parts <= 65535 and len(self.front) >= at, "number of parts")
+        self.envelopes = []
+        for size in struct.unpack_from(f"<{parts}I", self.front, 40):
+            self.envelopes.append(self.front[at : at + size])
+            at += size
+        rest = len(self.front) - at
+        need(rest >= 24 if self.kind == REPORT else rest == 0, "bytes of the envelopes")
+        if self.kind == REPORT:
+            about, flags = self.parse_part(at)
+            need(flags < 2, "flags of a report")
+            self.effect = Effect(about, flags == 1, self.front[at + 24 :])
+
+    def read_body(self, folder):
+        """Of a body with a file of its own: read when a part of the message waits."""
+        if not self.has_file:
+            return self.body
+        path = os.path.join(folder, self.id)
+        need(os.path.isfile(path), f"no {path}")
+        with open(path, "rb") as f:
+            f.seek(BODY_AT)
+            body = f.read(self.body_bytes)
+        need(len(body) == self.body_bytes and crc32c(body) == self.body_crc, f"{path} is cut short, or its checksum is wrong")
+        return body
+
+    def item(self, part, folder):
+        body = self.read_body(folder)
+        envelope, recipients = parse_envelope(self.envelopes[part - 1])
+        need(envelope["queue_id"] == f"{self.id}-{part}", "the envelope has another queue id than the record")
+        need(envelope["body_bytes"] == len(body), "the envelope gives the body another length than the record")
+        name = parse_name(f"{envelope['arrival_ms']}.0.q.{self.id}-{part}.{domain_in_name(envelope['domain'])}")
+        need(name, "a queue id")
+        head = {"body_bytes": len(body), "body_crc": self.body_crc}
+        return Item(self.segment.path, name, head, envelope, recipients, 0, 0, body)
+
+
+def next_head(data, at, segment, limited):
+    """Where reading goes on behind a record that is not whole at at; None if that is the end."""
+    bad = at
+    while (at := data.find(b"PRJ1", at + 1)) >= 0:
+        head = parse_record_head(data, at, segment) if at % 8 == 0 else None
+        if head and (limited or head.batch > bad):
+            return at
+    return None
+
+
+def read_segment(spool, segment):
+    """Its whole records."""
+    with open(segment.path, "rb") as f:
+        data = f.read(segment.limit or segment.size)
+    at, records = SEGMENT_HEADER, []
+    while at < len(data):
+        try:
+            records.append(Record(data, at, segment))
+            at = records[-1].end
+        except Damage as why:
+            following = next_head(data, at, segment, segment.limit)
+            if following is None and not segment.limit:
+                break
+            spool.problems.append(Problem(segment.path, f"{why} at {at}"))
+            at = following or len(data)
+    return records
+
+
+def replay(records):
+    """What waits in the journal, as {(id, part): record}, and the effects of reports, in their order."""
+    waiting, effects = {}, {}
+    for r in records:
+        if r.kind == ENDS:
+            for part, _ in r.ends:
+                waiting.pop(part, None)
+                effects.pop(part, None)
+            continue
+        for part in range(1, len(r.envelopes) + 1):
+            waiting[r.id, part] = r
+        if r.effect:
+            effects[r.id, len(r.envelopes) + 1] = r.effect
+            if r.effect.over:
+                waiting.pop(r.effect.about, None)
+    return waiting, list(effects.values())
+
+
+def apply_effect(spool, item, effect):
+    entries = parse_payload(effect.payload, len(item.recipients))
+    if entries is None:
+        spool.problems.append(Problem(item.path, "a report's entries make no sense"))
+        return
+    for n, fields in entries:
+        r = item.recipients[n]
+        later = (fields["attempts"], fields["last_ms"]) > (r.attempts, r.last_ms)
+        if r.fate == "waiting" and (fields["fate"] != "waiting" or later):
+            item.recipients[n] = dataclasses.replace(r, **fields)
+
+
+def read_journal(spool):
+    """Behind read_queue: what has a queue file is not here, and reports tell of items wherever they are."""
+    records = [r for segment in read_headers(spool) for r in read_segment(spool, segment)]
+    waiting, effects = replay(records)
+    bodies = os.path.join(spool.path, "body")
+    parsed, named = {}, set()
+    for (ident, part), record in waiting.items():
+        folder = record.segment.sequence % 64
+        if folder not in parsed:
+            names = map(parse_name, names_in(os.path.join(spool.path, "queue", f"{folder:02x}")))
+            parsed[folder] = {(n["id"], n["part"]) for n in names if n}
+        if (ident, part) in parsed[folder]:
+            continue
+        named.add(ident)
+        try:
+            spool.items.append(record.item(part, bodies))
+        except Damage as why:
+            spool.problems.append(Problem(record.segment.path, f"{why} at {record.at}"))
+    spool.unfinished += [os.path.join(bodies, name) for name in names_in(bodies) if name not in named]
+    by_id = {(i.name["id"], i.name["part"]): i for i in spool.items}
+    touched = [(by_id[e.about], e) for e in effects if e.about in by_id]
+    for item, effect in touched:
+        apply_effect(spool, item, effect)
+    over = {id(item) for item, _ in touched if not item.waiting()}
+    spool.items = [i for i in spool.items if id(i) not in over]
+
+
+# --- the rest -------------------------------------------------------------------------------------
+
+
 def read_rest(spool):
     for place, found in (("tmp", spool.unfinished), ("corrupt", spool.set_aside)):
         folder = os.path.join(spool.path, place)
@@ -505,7 +669,7 @@ def read_rest(spool):
         spool.problems.append(Problem(os.path.join(spool.path, "state", "epoch"), "not a number"))
 
 
-PLACES = (read_queue, read_rest)
+PLACES = (read_queue, read_journal, read_rest)
 
 
 def read_spool(path):
