@@ -8,9 +8,6 @@
 #include "sim/sim_judge.h"
 #include "sim/sim_net.h"
 
-/* Bodies over 256 KiB don't go into the journal (this is before the header). */
-#define CHECK_STREAMED_BYTES (250 * 1024)
-
 struct sim_totals sim_totals;
 
 static struct {
@@ -312,8 +309,7 @@ static void check_accepted(const struct sim_msg *m, const char *id)
 	/* The daemon died while it wrote queue files, one for each destination, which it does where
 	 * the journal is of no use: nobody was told 250, and some may be there and others not. */
 	bool partial = m->state == SIM_MSG_UNKNOWN && !is_received(m) &&
-		       (m->body_bytes > CHECK_STREAMED_BYTES ||
-			   sim_disk_was_troubled(m->done_ms - SIM_HOUR, m->done_ms));
+		       sim_disk_was_troubled(m->done_ms - SIM_HOUR, m->done_ms);
 
 	for (size_t i = 0; i < m->rcpts_n; i++) {
 		const struct sim_rcpt *r = &m->rcpts[i];

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "fault/qio_mem.h"
+#include "sim/sim_submit.h"
 
 #define TROUBLES_MAX    512
 #define TROUBLE_LINGERS (2 * SIM_MINUTE) /* the daemon asks again after some seconds */
@@ -111,8 +112,22 @@ static ssize_t d_pread(void *arg UNUSED, int fd, void *p, size_t n, uint64_t off
 	return done;
 }
 
+/* Law 7: no password in any file. */
+static void look_for_password(const struct iovec *iov, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (iov[i].iov_len < (1 << 20) &&
+		    (memmem(iov[i].iov_base, iov[i].iov_len, SIM_SUBMIT_PASSWORD,
+			 strlen(SIM_SUBMIT_PASSWORD)) ||
+			memmem(iov[i].iov_base, iov[i].iov_len, SIM_SUBMIT_PROOF,
+			    strlen(SIM_SUBMIT_PROOF))))
+			sim_violation("a password is stored");
+}
+
 static int d_pwritev(void *arg UNUSED, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
+	look_for_password(iov, n);
+
 	enum sim_break forgets = is_journal(fd) ? SIM_BREAK_RECORD : SIM_BREAK_OUTCOME;
 	bool forget = sim.broken == forgets && offset > 0 && sim_chance(10);
 	CALL(CALL_GROWS, forget ? 0 : M->io.pwritev(M, fd, iov, n, offset));

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "sim/sim_check.h"
 #include "sim/sim_mail.h"
+#include "sim/sim_submit.h"
 
 static const char *const kinds[SIM_EVENT_N] = {
 	[SIM_EVENT_NONE] = "?",
@@ -117,7 +118,7 @@ static int64_t wall_offset_at(size_t offset)
 
 static void read_event(const char *line, size_t offset)
 {
-	char kind[16], recipient[SIM_ADDRESS_MAX];
+	char kind[16], recipient[SIM_ADDRESS_MAX], user[40];
 
 	take_text(line, "event", kind, sizeof(kind));
 	take_text(line, "recipient", recipient, sizeof(recipient));
@@ -132,6 +133,12 @@ static void read_event(const char *line, size_t offset)
 			e->kind = (enum sim_event_kind)i;
 	if (e->kind == SIM_EVENT_NONE)
 		sim_violation("an event of no kind: %s", line);
+	take_text(line, "user", user, sizeof(user));
+	if (e->kind == SIM_EVENT_RECEIVED && r->number >= 0 &&
+	    strcmp(user, r->msg->login ? SIM_SUBMIT_LOGIN : "") != 0)
+		sim_violation("received from the wrong user: %s", line);
+	if (strstr(line, SIM_SUBMIT_PASSWORD))
+		sim_violation("a password in an event: %s", line);
 	e->life = life_at(offset);
 	e->wall_ms = take_time(line, "time");
 	e->at_ms = e->wall_ms - wall_offset_at(offset);

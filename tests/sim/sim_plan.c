@@ -71,18 +71,33 @@ static void write_file(const struct sim_config *c, const char *more)
 	CHECK(f != NULL);
 	fprintf(f,
 	    "me = \"relay.test\";\nspool = \"%s/spool\";\nuser = \"root\"; group = \"root\";\n"
-	    "listen = ( { address = \"127.0.0.1:%d\"; tls = \"none\"; } );\n"
-	    "submission = { trusted_networks = [ \"10.0.0.0/8\" ]; users_file = \"\"; };\n"
+	    "listen = ( { address = \"127.0.0.1:%d\"; tls = \"none\"; },\n"
+	    " { address = \"127.0.0.1:%d\"; tls = \"starttls\"; auth = \"required\"; },\n"
+	    " { address = \"127.0.0.1:%d\"; tls = \"implicit\"; auth = \"required\"; } );\n"
+	    "tls = { certificate = \"%s/users\"; key = \"%s/users\"; };\n"
+	    "submission = { trusted_networks = [ \"10.0.0.0/8\" ]; users_file = \"%s/users\";"
+	    " sender_check = \"none\"; };\n"
 	    "outbound = { temp_fail_intervals = \"%s\"; lifetime = \"%llds\"; concurrency_max = %u;"
 	    " always_split = %s; spool_min_free = \"1M\"; };\n"
 	    "traffic = ( { site = \"default\"; connections = %u; } );\n"
 	    "events = { file = \"%s/events\"; };\ncontrol = { socket = \"%s/control\"; };\n"
 	    "log = { level = \"%s\"; };\n%s",
-	    sim.directory, SIM_SUBMIT_PORT,
-	    other ? "2m, 3m*3, 10m*10" : schedules[c->schedule].text,
+	    sim.directory, SIM_SUBMIT_PORT, SIM_SUBMIT_STARTTLS, SIM_SUBMIT_TLS, sim.directory,
+	    sim.directory, sim.directory, other ? "2m, 3m*3, 10m*10" : schedules[c->schedule].text,
 	    (long long)schedules[c->schedule].schedule.lifetime_s, c->concurrency,
 	    sim_plan.always_split ? "true" : "false", limit, sim.directory, sim.directory,
 	    sim.verbose ? "info" : "notice", more);
+	fclose(f);
+}
+
+void sim_plan_write_users(void)
+{
+	char path[100];
+
+	snprintf(path, sizeof(path), "%s/users", sim.directory);
+	FILE *f = fopen(path, "w");
+	CHECK(f != NULL);
+	fprintf(f, "%s:$sim$%s\n", SIM_SUBMIT_LOGIN, SIM_SUBMIT_PASSWORD);
 	fclose(f);
 }
 

@@ -29,6 +29,7 @@ struct sim_plan {
 extern struct sim_plan sim_plan;
 
 void sim_plan_make(void);
+void sim_plan_write_users(void);
 /* Writes the file, and tells the checker: it counts from now on. */
 void sim_plan_configure(void);
 void sim_plan_change(void);

@@ -37,6 +37,9 @@ static FILE *warnings;    /* of the configuration: that it runs as root */
 
 static void on_log(void *arg UNUSED, const char *line, size_t n)
 {
+	if (memmem(line, n, SIM_SUBMIT_PASSWORD, strlen(SIM_SUBMIT_PASSWORD)) ||
+	    memmem(line, n, SIM_SUBMIT_PROOF, strlen(SIM_SUBMIT_PROOF)))
+		sim_violation("a password is logged: %.*s", (int)n - 1, line);
 	/* Its own folder has another name in each run of a seed. */
 	if (!memmem(line, n, sim.directory, strlen(sim.directory)))
 		sim_trace("log: %.*s", (int)n - 1, line);
@@ -308,6 +311,7 @@ static void begin_world(uint64_t seed, enum sim_break broken, bool verbose)
 	snprintf(sim.directory, sizeof(sim.directory), "/tmp/sim-XXXXXX");
 	CHECK(mkdtemp(sim.directory) != NULL);
 	sim_plan_make();
+	sim_plan_write_users();
 	log_set_sink(on_log, NULL);
 	log_configure(verbose ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE, LOG_FORMAT_DEFAULT, false);
 	sim_disk_init(prng_next(&sim.rng), sim_plan.disk_bytes);
@@ -333,7 +337,7 @@ static void begin_world(uint64_t seed, enum sim_break broken, bool verbose)
 
 static void remove_files(void)
 {
-	static const char *const names[] = { "postrider.conf", "events", "" };
+	static const char *const names[] = { "postrider.conf", "events", "users", "" };
 	char path[100];
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {

@@ -17,10 +17,13 @@
 
 #define SUBMIT_TRIES_MAX   20
 #define SUBMIT_PATIENCE_MS (10 * SIM_MINUTE)
+#define SUBMIT_WRONG_PROOF "AGFsaWNlAGd1ZXNzZWQ="
 
 enum step {
 	STEP_GREETING,
 	STEP_EHLO,
+	STEP_STARTTLS,
+	STEP_AUTH,
 	STEP_MAIL,
 	STEP_RCPT,
 	STEP_DATA,
@@ -32,6 +35,10 @@ struct submitter {
 	struct sim_timer timer; /* next visit, or its patience */
 	struct sim_conn *conn;
 	struct sim_link link;
+	enum sim_submit_port port;
+	bool tls;       /* encrypted now */
+	bool tls_asked; /* the daemon is in the handshake */
+	bool guesses;   /* has a wrong password */
 	enum step step;
 	size_t left; /* messages to hand over */
 	unsigned tries;
@@ -135,6 +142,7 @@ static void begin_message(struct submitter *s)
 			domain = sim_net_any();
 		sim_mail_address(&s->msg->rcpts[i], domain);
 	}
+	s->msg->login = s->port != SIM_SUBMIT_PORT;
 	s->rcpt = s->taken = 0;
 	s->step = STEP_MAIL;
 	say(s, "MAIL FROM:<%s>", s->msg->null_sender ? "" : s->msg->sender.address);
@@ -187,7 +195,9 @@ static void next_message(struct submitter *s)
 
 static void refused(struct submitter *s, int code)
 {
-	if (code >= 500)
+	bool wrong = s->step == STEP_AUTH && s->guesses && code == 535;
+
+	if (code >= 500 && !wrong)
 		sim_violation("a submitter was told %s", s->line);
 	close_message(s, s->step == STEP_DOT ? SIM_MSG_REFUSED : SIM_MSG_NOTHING, code);
 	end_visit(s);
@@ -205,15 +215,67 @@ static void accepted(struct submitter *s)
 	next_message(s);
 }
 
+/* The peer's end of a handshake: good, bad, or nothing at all. */
+static void shake_hands(struct submitter *s)
+{
+	uint64_t luck = sim_below(100);
+
+	s->tls_asked = false;
+	if (luck < 2)
+		return;
+	s->tls = luck >= 5;
+	sim_conn_tls(s->conn, s->tls);
+	if (!s->tls || s->port == SIM_SUBMIT_TLS)
+		return;
+	s->step = STEP_EHLO;
+	say(s, "EHLO client.test");
+}
+
+static void introduced(struct submitter *s)
+{
+	if (s->port == SIM_SUBMIT_STARTTLS && !s->tls) {
+		s->step = STEP_STARTTLS;
+		say(s, "STARTTLS");
+	} else if (s->port == SIM_SUBMIT_PORT) {
+		next_message(s);
+	} else {
+		s->step = STEP_AUTH;
+		s->guesses = sim_chance(5);
+		say(s, "AUTH PLAIN %s", s->guesses ? SUBMIT_WRONG_PROOF : SIM_SUBMIT_PROOF);
+	}
+}
+
+static int wanted(const struct submitter *s)
+{
+	switch (s->step) {
+	case STEP_GREETING:
+	case STEP_STARTTLS:
+		return 220;
+	case STEP_AUTH:
+		return s->guesses ? 535 : 235;
+	case STEP_DATA:
+		return 354;
+	case STEP_EHLO:
+	case STEP_MAIL:
+	case STEP_RCPT:
+	case STEP_DOT:
+	case STEP_QUIT:
+		break;
+	}
+	return 250;
+}
+
 static void on_reply(struct submitter *s, int code)
 {
-	int want = s->step == STEP_GREETING ? 220 : s->step == STEP_DATA ? 354 : 250;
+	int want = wanted(s);
 
 	if (s->step == STEP_QUIT) {
 		end_visit(s);
 		return;
 	}
-	if (code != want) {
+	if (s->step == STEP_AUTH && s->guesses && code == 235)
+		sim_violation("a wrong password was good enough");
+	if (code != want || (s->step == STEP_AUTH && s->guesses)) {
 		refused(s, code);
 		return;
 	}
@@ -223,6 +285,13 @@ static void on_reply(struct submitter *s, int code)
 		say(s, "EHLO client.test");
 		break;
 	case STEP_EHLO:
+		introduced(s);
+		break;
+	case STEP_STARTTLS:
+		if (s->tls_asked)
+			shake_hands(s);
+		break;
+	case STEP_AUTH:
 		next_message(s);
 		break;
 	case STEP_MAIL:
@@ -287,14 +356,28 @@ static void on_gone(void *arg)
 	leave(arg);
 }
 
-static const struct sim_party submit_party = { on_open, on_data, on_open, on_gone };
+static void on_tls(void *arg)
+{
+	struct submitter *s = arg;
+
+	s->tls_asked = true;
+	if (s->port == SIM_SUBMIT_TLS)
+		shake_hands(s); /* else its 220 is still on the way */
+}
+
+static const struct sim_party submit_party = { on_open, on_data, on_tls, on_gone };
 
 /* --- visits ---------------------------------------------------------------------------------- */
 
 static void on_timer(struct sim_timer *t)
 {
 	struct submitter *s = container_of(t, struct submitter, timer);
-	struct netaddr from = { .family = NETADDR_V4, .port = 50000, .ip = { 10, 200, 0, 1 } };
+	static const struct netaddr trusted = { .family = NETADDR_V4,
+		.port = 50000,
+		.ip = { 10, 200, 0, 1 } };
+	static const struct netaddr stranger = { .family = NETADDR_V4,
+		.port = 50000,
+		.ip = { 198, 51, 100, 1 } };
 
 	if (s->conn) { /* out of patience */
 		sim_trace("a submitter loses patience");
@@ -304,7 +387,9 @@ static void on_timer(struct sim_timer *t)
 	s->tries++;
 	s->step = STEP_GREETING;
 	s->line_n = 0;
-	s->conn = sim_connect(SIM_SUBMIT_PORT, NULL, &from, &s->link, &submit_party, s);
+	s->tls = s->tls_asked = false;
+	s->conn = sim_connect((uint16_t)s->port, NULL,
+	    s->port == SIM_SUBMIT_PORT ? &trusted : &stranger, &s->link, &submit_party, s);
 	if (s->conn)
 		sim_timer_in(t, SUBMIT_PATIENCE_MS);
 	else
@@ -323,6 +408,10 @@ void sim_submit_init(const struct sim_submit_options *o)
 		left -= s->left;
 		s->link = (struct sim_link){ .latency_ms = (int)sim_between(1, 100),
 			.doom = o->doom_permille };
+		uint64_t way = sim_below(10);
+		s->port = way < 7    ? SIM_SUBMIT_PORT
+			  : way == 7 ? SIM_SUBMIT_TLS
+				     : SIM_SUBMIT_STARTTLS;
 		sim_timer_init(&s->timer, on_timer);
 		sim_timer_set(&s->timer, sim_between(0, o->period_ms));
 		submit.open++;

@@ -6,7 +6,15 @@
 
 #include "sim/sim.h"
 
-#define SIM_SUBMIT_PORT 2525
+enum sim_submit_port {
+	SIM_SUBMIT_PORT = 2525,    /* trusts its clients */
+	SIM_SUBMIT_STARTTLS = 587, /* these two ask for a login */
+	SIM_SUBMIT_TLS = 465,
+};
+
+#define SIM_SUBMIT_LOGIN    "alice"
+#define SIM_SUBMIT_PASSWORD "kept-secret-7"
+#define SIM_SUBMIT_PROOF    "AGFsaWNlAGtlcHQtc2VjcmV0LTc=" /* both, for AUTH PLAIN */
 
 struct sim_submit_options {
 	size_t messages;
