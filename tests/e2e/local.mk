@@ -1,4 +1,5 @@
 e2e_tests = \
+	tests/e2e/test_check.py \
 	tests/e2e/test_config.py \
 	tests/e2e/test_delivery.py \
 	tests/e2e/test_dns.py \
