@@ -124,12 +124,37 @@ static void count_fate(const struct sim_rcpt *r)
 /* --- what hosts saw ----------------------------------------------------------------------------
  */
 
+/* The event's address is this host's. */
+static bool is_of_host(const struct sim_event *e, const struct sim_host *h)
+{
+	char ip[NETADDR_TEXT_MAX];
+
+	return strcmp(e->ip, netaddr_format_ip(&h->address, ip)) == 0;
+}
+
 static bool was_taken_before(const struct sim_rcpt *r, const struct sim_event *e)
 {
 	for (const struct sim_accept *a = r->accepts; a; a = a->next)
-		if (a->at_ms <= e->at_ms && (r->number >= 0 || strcmp(a->id, e->id) == 0))
+		if (a->at_ms <= e->at_ms && is_of_host(e, a->host) &&
+		    (r->number >= 0 || strcmp(a->id, e->id) == 0))
 			return true;
 	return false;
+}
+
+/* What an event quotes was said: to this recipient, by this host. */
+static void check_quoted(const struct sim_rcpt *r)
+{
+	for (const struct sim_event *e = r->events; e; e = e->next) {
+		bool said = false;
+		if ((e->kind != SIM_EVENT_DEFERRED && e->kind != SIM_EVENT_BOUNCED) ||
+		    !e->is_reply || e->code == 421 ||
+		    (strcmp(e->stage, "rcpt") != 0 && strcmp(e->stage, "dot") != 0))
+			continue;
+		for (const struct sim_refusal *f = r->refusals; f && !said; f = f->next)
+			said = f->at_ms <= e->at_ms && f->code == e->code && is_of_host(e, f->host);
+		if (!said)
+			sim_violation("%s: %s never said %d to it", r->address, e->ip, e->code);
+	}
 }
 
 static void check_delivered(const struct sim_rcpt *r)
@@ -182,7 +207,7 @@ static bool hosts_explain(const struct sim_domain *d)
 static bool is_refused_before(const struct sim_rcpt *r, int64_t at_ms)
 {
 	for (const struct sim_refusal *f = r->refusals; f; f = f->next)
-		if (f->at_ms <= at_ms)
+		if (f->is_final && f->at_ms <= at_ms)
 			return true;
 	return false;
 }
@@ -192,20 +217,29 @@ static void check_bounce(const struct sim_rcpt *r, const struct sim_event *e)
 	if (!is_refused_before(r, e->at_ms) && !dns_explains(r->domain) &&
 	    !hosts_explain(r->domain))
 		sim_violation("%s: bounced, but nobody refused it for good", r->address);
+}
+
+/* A host had it, and the daemon knew: nothing but delivered may be said of it. */
+static void check_known(const struct sim_rcpt *r, int64_t at_ms, const char *id, const char *what)
+{
 	for (const struct sim_accept *a = r->accepts; a; a = a->next)
-		if ((r->number >= 0 || strcmp(a->id, e->id) == 0) && told_ms(a) <= e->at_ms &&
+		if ((r->number >= 0 || strcmp(a->id, id) == 0) && told_ms(a) <= at_ms &&
 		    !sim_judge_may_be_forgotten(a->life, told_ms(a)))
-			sim_violation("%s: bounced, but a host took it", r->address);
+			sim_violation("%s: %s, but a host took it", r->address, what);
 }
 
 static void check_failures(const struct sim_rcpt *r)
 {
 	for (const struct sim_event *e = r->events; e; e = e->next) {
+		if (sim_judge_is_final(e) && e->kind != SIM_EVENT_DELIVERED)
+			check_known(r, e->at_ms, e->id, "failed");
 		if (e->kind == SIM_EVENT_BOUNCED)
 			check_bounce(r, e);
 		if (e->kind == SIM_EVENT_EXPIRED)
 			sim_judge_expiry(r, e);
 	}
+	if (r->listed && r->number >= 0)
+		check_known(r, check.listed_ms - JUDGE_RECORD_MS, "", "still queued");
 }
 
 /* --- reports
@@ -287,6 +321,7 @@ static void check_report_mail(const struct sim_rcpt *sender)
 		sim_violation("%s: LOST: %zu reports without a last event, %u in the queue",
 		    sender->address, open, sender->listed);
 	check_delivered(sender);
+	check_quoted(sender);
 	check_duplicates(sender);
 	check_failures(sender);
 	sim_judge_queued(sender);
@@ -317,6 +352,7 @@ static void check_accepted(const struct sim_msg *m, const char *id)
 			continue;
 		check_one_fate(r, id);
 		check_delivered(r);
+		check_quoted(r);
 		check_duplicates(r);
 		check_failures(r);
 		sim_judge_schedule(r, id);

@@ -118,7 +118,7 @@ static int64_t wall_offset_at(size_t offset)
 
 static void read_event(const char *line, size_t offset)
 {
-	char kind[16], recipient[SIM_ADDRESS_MAX], user[40];
+	char kind[16], recipient[SIM_ADDRESS_MAX], user[40], response[5];
 
 	take_text(line, "event", kind, sizeof(kind));
 	take_text(line, "recipient", recipient, sizeof(recipient));
@@ -147,6 +147,9 @@ static void read_event(const char *line, size_t offset)
 	e->code = (int)take_number(line, "code");
 	take_text(line, "id", e->id, sizeof(e->id));
 	take_text(line, "stage", e->stage, sizeof(e->stage));
+	take_text(line, "ip", e->ip, sizeof(e->ip));
+	take_text(line, "response", response, sizeof(response));
+	e->is_reply = strtol(response, NULL, 10) == e->code;
 }
 
 void sim_check_events(const char *file)

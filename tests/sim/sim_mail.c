@@ -98,13 +98,14 @@ char *sim_mail_body(const struct sim_msg *m, size_t *n)
 	return p;
 }
 
-struct sim_accept *sim_mail_accepted(struct sim_rcpt *r, bool intact)
+struct sim_accept *sim_mail_accepted(struct sim_rcpt *r, const struct sim_host *h, bool intact)
 {
 	struct sim_accept *a = mem_zalloc(sizeof(*a));
 
 	a->at_ms = sim.now_ms;
 	a->told_ms = INT64_MAX;
 	a->life = sim.lives_n - 1;
+	a->host = h;
 	a->intact = intact;
 	if (r->accepts_last)
 		r->accepts_last->next = a;
@@ -115,12 +116,14 @@ struct sim_accept *sim_mail_accepted(struct sim_rcpt *r, bool intact)
 	return a;
 }
 
-void sim_mail_refused(struct sim_rcpt *r, int code)
+void sim_mail_refused(struct sim_rcpt *r, const struct sim_host *h, int code, bool is_final)
 {
 	struct sim_refusal *f = mem_zalloc(sizeof(*f));
 
 	f->at_ms = sim.now_ms;
+	f->host = h;
 	f->code = code;
+	f->is_final = is_final;
 	f->next = r->refusals;
 	r->refusals = f;
 }

@@ -16,6 +16,7 @@
 #define SIM_ADDRESS_MAX 96
 
 struct sim_domain;
+struct sim_host;
 struct sim_msg;
 
 struct sim_accept { /* a host took it: it answered the dot with 250, or meant to */
@@ -24,15 +25,18 @@ struct sim_accept { /* a host took it: it answered the dot with 250, or meant to
 	int64_t told_ms; /* the 250 arrived at the daemon; INT64_MAX: never; only in the first */
 	struct sim_accept *first; /* of the same transaction */
 	size_t life;              /* the daemon's, index of sim.lives */
+	const struct sim_host *host;
 	bool intact;
 	char id[SIM_ID_MAX]; /* of a report: its own message id */
 	char *about;         /* of a report: recipients it names, each with a blank behind */
 };
 
-struct sim_refusal { /* a 5xx that is final by law 4 */
+struct sim_refusal { /* a host said no to the recipient, or to the message */
 	struct sim_refusal *next;
 	int64_t at_ms;
+	const struct sim_host *host;
 	int code;
+	bool is_final; /* by law 4 */
 };
 
 enum sim_event_kind {
@@ -59,6 +63,8 @@ struct sim_event { /* a line of the events file */
 	int code;
 	char id[SIM_ID_MAX];
 	char stage[16];
+	char ip[16];
+	bool is_reply; /* its text is what the host said */
 };
 
 struct sim_rcpt {
@@ -106,8 +112,8 @@ struct sim_rcpt *sim_mail_find(struct slice address); /* NULL: none of ours */
 /* The body of a message, CRLF lines, not stuffed; the caller frees it. */
 char *sim_mail_body(const struct sim_msg *m, size_t *n);
 
-struct sim_accept *sim_mail_accepted(struct sim_rcpt *r, bool intact);
-void sim_mail_refused(struct sim_rcpt *r, int code);
+struct sim_accept *sim_mail_accepted(struct sim_rcpt *r, const struct sim_host *h, bool intact);
+void sim_mail_refused(struct sim_rcpt *r, const struct sim_host *h, int code, bool is_final);
 struct sim_event *sim_mail_event(struct sim_rcpt *r);
 
 #endif

@@ -187,9 +187,11 @@ static void take_rcpt(struct peer *p, struct sim_rcpt *r)
 
 static void refuse_rcpt(struct peer *p, struct sim_rcpt *r, int code, const char *text)
 {
-	if (code >= 500)
-		sim_mail_refused(r, code);
-	else if (sim.broken == SIM_BREAK_PERMANENT && sim_chance(20))
+	/* A 552 after one that was taken means: too many. */
+	bool many = code == 552 && p->rcpts_n > 0;
+
+	sim_mail_refused(r, p->host, code, code >= 500 && !many);
+	if (code < 500 && sim.broken == SIM_BREAK_PERMANENT && sim_chance(20))
 		code += 100;
 	say(p, "%d %s", code, text);
 }
@@ -215,11 +217,7 @@ static void answer_mixed(struct peer *p, struct sim_rcpt *r)
 			take_rcpt(p, r);
 		break;
 	case 3:
-		/* Final only if no recipient before it was taken. */
-		if (p->rcpts_n == 0)
-			refuse_rcpt(p, r, 552, "5.2.2 mailbox full");
-		else
-			say(p, "552 too many, or full");
+		refuse_rcpt(p, r, 552, "5.2.2 mailbox full");
 		break;
 	default:
 		take_rcpt(p, r);
@@ -243,7 +241,7 @@ static void answer_rcpt(struct peer *p, struct sim_rcpt *r)
 		break;
 	case SIM_HOST_TOO_MANY:
 		if (p->rcpts_n >= PEER_MANY)
-			say(p, "552 5.5.3 too many recipients");
+			refuse_rcpt(p, r, 552, "5.5.3 too many recipients");
 		else
 			take_rcpt(p, r);
 		break;
@@ -361,7 +359,7 @@ static void take_message(struct peer *p, struct slice all, bool told)
 	for (size_t i = 0; i < p->rcpts_n; i++) {
 		struct sim_rcpt *r = p->rcpts[i];
 		struct sim_accept *a =
-		    sim_mail_accepted(r, r->number < 0 || is_intact(r->msg, all));
+		    sim_mail_accepted(r, p->host, r->number < 0 || is_intact(r->msg, all));
 		if (r->number < 0)
 			read_report(a,
 			    sim.broken == SIM_BREAK_REPORT ? slice_of(all.p, all.n / 4) : all);
@@ -371,11 +369,11 @@ static void take_message(struct peer *p, struct slice all, bool told)
 	p->watch = told ? first : NULL;
 }
 
-static void refuse_message(struct peer *p)
+static void refuse_message(struct peer *p, int code, const char *text)
 {
 	for (size_t i = 0; i < p->rcpts_n; i++)
-		sim_mail_refused(p->rcpts[i], 554);
-	say(p, "554 5.6.0 not this one");
+		sim_mail_refused(p->rcpts[i], p->host, code, code >= 500);
+	say(p, "%d %s", code, text);
 }
 
 static void on_dot(struct peer *p, struct slice all)
@@ -390,11 +388,11 @@ static void on_dot(struct peer *p, struct slice all)
 		}
 		break;
 	case SIM_HOST_DOT_5XX:
-		refuse_message(p);
+		refuse_message(p, 554, "5.6.0 not this one");
 		return;
 	case SIM_HOST_DOT_4XX:
 		if (sim_chance(60)) {
-			say(p, "451 4.3.0 later");
+			refuse_message(p, 451, "4.3.0 later");
 			return;
 		}
 		break;
