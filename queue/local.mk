@@ -38,6 +38,7 @@ libqueue_a_SOURCES = \
 	queue/qio_posix.c \
 	queue/queue.c \
 	queue/queue.h \
+	queue/queue_domain.c \
 	queue/queue_int.h \
 	queue/queue_msg.c \
 	queue/queue_op.c \

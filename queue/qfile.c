@@ -306,7 +306,7 @@ static int load_tail(const struct reader *r, struct qfile_loaded *out)
 	return out->torn ? 0 : err;
 }
 
-int qfile_load(const struct qio *io, int fd, struct qfile_loaded *out)
+static int load(const struct qio *io, int fd, bool with_body, struct qfile_loaded *out)
 {
 	struct reader r;
 	struct head h;
@@ -316,7 +316,7 @@ int qfile_load(const struct qio *io, int fd, struct qfile_loaded *out)
 		err = load_head(&r, &h, &out->why);
 	if (err == 0)
 		err = load_envelope(&r, &h, out);
-	if (err == 0)
+	if (err == 0 && with_body)
 		err = load_body(&r, &h, out);
 	if (err == 0) {
 		out->tail = (struct tail){ .end = h.body_at + h.body_bytes, .seed = h.crc };
@@ -347,5 +347,18 @@ int qfile_load_envelope(const struct qio *io, int fd, struct envelope **e_r)
 	if (err < 0)
 		envelope_free(&l.envelope);
 	*e_r = l.envelope;
+	return err;
+}
+
+int qfile_load(const struct qio *io, int fd, struct qfile_loaded *out)
+{
+	return load(io, fd, true, out);
+}
+
+int qfile_look(const struct qio *io, int fd, struct envelope **e_r)
+{
+	struct qfile_loaded l;
+	int err = load(io, fd, false, &l);
+	*e_r = err < 0 ? NULL : l.envelope;
 	return err;
 }

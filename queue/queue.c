@@ -52,7 +52,7 @@ int queue_open(struct queue **q_r, const struct queue_options *opt, struct now n
 	q->pool =
 	    body_pool_new(opt->memory_max_bytes > 0 ? opt->memory_max_bytes : MEMORY_MAX_DEFAULT);
 	index_init(&q->index, opt->seed);
-	map_init(&q->domains, opt->seed);
+	queue_init_domains(q, opt->seed);
 	map_init(&q->flush_domains, opt->seed);
 	map_init(&q->flush_ids, opt->seed);
 	map_init(&q->scan_gone, opt->seed);
@@ -94,14 +94,7 @@ void queue_close(struct queue **q_p)
 			journal_release(q->journal, &item->record);
 		mem_free(item);
 	}
-	for (size_t at = 0;;) {
-		struct slice key;
-		void *domain;
-		if (!map_next(&q->domains, &at, &key, &domain))
-			break;
-		mem_free(domain);
-	}
-	map_fini(&q->domains);
+	queue_fini_domains(q);
 	map_fini(&q->flush_domains);
 	map_fini(&q->flush_ids);
 	map_fini(&q->scan_gone);
@@ -148,45 +141,13 @@ void queue_set_state(struct queue *q, struct queue_item *item, enum queue_item_s
 	q->by_state[state]++;
 }
 
-static void leave_domain(struct queue *q, struct queue_domain *pub)
-{
-	CHECK(pub->items > 0);
-	if (--pub->items > 0)
-		return;
-	(void)map_remove(&q->domains, slice_str(pub->name));
-	mem_free((struct domain *)pub);
-}
-
-/* The name stands behind the struct, so that a domain is one allocation. */
-static struct domain *new_domain(struct queue *q, struct slice name)
-{
-	struct domain *d = mem_zalloc(sizeof(*d) + name.n + 1);
-	char *copy = (char *)(d + 1);
-	memcpy(copy, name.p, name.n);
-	d->pub.name = copy;
-	d->q = q;
-	(void)map_put(&q->domains, name, d);
-	return d;
-}
-
-void queue_set_domain(struct queue *q, struct queue_item *item, struct slice name)
-{
-	struct queue_domain *old = item->domain;
-	struct domain *d = map_find(&q->domains, name);
-	if (d == NULL)
-		d = new_domain(q, name);
-	d->pub.items++;
-	item->domain = &d->pub;
-	if (old != NULL)
-		leave_domain(q, old);
-}
-
 struct queue_item *queue_new_item(struct queue *q, const struct spool_name *name, unsigned subdir)
 {
 	struct queue_item *item = mem_zalloc(sizeof(*item));
 	CHECK(subdir < SPOOL_DIRS);
 	wheel_timer_init(&item->timer);
 	list_init(&item->link);
+	list_init(&item->in_domain);
 	item->id[0] = name->id.arrival_ms;
 	item->id[1] = name->id.serial;
 	item->part = (uint16_t)name->part;
@@ -226,7 +187,7 @@ void queue_drop_item(struct queue *q, struct queue_item *item)
 	index_remove(&q->index, item);
 	if (item->replayed && !queue_scan_is_done(q))
 		(void)map_put(&q->scan_gone, slice_str(queue_item_id(item, id)), q);
-	leave_domain(q, item->domain);
+	queue_leave_domain(q, item);
 	if (item->mail != NULL)
 		queue_free_mail(queue_mail_of(item));
 	if (item->record != NULL)
@@ -482,17 +443,16 @@ size_t queue_flush(struct queue *q, struct now now)
 size_t queue_flush_domain(struct queue *q, struct slice domain, struct now now)
 {
 	char label[SPOOL_DOMAIN_MAX + 1];
+	struct queue_walk w;
 	struct queue_item *item;
-	size_t cursor = 0, n = 0;
+	size_t n = 0;
 	queue_touch(q, now);
-	struct slice hashed = slice_str(spool_label(domain, label));
-	while ((item = index_next(&q->index, &cursor)) != NULL) {
-		struct slice name = slice_str(item->domain->name);
-		if (slice_eq(name, domain) || slice_eq(name, hashed))
-			n += flush_item(q, item);
-	}
+	queue_walk_begin(q, &w, domain);
+	while ((item = queue_walk_next(&w)) != NULL)
+		n += flush_item(q, item);
+	queue_walk_end(&w);
 	if (!queue_scan_is_done(q))
-		(void)map_put(&q->flush_domains, hashed, q);
+		(void)map_put(&q->flush_domains, slice_str(spool_label(domain, label)), q);
 	return n;
 }
 

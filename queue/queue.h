@@ -76,7 +76,8 @@ struct queue_domain { /* interned: one per destination in use */
 /* Read-only for callers, but owner and link. Small and fixed: at most 200 bytes all told. */
 struct queue_item {
 	struct wheel_timer timer;
-	struct list_node link; /* the caller's while ACTIVE (its ready lists) */
+	struct list_node link;      /* the caller's while ACTIVE (its ready lists) */
+	struct list_node in_domain; /* the queue's own */
 	struct queue_domain *domain;
 	struct queue_mail *mail; /* NULL while only on disk */
 	void *owner;             /* the caller's while ACTIVE */
@@ -100,7 +101,7 @@ struct queue_item {
 	struct journal_part *record; /* the intake journal's, or NULL: it has a queue file */
 };
 
-_Static_assert(sizeof(struct queue_item) <= 136, "a parked item stays small");
+_Static_assert(sizeof(struct queue_item) <= 152, "a parked item stays small");
 
 /* Envelope and body of an item, in memory or readable. Freed with the item's unload. */
 struct queue_mail {
@@ -236,6 +237,26 @@ size_t queue_flush_id(struct queue *q, struct slice id, struct now now);
 
 /* Walks all items in unspecified order; cursor starts at 0. */
 struct queue_item *queue_next_item(const struct queue *q, size_t *cursor);
+
+/*
+ * A walk that may rest between two steps while the queue goes on: of one domain's items or, when
+ * domain is empty, of all. What is there from begin to end is shown once, what comes or goes
+ * meanwhile once or not at all; it ends however fast mail comes in. (Mail whose name was hashed is
+ * an item that goes and one that comes when its file is first read.)
+ */
+struct queue_walk {
+	struct list_node node;
+	struct queue *q;
+	struct queue_domain *domain;
+	struct list_node *at;
+	size_t items_left, domains_left;
+	char label[24]; /* of a domain whose name is hashed, to be walked too; or "" */
+};
+
+void queue_walk_begin(struct queue *q, struct queue_walk *w, struct slice domain);
+struct queue_item *queue_walk_next(struct queue_walk *w); /* NULL at the end */
+void queue_walk_end(struct queue_walk *w);                /* before queue_close */
+
 /* Items of a message id, or the one of a queue id; up to max; returns how many exist. */
 size_t queue_find(const struct queue *q, struct slice id, struct queue_item **items, size_t max);
 char *queue_item_id(const struct queue_item *item, char buf[QUEUE_ID_MAX]);         /* queue id */

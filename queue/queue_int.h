@@ -28,7 +28,9 @@ struct queue {
 	struct journal *journal;
 	struct body_pool *pool;
 	struct index index;
-	struct map domains; /* name -> struct domain */
+	struct map domains;           /* name -> struct domain */
+	struct list_node domain_list; /* all of them, oldest first */
+	struct list_node walks;       /* struct queue_walk.node */
 	struct wheel
 	    wheel; /* PARKED items; monotonic ms, so that a clock that is set moves no retry */
 	struct list_node due; /* their timers, once fired */
@@ -63,6 +65,8 @@ struct queue {
 struct domain {
 	struct queue_domain pub; /* first: what items point to */
 	struct queue *q;
+	struct list_node node;  /* in domain_list */
+	struct list_node items; /* struct queue_item.in_domain, oldest first */
 };
 
 struct mail {
@@ -155,7 +159,6 @@ struct queue_item *queue_new_item(struct queue *q, const struct spool_name *name
     unsigned subdir); /* in the index, no state yet */
 void queue_drop_item(struct queue *q, struct queue_item *item);
 void queue_set_state(struct queue *q, struct queue_item *item, enum queue_item_state state);
-void queue_set_domain(struct queue *q, struct queue_item *item, struct slice name);
 void queue_set_timer(struct queue *q, struct queue_item *item, int64_t due_ms);
 void queue_item_name(const struct queue_item *item,
     struct spool_name *name); /* as the file is called now */
@@ -166,6 +169,12 @@ void queue_drop_mail(struct queue_item *item); /* unless it holds what the disk 
 void queue_adopt_place(struct queue *q,
     struct queue_item
 	*item); /* not BUSY elsewhere: if its mail has moved to a queue file, says so in the item */
+
+/* queue_domain.c */
+void queue_init_domains(struct queue *q, uint64_t seed);
+void queue_fini_domains(struct queue *q);
+void queue_set_domain(struct queue *q, struct queue_item *item, struct slice name);
+void queue_leave_domain(struct queue *q, struct queue_item *item); /* it has none then */
 
 /* batch.c */
 void batch_part_name(const struct queue_op *op, const struct part *p, struct spool_name *name);

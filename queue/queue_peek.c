@@ -19,8 +19,6 @@ int queue_peek(struct queue *q, const struct queue_item *item, struct envelope *
 	const struct qio *io = q->spool.io;
 	char text[SPOOL_NAME_MAX];
 	struct spool_name name;
-	struct qfile_loaded l;
-
 	struct journal_mail m;
 
 	*e_r = NULL;
@@ -42,11 +40,7 @@ int queue_peek(struct queue *q, const struct queue_item *item, struct envelope *
 	int fd = io->open(io->arg, q->spool.dirs[dir], text, QIO_OPEN_READ);
 	if (fd < 0)
 		return fd;
-	int err = qfile_load(io, fd, &l);
+	int err = qfile_look(io, fd, e_r);
 	(void)io->close(io->arg, fd);
-	if (err < 0)
-		return err;
-	mem_free(l.mem);
-	*e_r = l.envelope;
-	return 0;
+	return err;
 }

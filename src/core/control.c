@@ -30,6 +30,8 @@ struct connection {
 
 static void connection_end(struct connection *c)
 {
+	if (c->call.end)
+		c->call.end(&c->call);
 	stream_close(&c->stream);
 	buf_fini(&c->call.out);
 	arena_fini(&c->call.arena);

@@ -33,6 +33,7 @@ struct control_call {
 	bool (*more)(
 	    struct control_call *call); /* NULL: the answer is complete. Returns false at its end */
 	void *state;                    /* of the command, in the arena */
+	void (*end)(struct control_call *call); /* when it ends, however; NULL: nothing to do */
 };
 
 /* control_cmds.c: begins the command in call->argv; writes "OK"/"ERR" and text to call->out. */

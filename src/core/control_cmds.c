@@ -19,7 +19,7 @@
 #include "io/system.h"
 #include "proto/path.h"
 
-#define LIST_PER_TURN 50 /* each may cost reading a file */
+#define LIST_PER_STEP 10 /* each may cost reading a file; a turn has up to 32 steps */
 #define FIND_MAX      1000
 
 struct command {
@@ -131,10 +131,10 @@ static void cmd_stats(struct control_call *call)
 /* --- queue ---------------------------------------------------------------------------- */
 
 struct listing {
-	const char *domain, *sender;
+	const char *domain, *sender; /* NULL: any */
 	bool json;
-	char (*ids)[QUEUE_ID_MAX]; /* snapshot: the queue changes while we list */
-	size_t n, at, shown;
+	struct queue_walk walk; /* the queue changes while we list */
+	size_t shown;
 };
 
 static const char *state_name(const struct queue_item *item)
@@ -216,8 +216,6 @@ static void list_item(struct control_call *call, struct listing *l, const struct
 	struct envelope *own = NULL;
 	const struct envelope *env = item->mail ? item->mail->envelope : NULL;
 
-	if (l->domain && strcmp(l->domain, item->domain->name) != 0)
-		return;
 	if (!env && queue_peek(call->mta->queue, item, &own) < 0)
 		return; /* gone or unreadable by now */
 	if (!env)
@@ -236,31 +234,22 @@ static bool list_more(struct control_call *call)
 {
 	struct listing *l = call->state;
 
-	for (int i = 0;
-	     i < LIST_PER_TURN && l->at < l->n && buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2;
-	     i++) {
-		struct queue_item *item;
-		if (queue_find(call->mta->queue, slice_str(l->ids[l->at++]), &item, 1) > 0)
-			list_item(call, l, item);
+	for (int i = 0; i < LIST_PER_STEP && buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2; i++) {
+		const struct queue_item *item = queue_walk_next(&l->walk);
+		if (!item) {
+			if (!l->json)
+				say(call, "%zu item%s\n", l->shown, l->shown == 1 ? "" : "s");
+			return false;
+		}
+		list_item(call, l, item);
 	}
-	if (l->at < l->n)
-		return true;
-	if (!l->json)
-		say(call, "%zu item%s\n", l->shown, l->shown == 1 ? "" : "s");
-	return false;
+	return true;
 }
 
-static void snapshot(struct control_call *call, struct listing *l)
+static void list_end(struct control_call *call)
 {
-	struct queue *q = call->mta->queue;
-	struct queue_stats st;
-	struct queue_item *item;
-	size_t cursor = 0;
-
-	queue_stats(q, &st);
-	l->ids = arena_alloc(&call->arena, (st.items + 1) * sizeof(*l->ids));
-	while (l->n < st.items && (item = queue_next_item(q, &cursor)))
-		queue_item_id(item, l->ids[l->n++]);
+	struct listing *l = call->state;
+	queue_walk_end(&l->walk);
 }
 
 static void cmd_queue(struct control_call *call)
@@ -282,8 +271,9 @@ static void cmd_queue(struct control_call *call)
 	}
 	ok(call);
 	call->state = l;
-	snapshot(call, l);
+	queue_walk_begin(call->mta->queue, &l->walk, l->domain ? slice_str(l->domain) : SLICE_NONE);
 	call->more = list_more;
+	call->end = list_end;
 }
 
 /* --- show ------------------------------------------------------------------------------- */

@@ -24,5 +24,6 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/test_retry.c \
 	tests/unit/queue/test_scan.c \
 	tests/unit/queue/test_spool.c \
+	tests/unit/queue/test_walk.c \
 	tests/unit/queue/test_wheel.c \
 	$(unit_lib_sources)

@@ -10,6 +10,7 @@ unit_suite_fn test_parts_suite;
 unit_suite_fn test_queue_suite;
 unit_suite_fn test_spool_suite;
 unit_suite_fn test_scan_suite;
+unit_suite_fn test_walk_suite;
 unit_suite_fn test_damage_suite;
 unit_suite_fn test_journal_record_suite;
 unit_suite_fn test_journal_suite;
@@ -37,6 +38,7 @@ int main(void)
 		test_queue_suite,
 		test_spool_suite,
 		test_scan_suite,
+		test_walk_suite,
 		test_damage_suite,
 		test_journal_record_suite,
 		test_journal_suite,
