@@ -6,7 +6,8 @@
  * be, and an outcome before its name:
  *
  *     bodies   those that came to files: synced, and named in body/
- *     journal  ends are noted; then messages, which these ride along with
+ *     journal  ends are noted; then messages, which these ride along with, and
+ *              reports with their outcomes
  *     write    into tmp/: commits the journal doesn't take, mail that leaves it;
  *              records of settles to their files
  *     sync     every file written: first the data of all, so that the filesystem's
@@ -14,6 +15,7 @@
  *     publish  commits: rename all into one sub-directory, sync that once;
  *              mail that left the journal: into those of its segments
  *     undo     what failed: unlink, sync again
+ *     settle   what queue files now carry the report of
  *     rename   settles; then holds, loads and directory syncs
  *
  * Files stay open between write and sync, WINDOW at most; a full window is
@@ -106,12 +108,18 @@ void batch_encode_entry(struct batch *b, struct queue_op *op)
 	journal_entry_init(b->q->journal, &op->entry, m->id, envelopes, op->parts_n,
 	    body.in_file ? NULL : buf_ptr(&m->mem), &body);
 	mem_free(envelopes);
+	if (report_is_on(op))
+		report_encode(b, op);
+}
+
+static bool is_for_files(const struct queue_op *op)
+{
+	return op->msg != NULL && !op->in_journal;
 }
 
 static bool is_for_journal(const struct queue_op *op)
 {
-	return op->kind == QUEUE_OP_COMMIT && op->msg->err == 0 &&
-	       (op->msg->fd < 0 || op->body_named);
+	return op->msg != NULL && op->msg->err == 0 && (op->msg->fd < 0 || op->body_named);
 }
 
 static void commit_to_journal(struct batch *b, struct queue_op *const *ops, size_t n)
@@ -198,7 +206,7 @@ static void publish(struct batch *b, struct queue_op *op)
 {
 	char text[SPOOL_NAME_MAX];
 	struct spool_name name;
-	op->subdir = b->subdir;
+	op->msg_subdir = b->subdir;
 	for (size_t i = 0; op->result == 0 && i < op->parts_n; i++) {
 		struct part *p = &op->parts[i];
 		batch_part_name(op, p, &name);
@@ -237,12 +245,12 @@ static void publish_all(struct batch *b, struct queue_op *const *ops, size_t n)
 {
 	bool unpublished = false;
 	for (size_t i = 0; i < n; i++) {
-		if (ops[i]->kind == QUEUE_OP_COMMIT && !ops[i]->in_journal)
+		if (is_for_files(ops[i]))
 			publish(b, ops[i]);
 	}
 	int err = b->published ? spool_sync(b->spool, b->subdir) : 0;
 	for (size_t i = 0; i < n; i++) {
-		if (ops[i]->kind != QUEUE_OP_COMMIT || ops[i]->in_journal)
+		if (!is_for_files(ops[i]))
 			continue;
 		batch_fail(ops[i], err);
 		unpublished = undo(b, ops[i]) || unpublished;
@@ -305,7 +313,8 @@ static void finish_settle(struct batch *b, struct queue_op *op)
 	queue_item_name(op->item, &name);
 	spool_name_format(&name, text);
 	if (op->remove) {
-		err = journal_secure(b->q->journal);
+		/* A report's record says that it is over, too. */
+		err = op->in_journal ? 0 : journal_secure(b->q->journal);
 		if (err == 0)
 			err = spool_remove(b->spool, op->subdir, text);
 		if (err == -ENOENT)
@@ -375,9 +384,10 @@ static void load_file(struct batch *b, struct queue_op *op, const struct spool_n
 		log_warn("queue", "queue/%02x/%s ends in an outcome record cut short: ignored that",
 		    op->subdir, text);
 	adopt_loaded(b, op, &l, fd);
+	op->mail->snapshot = journal_effects_apply(b->q->journal, name->id, name->part, l.envelope);
 	if (envelope_pending(l.envelope) > 0)
 		return;
-	/* All is decided; only the unlink was lost. */
+	/* All is decided; only the unlink was lost, or has not come yet. */
 	err = journal_secure(b->q->journal);
 	if (err == 0)
 		err = spool_remove(b->spool, op->subdir, text);
@@ -439,6 +449,7 @@ static bool load_from_journal(struct batch *b, struct queue_op *op)
 	op->mail = mem_zalloc(sizeof(*op->mail));
 	op->mail->pub.envelope = m.envelope;
 	op->mail->pub.body = body;
+	op->mail->snapshot = m.told;
 	m.envelope = NULL;
 	journal_mail_fini(&m);
 	return true;
@@ -473,6 +484,7 @@ static void load(struct batch *b, struct queue_op *op)
 static void sync(struct batch *b, struct queue_op *op)
 {
 	batch_fail(op, journal_sync(b->q->journal));
+	batch_fail(op, journal_effects_sync(b->q->journal));
 	batch_fail(op, spool_sync_dirty(b->spool));
 	if (op->result == 0)
 		park_oldest(b, op);
@@ -505,15 +517,24 @@ static void run_late(struct batch *b, struct queue_op *op)
 	}
 }
 
+static void write_outcome(struct batch *b, struct queue_op *op)
+{
+	if (op->kind == QUEUE_OP_SETTLE && !op->over)
+		write_settle(b, op);
+}
+
 static void write_op(struct batch *b, struct queue_op *op)
 {
 	bool settles = op->kind == QUEUE_OP_SETTLE || op->kind == QUEUE_OP_HOLD;
-	if (settles && !op->over)
-		op->over = park_begin(b, op);
-	if (op->kind == QUEUE_OP_SETTLE && !op->over)
-		write_settle(b, op);
-	if (op->kind == QUEUE_OP_COMMIT && !op->in_journal)
+	if (is_for_files(op)) {
 		write_commit(b, op);
+		return; /* of a report, the outcome comes when that stands */
+	}
+	if (report_is_on(op))
+		op->over = report_stands(b, op);
+	else if (settles && !op->over)
+		op->over = park_begin(b, op);
+	write_outcome(b, op);
 }
 
 /* Ends first: they cost nothing, and ride along with this batch's messages. */
@@ -521,9 +542,25 @@ static void note_ends(struct batch *b, struct queue_op *const *ops, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		CHECK(ops[i]->q == b->q);
-		if (ops[i]->kind == QUEUE_OP_SETTLE && ops[i]->remove)
+		if (report_is_on(ops[i]))
+			report_take(b, ops[i]);
+		else if (ops[i]->kind == QUEUE_OP_SETTLE && ops[i]->remove)
 			ops[i]->over = park_begin(b, ops[i]);
 	}
+}
+
+/* The journal did not take them. */
+static void commit_to_files(struct batch *b, struct queue_op *const *ops, size_t n)
+{
+	b->subdir = spool_pick_dir(b->spool);
+	publish_all(b, ops, n);
+	for (size_t i = 0; i < n; i++) {
+		if (!is_for_files(ops[i]) || !report_is_on(ops[i]))
+			continue;
+		ops[i]->over = report_stands(b, ops[i]);
+		write_outcome(b, ops[i]);
+	}
+	batch_sync_window(b);
 }
 
 void queue_run(struct queue *q, struct queue_op *const *ops, size_t n)
@@ -536,16 +573,17 @@ void queue_run(struct queue *q, struct queue_op *const *ops, size_t n)
 	commit_to_journal(b, ops, n);
 	for (size_t i = 0; i < n; i++) {
 		write_op(b, ops[i]);
-		files = files || (ops[i]->kind == QUEUE_OP_COMMIT && !ops[i]->in_journal);
+		files = files || is_for_files(ops[i]);
 	}
 	batch_sync_window(b);
-	if (files) {
-		b->subdir = spool_pick_dir(&q->spool);
-		publish_all(b, ops, n);
-	}
+	if (files)
+		commit_to_files(b, ops, n);
 	park_publish(b, ops, n);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		run_late(b, ops[i]);
+		report_conclude(b, ops[i]);
+		report_effects(b, ops[i]);
+	}
 	if (journal_is_crowded(q->journal))
 		(void)!journal_sync(q->journal); /* early; if it fails, the next SYNC says so */
 	mem_free(b);

@@ -1,7 +1,8 @@
 /*
  * batch.h - the operations one queue_run works on, between batch.c (the order
- * of things, queue files), batch_body.c (large messages) and batch_park.c (mail
- * that leaves the journal for a queue file). Private to them.
+ * of things, queue files), batch_body.c (large messages), batch_park.c (mail
+ * that leaves the journal for a queue file) and batch_report.c (settles that
+ * carry a report). Private to them.
  */
 #ifndef QUEUE_BATCH_H
 #define QUEUE_BATCH_H
@@ -46,11 +47,23 @@ void body_end(struct batch *b, struct queue_op *op);
  * in tmp/ (op->moving). False if the item has a queue file, with op->subdir set.
  */
 bool park_begin(struct batch *b, struct queue_op *op);
+/* It is MOVING, for this operation: writes its file. */
+void park_move(struct batch *b, struct queue_op *op);
 /* After the window is synced: all that moves into its sub-directories, these synced. What failed is
  * the journal's again. */
 void park_publish(struct batch *b, struct queue_op *const *ops, size_t n);
 /* Of the oldest segment, when space gets short: all that is left in it; notes what moved for
  * queue_finish. */
 void park_oldest(struct batch *b, struct queue_op *sync);
+
+bool report_is_on(const struct queue_op *op); /* a settle that carries one */
+/* In this order: before anything is written; the journal's entry becomes both; once it is known
+ * whether the report stands: true if nothing is to do with a queue file; at the end. */
+void report_take(struct batch *b, struct queue_op *op);
+void report_encode(struct batch *b, struct queue_op *op);
+bool report_stands(struct batch *b, struct queue_op *op);
+void report_conclude(struct batch *b, struct queue_op *op);
+/* Any operation has run: outcomes held for its item that stand elsewhere now. */
+void report_effects(struct batch *b, const struct queue_op *op);
 
 #endif

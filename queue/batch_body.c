@@ -8,7 +8,7 @@
 
 static bool is_large(const struct queue_op *op)
 {
-	return op->kind == QUEUE_OP_COMMIT && op->msg->err == 0 && op->msg->fd >= 0;
+	return op->msg != NULL && op->msg->err == 0 && op->msg->fd >= 0;
 }
 
 /* Encoded and whole; false if it is not for the journal, or failed. */

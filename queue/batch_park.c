@@ -38,8 +38,8 @@ static int write_file(struct batch *b, struct queue_op *op, const struct envelop
 	op->in_tmp = true;
 	int err = qfile_write(b->io, fd, e, body, &op->tail);
 	if (err == 0 && op->rcpts_n > 0)
-		err = qfile_append(b->io, fd, op->item->mail->envelope, op->rcpts, op->rcpts_n,
-		    &op->tail);
+		err = qfile_append(b->io, fd, op->item != NULL ? op->item->mail->envelope : e,
+		    op->rcpts, op->rcpts_n, &op->tail);
 	if (err < 0) {
 		(void)b->io->close(b->io->arg, fd);
 		return err;
@@ -69,14 +69,17 @@ static int write_part(struct batch *b, struct queue_op *op)
 		.fd_at = m.body_at,
 		.bytes = m.body_bytes,
 		.crc = m.body_crc };
-	if (op->item == NULL) /* its name needs the destination */
+	if (op->item == NULL) { /* its name needs the destination */
 		op->domain = mem_strdup(m.envelope->domain);
+		if (m.told)
+			op->rcpts_n = queue_name_rcpts(m.envelope, &op->rcpts);
+	}
 	err = write_file(b, op, m.envelope, &from);
 	journal_mail_fini(&m);
 	return err;
 }
 
-static void move_begin(struct batch *b, struct queue_op *op)
+void park_move(struct batch *b, struct queue_op *op)
 {
 	op->moving = true;
 	op->subdir = journal_part_dir(op->part);
@@ -103,7 +106,7 @@ bool park_begin(struct batch *b, struct queue_op *op)
 		return false;
 	}
 	if (place == JOURNAL_MOVING && !op->stays)
-		move_begin(b, op);
+		park_move(b, op);
 	else if (place == JOURNAL_DAMAGED && !op->remove)
 		batch_fail(op,
 		    ERR_CORRUPT); /* its record is in corrupt/; what memory knows stays there */
@@ -207,6 +210,8 @@ void park_publish(struct batch *b, struct queue_op *const *ops, size_t n)
 static void after_move(struct batch *b, struct queue_op *sync, struct queue_op *op)
 {
 	if (op->result == 0) {
+		if (op->rcpts_n > 0)
+			journal_effects_end(b->q->journal, op->moved_id, op->moved_part);
 		struct moved *m = &sync->moved[sync->moved_n++];
 		*m = (struct moved){ .id = op->moved_id, .part = op->moved_part };
 		return;
@@ -235,13 +240,14 @@ static size_t park_some(struct batch *b, struct queue_op *sync)
 		ops[i]->part = parts[i];
 		ops[i]->moved_id = journal_part_id(parts[i]);
 		ops[i]->moved_part = parts[i]->number;
-		move_begin(b, ops[i]);
+		park_move(b, ops[i]);
 	}
 	batch_sync_window(b);
 	park_publish(b, ops, n);
 	for (size_t i = 0; i < n; i++) {
 		after_move(b, sync, ops[i]);
 		mem_free(ops[i]->domain);
+		mem_free(ops[i]->rcpts);
 		mem_free(ops[i]);
 	}
 	return n;

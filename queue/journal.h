@@ -211,7 +211,7 @@ struct journal_owed { /* an item with effects */
 	unsigned part;
 };
 
-struct journal_owed *journal_effects_list(struct journal *j, size_t *n); /* heap */
+struct journal_owed *journal_effects_list(struct journal *j, size_t *n); /* heap, or NULL */
 
 /* --- upkeep ---------------------------------------------------------------------- */
 

@@ -68,6 +68,7 @@ void journal_effect_add(struct journal *j, struct journal_effect *x)
 	struct journal_effect *at = map_find(&j->effects, bytes_of(&k));
 	if (at == NULL) {
 		(void)map_put(&j->effects, bytes_of(&k), x);
+		atomic_store(&j->effects_n, map_count(&j->effects));
 		return;
 	}
 	while (at->next != NULL)
@@ -79,7 +80,9 @@ void journal_effect_add(struct journal *j, struct journal_effect *x)
 static struct journal_effect *take_all(struct journal *j, struct qid id, unsigned part)
 {
 	struct effect_key k = key_of(id, part);
-	return map_count(&j->effects) == 0 ? NULL : map_remove(&j->effects, bytes_of(&k));
+	struct journal_effect *first = map_remove(&j->effects, bytes_of(&k));
+	atomic_store(&j->effects_n, map_count(&j->effects));
+	return first;
 }
 
 void journal_effect_forget(struct journal *j, struct journal_effect *x)
@@ -95,6 +98,7 @@ void journal_effect_forget(struct journal *j, struct journal_effect *x)
 		(void)map_remove(&j->effects, bytes_of(&k));
 	else
 		(void)map_put(&j->effects, bytes_of(&k), first);
+	atomic_store(&j->effects_n, map_count(&j->effects));
 	mem_free(x);
 }
 
@@ -116,12 +120,19 @@ void journal_effect_drop_all(struct journal *j)
 
 /* --- using ------------------------------------------------------------------------ */
 
+/* Not locked: an item's are made and ended by its own operations, one after the other. */
+static bool has_none(struct journal *j)
+{
+	return atomic_load(&j->effects_n) == 0;
+}
+
 bool journal_effects_apply(struct journal *j, struct qid id, unsigned part, struct envelope *e)
 {
 	struct effect_key k = key_of(id, part);
+	if (has_none(j))
+		return false;
 	pthread_mutex_lock(&j->lock);
-	const struct journal_effect *first =
-	    map_count(&j->effects) == 0 ? NULL : map_find(&j->effects, bytes_of(&k));
+	const struct journal_effect *first = map_find(&j->effects, bytes_of(&k));
 	for (const struct journal_effect *x = first; x != NULL; x = x->next)
 		tail_apply_entries(slice_of(x->entries, x->entries_n), e);
 	pthread_mutex_unlock(&j->lock);
@@ -134,6 +145,8 @@ struct journal_owed *journal_effects_list(struct journal *j, size_t *n)
 	struct slice key;
 	void *value;
 	*n = 0;
+	if (has_none(j))
+		return NULL;
 	pthread_mutex_lock(&j->lock);
 	struct journal_owed *list = mem_alloc((map_count(&j->effects) + 1) * sizeof(*list));
 	while (map_next(&j->effects, &cursor, &key, &value)) {
@@ -160,6 +173,8 @@ static void end(struct journal *j, struct journal_effect *x)
 
 void journal_effects_end(struct journal *j, struct qid id, unsigned part)
 {
+	if (has_none(j))
+		return;
 	pthread_mutex_lock(&j->lock);
 	for (struct journal_effect *x = take_all(j, id, part), *next; x != NULL; x = next) {
 		next = x->next;
@@ -170,6 +185,8 @@ void journal_effects_end(struct journal *j, struct qid id, unsigned part)
 
 void journal_effects_leave(struct journal *j, struct qid id, unsigned part, uint64_t dirs)
 {
+	if (has_none(j))
+		return;
 	pthread_mutex_lock(&j->lock);
 	for (struct journal_effect *x = take_all(j, id, part), *next; x != NULL; x = next) {
 		next = x->next;

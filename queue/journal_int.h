@@ -75,6 +75,7 @@ struct journal {
 	uint64_t ends_durable;    /* of those on disk, */
 	uint64_t parked_noted;    /* and of those up to the last PARKED */
 	struct map effects;       /* id and part of an item -> struct journal_effect */
+	atomic_size_t effects_n;  /* items in it: most operations need not ask */
 	struct list_node leaving; /* of items that are gone */
 	struct list_node over;    /* bodies in files that are to go */
 	bool bodies_stay;         /* until the next start: an end was forgotten */

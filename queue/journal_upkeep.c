@@ -80,7 +80,7 @@ bool journal_is_dirty(struct journal *j, int64_t mono_ms)
 	age(j, mono_ms);
 	bool dirty = buf_len(&j->ends) > 0 || j->seal || j->zombies != 0 ||
 		     journal_wants_spare(j) || journal_body_is_over(j) ||
-		     to_empty(j, &before) != NULL;
+		     !list_is_empty(&j->leaving) || to_empty(j, &before) != NULL;
 	pthread_mutex_unlock(&j->lock);
 	return dirty;
 }

@@ -3,6 +3,7 @@ libqueue_a_SOURCES = \
 	queue/batch.h \
 	queue/batch_body.c \
 	queue/batch_park.c \
+	queue/batch_report.c \
 	queue/body.c \
 	queue/body.h \
 	queue/check.c \

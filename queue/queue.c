@@ -325,11 +325,25 @@ static void on_scanned(struct queue *q, const struct spool_name *name)
 	rest_found(q, queue_new_item(q, name, q->scan_dir), name);
 }
 
+/* Outcomes that reports hold of items that are gone. Where a file was is not known, nor whether its
+ * unlink was ever synced. */
+static void end_stray_effects(struct queue *q)
+{
+	size_t n;
+	struct journal_owed *owed = journal_effects_list(q->journal, &n);
+	for (size_t i = 0; i < n; i++) {
+		if (index_find(&q->index, owed[i].id, owed[i].part) == NULL)
+			journal_effects_leave(q->journal, owed[i].id, owed[i].part, UINT64_MAX);
+	}
+	mem_free(owed);
+}
+
 static void end_scan(struct queue *q)
 {
 	map_fini(&q->flush_domains);
 	map_fini(&q->flush_ids);
 	map_fini(&q->scan_gone);
+	end_stray_effects(q);
 }
 
 bool queue_scan_step(struct queue *q, struct now now)

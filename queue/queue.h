@@ -167,6 +167,10 @@ struct queue_op *queue_op_load(struct queue_item *item); /* ACTIVE, mail NULL */
  * the journal), synced, the file renamed and the item parked. n may be 0: park again as it is. */
 struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes,
     size_t n, struct now now);
+/* To a settle that is not run yet: it is to commit this message, too, the report of these outcomes,
+ * in one with them; domains as in queue_op_commit. Takes the message. */
+void queue_op_add_report(struct queue_op *settle, struct queue_msg **report,
+    const char *const *domains);
 /* PARKED -> HELD or back (released: due at once, as by a flush). ACTIVE or BUSY: NULL, and
  * item->want_hold is set for the next settle. */
 struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now now);
@@ -191,8 +195,10 @@ struct queue_done {
 		       ERR_CORRUPT: moved to corrupt/, the item is gone. SETTLE: see queue_finish */
 	void *arg;  /* queue_op_set_arg */
 	struct queue_item *item; /* LOAD, SETTLE, HOLD: the item, or NULL if it is gone */
-	struct list_node items;  /* COMMIT: new ACTIVE items (struct queue_item.link) */
-	char id[QUEUE_ID_MAX];   /* of the message (COMMIT) or the queue file */
+	struct list_node items; /* COMMIT: new ACTIVE items (struct queue_item.link); SETTLE: of the
+				   report it carried */
+	char id[QUEUE_ID_MAX];  /* of the message (COMMIT) or the queue file */
+	char report[QUEUE_ID_MAX]; /* SETTLE: of the report, once it is stored; else "" */
 };
 
 void queue_op_set_arg(struct queue_op *op, void *arg);
@@ -204,6 +210,12 @@ enum queue_op_kind queue_op_kind_of(const struct queue_op *op);
  * A SETTLE that failed on disk (result < 0) parks the item with its outcomes kept in
  * memory only when some recipient is still pending; when all were final the item is
  * kept ACTIVE as done->item with result set, and the caller tries the settle again later.
+ *
+ * One that carried a report: while done->items is empty nothing is stored, neither the report nor
+ * an outcome; the item is ACTIVE with its mail, and the caller tries again later, with a report.
+ * Else the report is stored, for good; where the journal took it, the outcomes are, too, and the
+ * result is 0. A disk whose journal takes nothing may have the report and refuse the outcomes:
+ * then it is a failed settle as above.
  */
 void queue_finish(struct queue *q, struct queue_op **op, struct now now, struct queue_done *done);
 
@@ -221,6 +233,11 @@ struct queue_item *queue_take_due(struct queue *q, struct now now);
 int64_t queue_next_due_at(const struct queue *q); /* wall ms; INT64_MAX if none */
 /* An item that rests (PARKED or HELD) becomes ACTIVE and the caller's, for a command. */
 void queue_take(struct queue *q, struct queue_item *item);
+/* Resting items of whose outcomes only the record of a report tells, after a crash or a failure of
+ * the disk: up to max, now ACTIVE and the caller's, to be loaded and settled with no outcomes. To
+ * be asked about once a second, as long as they rest they keep the journal from reusing its space.
+ */
+size_t queue_take_owed(struct queue *q, struct queue_item **items, size_t max);
 /* Back to PARKED in memory only (nothing changed on disk), due at item->due_ms or at due_ms if that
  * is not 0; drops its mail. */
 void queue_park(struct queue *q, struct queue_item *item, int64_t due_ms);

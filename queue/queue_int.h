@@ -114,13 +114,14 @@ struct queue_op {
 	struct queue *q;
 	struct queue_item *item; /* LOAD SETTLE HOLD */
 
-	struct queue_msg *msg; /* COMMIT */
+	struct queue_msg *msg; /* COMMIT; SETTLE: the report it carries, or NULL */
 	struct part *parts;
 	size_t parts_n;
-	unsigned subdir; /* where the queue file is, or comes to be */
+	unsigned subdir; /* where the item's queue file is, or comes to be */
 	struct journal_entry entry;
-	bool body_named; /* the body is in body/ */
-	bool in_journal; /* it went there: */
+	bool body_named;     /* the body is in body/ */
+	unsigned msg_subdir; /* where its queue files are, if they are */
+	bool in_journal;     /* it went there: */
 	struct journal_msg *record;
 
 	struct mail *mail; /* LOAD: what was read */
@@ -138,9 +139,13 @@ struct queue_op {
 	enum queue_item_state before; /* HOLD: to go back to */
 
 	struct journal_part *part; /* LOAD SETTLE HOLD: what the journal has of it, or NULL */
-	bool over;   /* SETTLE, HOLD: the journal's, nothing to do with a queue file yet */
-	bool stays;  /* it stays where it is */
-	bool moving; /* it becomes a queue file */
+	bool over;     /* SETTLE, HOLD: the journal's, nothing to do with a queue file yet */
+	bool stays;    /* it stays where it is */
+	bool moving;   /* it becomes a queue file */
+	bool taken;    /* MOVING, until the report stands */
+	bool reported; /* SETTLE: the report stands */
+	bool behind;   /* and holds what the queue file does not say */
+	bool lost;     /* the journal's record of the item is damaged */
 	bool in_tmp;
 	char tmp_name[SPOOL_NAME_MAX];
 	char *domain; /* of a part that SYNC moves, which has no item at hand */
@@ -175,6 +180,10 @@ void queue_init_domains(struct queue *q, uint64_t seed);
 void queue_fini_domains(struct queue *q);
 void queue_set_domain(struct queue *q, struct queue_item *item, struct slice name);
 void queue_leave_domain(struct queue *q, struct queue_item *item); /* it has none then */
+
+/* queue_op.c */
+size_t queue_name_rcpts(const struct envelope *e,
+    uint32_t **rcpts); /* those of whom there is something to say; heap */
 
 /* batch.c */
 void batch_part_name(const struct queue_op *op, const struct part *p, struct spool_name *name);

@@ -108,21 +108,28 @@ static bool is_untouched(const struct envelope *e, const struct envelope_rcpt *r
 	       r->due_ms == e->arrival_ms;
 }
 
+size_t queue_name_rcpts(const struct envelope *e, uint32_t **rcpts)
+{
+	size_t n = 0;
+	*rcpts = mem_alloc(e->rcpts_n * sizeof(**rcpts) + 1);
+	for (size_t i = 0; i < e->rcpts_n; i++) {
+		if (!is_untouched(e, &e->rcpts[i]))
+			(*rcpts)[n++] = (uint32_t)i;
+	}
+	return n;
+}
+
 /* Which recipients the record will name: those of this settle, or all there is to say. */
 static void choose_rcpts(struct queue_op *op, const struct mail *mail,
     const struct queue_outcome *outcomes, size_t n)
 {
-	const struct envelope *e = mail->pub.envelope;
-	op->rcpts = mem_alloc((mail->snapshot ? e->rcpts_n : n) * sizeof(*op->rcpts) + 1);
-	if (!mail->snapshot) {
-		for (size_t i = 0; i < n; i++)
-			op->rcpts[op->rcpts_n++] = (uint32_t)outcomes[i].rcpt;
+	if (mail->snapshot) {
+		op->rcpts_n = queue_name_rcpts(mail->pub.envelope, &op->rcpts);
 		return;
 	}
-	for (size_t i = 0; i < e->rcpts_n; i++) {
-		if (!is_untouched(e, &e->rcpts[i]))
-			op->rcpts[op->rcpts_n++] = (uint32_t)i;
-	}
+	op->rcpts = mem_alloc(n * sizeof(*op->rcpts) + 1);
+	for (size_t i = 0; i < n; i++)
+		op->rcpts[op->rcpts_n++] = (uint32_t)outcomes[i].rcpt;
 }
 
 struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_outcome *outcomes,
@@ -150,6 +157,18 @@ struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_out
 	op->tail = mail->tail;
 	choose_rcpts(op, mail, outcomes, n);
 	return op;
+}
+
+void queue_op_add_report(struct queue_op *op, struct queue_msg **report, const char *const *domains)
+{
+	CHECK(op->kind == QUEUE_OP_SETTLE);
+	CHECK(op->msg == NULL);
+	CHECK(op->item->mail != NULL);
+	op->msg = *report;
+	*report = NULL;
+	queue_split(op, domains);
+	if (op->remove)
+		op->rcpts_n = queue_name_rcpts(op->item->mail->envelope, &op->rcpts);
 }
 
 struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now now)
@@ -228,7 +247,7 @@ static struct queue_item *item_of_part(struct queue *q, const struct queue_op *o
 {
 	struct spool_name name;
 	batch_part_name(op, p, &name);
-	struct queue_item *item = queue_new_item(q, &name, op->subdir);
+	struct queue_item *item = queue_new_item(q, &name, op->msg_subdir);
 	if (op->in_journal)
 		item->record = journal_msg_part(op->record, p->number);
 	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
@@ -243,14 +262,14 @@ static struct queue_item *item_of_part(struct queue *q, const struct queue_op *o
 	return item;
 }
 
-static void finish_commit(struct queue *q, struct queue_op *op, struct queue_done *done)
+/* stored: it has become items. */
+static void finish_msg(struct queue *q, struct queue_op *op, bool stored, struct queue_done *done)
 {
 	struct queue_msg *m = op->msg;
 	CHECK(q->msgs > 0);
 	q->msgs--;
 	q->waiting_bytes -= buf_len(&m->mem);
-	qid_format(m->id, done->id);
-	if (op->result == 0) {
+	if (stored) {
 		struct queue_body *body = keep_body(q, m);
 		for (size_t i = 0; i < op->parts_n; i++)
 			list_push(&done->items, &item_of_part(q, op, &op->parts[i], body)->link);
@@ -300,18 +319,28 @@ static void finish_load(struct queue *q, struct queue_op *op, struct queue_done 
 		queue_set_domain(q, item, slice_str(e->domain));
 }
 
+static void finish_report(struct queue *q, struct queue_op *op, struct queue_done *done)
+{
+	if (op->reported)
+		qid_format(op->msg->id, done->report);
+	finish_msg(q, op, op->reported, done);
+}
+
 static void finish_settle(struct queue *q, struct queue_op *op, struct queue_done *done)
 {
 	struct queue_item *item = op->item;
 	struct mail *mail = queue_mail_of(item);
+	bool unreported = op->msg != NULL && !op->reported;
 	q->settles++;
+	if (op->msg != NULL)
+		finish_report(q, op, done);
 	queue_adopt_place(q, item);
 	if (op->remove && op->result == 0) {
 		queue_drop_item(q, item);
 		done->item = NULL;
 		return;
 	}
-	if (op->remove) {
+	if (op->remove || unreported) {
 		mail->unsaved = mail->snapshot = true;
 		queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
 		return;
@@ -324,13 +353,14 @@ static void finish_settle(struct queue *q, struct queue_op *op, struct queue_don
 	if (mail != NULL) {
 		item->due_ms = op->due_ms;
 		item->attempts = op->attempts;
-		if (op->result == 0) {
+		bool written = op->result == 0 && !op->behind && !op->lost;
+		if (written) {
 			item->clamped = item->clamped && !mail->snapshot;
 			mail->tail = op->tail;
-		}
-		if (op->result < 0)
+		} else {
 			mail->snapshot = true;
-		mail->unsaved = op->result < 0;
+		}
+		mail->unsaved = op->result < 0 || op->lost;
 	}
 	item->flushed = false;
 	queue_drop_mail(item);
@@ -384,7 +414,8 @@ void queue_finish(struct queue *q, struct queue_op **op_p, struct now now, struc
 	describe(op, done);
 	switch (op->kind) {
 	case QUEUE_OP_COMMIT:
-		finish_commit(q, op, done);
+		qid_format(op->msg->id, done->id);
+		finish_msg(q, op, op->result == 0, done);
 		break;
 	case QUEUE_OP_LOAD:
 		finish_load(q, op, done);

@@ -14,6 +14,25 @@ void queue_take(struct queue *q, struct queue_item *item)
 	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
 }
 
+size_t queue_take_owed(struct queue *q, struct queue_item **items, size_t max)
+{
+	size_t owed_n, n = 0;
+	struct journal_owed *owed = journal_effects_list(q->journal, &owed_n);
+	for (size_t i = 0; i < owed_n && n < max; i++) {
+		struct queue_item *item = index_find(&q->index, owed[i].id, owed[i].part);
+		bool rests = item != NULL && item->mail == NULL &&
+			     (item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD);
+		if (rests)
+			queue_adopt_place(q, item);
+		if (!rests || item->record != NULL)
+			continue; /* the journal has it whole, for longer than the report */
+		queue_take(q, item);
+		items[n++] = item;
+	}
+	mem_free(owed);
+	return n;
+}
+
 int queue_peek(struct queue *q, const struct queue_item *item, struct envelope **e_r)
 {
 	const struct qio *io = q->spool.io;
@@ -42,5 +61,7 @@ int queue_peek(struct queue *q, const struct queue_item *item, struct envelope *
 		return fd;
 	int err = qfile_look(io, fd, e_r);
 	(void)io->close(io->arg, fd);
+	if (err == 0)
+		(void)journal_effects_apply(q->journal, name.id, name.part, *e_r);
 	return err;
 }

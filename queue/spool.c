@@ -444,8 +444,7 @@ void spool_discard(struct spool *s, unsigned dir, const char *name)
 	int err = unlink_in(s, dir, name);
 	if (err == 0 || err == -ENOENT)
 		return;
-	log_error("queue", "can't remove %s of a message that was refused, will try again: %s",
-	    name, err_text(err));
+	log_error("queue", "can't remove %s, will try again: %s", name, err_text(err));
 	if (atomic_fetch_add_explicit(&s->orphans_left, 1, memory_order_relaxed) >= ORPHANS_MAX) {
 		atomic_fetch_sub_explicit(&s->orphans_left, 1, memory_order_relaxed);
 		return; /* a disk this broken needs its operator; the next start may deliver it */
