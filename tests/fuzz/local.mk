@@ -8,6 +8,7 @@ fuzz_programs = \
 	tests/fuzz/fuzz_dsn_template \
 	tests/fuzz/fuzz_envelope \
 	tests/fuzz/fuzz_header \
+	tests/fuzz/fuzz_journal \
 	tests/fuzz/fuzz_path \
 	tests/fuzz/fuzz_queue_name \
 	tests/fuzz/fuzz_queue_tail \
@@ -36,6 +37,8 @@ tests_fuzz_fuzz_envelope_SOURCES = tests/fuzz/fuzz_envelope.c $(fuzz_common)
 tests_fuzz_fuzz_envelope_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c $(fuzz_common)
 tests_fuzz_fuzz_header_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_journal_SOURCES = tests/fuzz/fuzz_journal.c $(fuzz_common)
+tests_fuzz_fuzz_journal_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_path_SOURCES = tests/fuzz/fuzz_path.c $(fuzz_common)
 tests_fuzz_fuzz_path_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_queue_name_SOURCES = tests/fuzz/fuzz_queue_name.c $(fuzz_common)
