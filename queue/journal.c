@@ -562,9 +562,9 @@ static void lead(struct journal *j)
 	pthread_cond_broadcast(&j->changed);
 	list_splice(&told, &j->told);
 	pthread_mutex_unlock(&j->lock);
+	wake_all(&told);
 	if (next != NULL)
 		wake(next);
-	wake_all(&told);
 	pthread_mutex_lock(&j->lock);
 }
 

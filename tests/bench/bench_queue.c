@@ -2,18 +2,22 @@
  * bench_queue - the store alone: how many messages a second it makes durable
  * and settles, and at how many flushes each.
  *
- *     bench_queue [-t senders] [-b bytes] [-s seconds] [-f] [-k settled after] DIRECTORY
+ *     bench_queue [-t senders] [-b bytes] [-s seconds] [-e every] [-f] [-k late] DIRECTORY
+ *     bench_queue -R [-b bytes] DIRECTORY
  *
  * Each sender is a thread that waits for its commit, as a client waits for its
  * 250, then settles the message (all delivered) and begins anew. What belongs
  * to the loop thread is done under one lock. -f: queue files alone. A line per
- * second: messages, flushes per message. -k N: a message is settled only when
- * its sender has N newer ones under way. Not a test; never run by make check.
+ * second, or every so many: messages, flushes per message. -k N: a message is
+ * settled only when its sender has N newer ones under way. -R: fills the
+ * journal (16 segments of 64 MiB where there is room) and times a start. Not a
+ * test; never run by make check.
  */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -31,6 +35,7 @@ static pthread_mutex_t loop = PTHREAD_MUTEX_INITIALIZER;
 static char *body;
 static size_t body_bytes = 4096;
 static size_t late;
+static unsigned every = 1; /* seconds to a line */
 static volatile bool stop;
 static uint64_t failed; /* under loop */
 
@@ -127,6 +132,15 @@ static void upkeep(void)
 	pthread_mutex_unlock(&loop);
 }
 
+/* Of the process; what the kernel's own threads do for it is not in it. */
+static double cpu_us(void)
+{
+	struct rusage u;
+	CHECK(getrusage(RUSAGE_SELF, &u) == 0);
+	return 1e6 * (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
 static void watch(unsigned seconds)
 {
 	struct queue_stats last = { 0 }, s;
@@ -140,6 +154,8 @@ static void watch(unsigned seconds)
 		queue_stats(queue, &s);
 		pthread_mutex_unlock(&loop);
 		int64_t now = clock_now().mono_ms;
+		if ((i + 1) % every != 0)
+			continue;
 		double n = (double)(s.commits - last.commits);
 		printf("%4u %9.0f messages/s %8.4f flushes each %8zu there\n", i + 1,
 		    n * 1000 / (double)(now - before),
@@ -148,9 +164,10 @@ static void watch(unsigned seconds)
 		last = s;
 		before = now;
 	}
-	double all = (double)(before - start) / 1000;
-	printf("all  %9.0f messages/s %8.4f flushes each, %lu failed\n", (double)last.commits / all,
-	    (double)last.syncs / (double)last.commits, (unsigned long)failed);
+	double all = (double)(before - start) / 1000, cpu = cpu_us();
+	printf("all  %9.0f messages/s %8.4f flushes, %.1f us CPU each, %lu failed\n",
+	    (double)last.commits / all, (double)last.syncs / (double)last.commits,
+	    cpu / (double)last.commits, (unsigned long)failed);
 }
 
 static void scan(void)
@@ -166,13 +183,59 @@ static void scan(void)
 	}
 }
 
+static int open_queue(const struct queue_options *opt)
+{
+	struct errbuf eb;
+	if (queue_open(&queue, opt, clock_now(), &eb) < 0) {
+		fprintf(stderr, "%s\n", eb.text);
+		return -1;
+	}
+	scan();
+	return 0;
+}
+
+/* --- start --------------------------------------------------------------------------- */
+
+/* Fills the journal with mail nobody serves, until a message must pass to a queue file, and starts
+ * anew. */
+static int run_replay(const struct queue_options *opt)
+{
+	struct queue_op *ops[64];
+	struct queue_item *item = NULL;
+	size_t n = 0;
+	if (open_queue(opt) < 0)
+		return 1;
+	do {
+		for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+			ops[i] = begin_commit();
+		queue_run(queue, ops, ARRAY_LEN(ops));
+		for (size_t i = 0; i < ARRAY_LEN(ops); i++, n++) {
+			item = finish_commit(ops[i]);
+			CHECK(item != NULL);
+			queue_unload(queue, item);
+		}
+	} while (item->record != NULL);
+	queue_close(&queue);
+	double cpu = cpu_us();
+	struct now start = clock_now();
+	if (open_queue(opt) < 0)
+		return 1;
+	int64_t took_ms = clock_now().mono_ms - start.mono_ms;
+	struct queue_stats s;
+	queue_stats(queue, &s);
+	printf("start %6ld ms, %.0f ms CPU, %zu messages of %zu bytes live\n", (long)took_ms,
+	    (cpu_us() - cpu) / 1000, s.items, body_bytes);
+	queue_close(&queue);
+	return s.items == n ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct queue_options opt = { .seed = 1, .memory_max_bytes = UINT64_C(1) << 30 };
 	pthread_t threads[SENDERS_MAX];
 	unsigned senders = 16, seconds = 10;
-	struct errbuf eb;
-	for (int c; (c = getopt(argc, argv, "t:b:s:k:f")) != -1;) {
+	bool replay = false;
+	for (int c; (c = getopt(argc, argv, "t:b:s:k:e:fR")) != -1;) {
 		unsigned long v = optarg != NULL ? strtoul(optarg, NULL, 10) : 0;
 		if (c == 't')
 			senders = (unsigned)MIN(MAX(v, 1UL), (unsigned long)SENDERS_MAX);
@@ -184,19 +247,22 @@ int main(int argc, char **argv)
 			late = MIN(v, LATE_MAX - 1UL);
 		else if (c == 'f')
 			opt.no_journal = true;
+		else if (c == 'e')
+			every = MAX((unsigned)v, 1u);
+		else if (c == 'R')
+			replay = true;
 		else
 			return 2;
 	}
 	if (optind + 1 != argc)
 		return 2;
 	opt.directory = argv[optind];
-	if (queue_open(&queue, &opt, clock_now(), &eb) < 0) {
-		fprintf(stderr, "%s\n", eb.text);
-		return 1;
-	}
-	scan();
 	body = mem_alloc(body_bytes + 1);
 	memset(body, 'x', body_bytes);
+	if (replay)
+		return run_replay(&opt);
+	if (open_queue(&opt) < 0)
+		return 1;
 	for (unsigned i = 0; i < senders; i++) {
 		if (pthread_create(&threads[i], NULL, send_mail, NULL) != 0)
 			return 1;
