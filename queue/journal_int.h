@@ -127,6 +127,11 @@ struct journal_effect *journal_effect_new(struct journal_msg *m,
 void journal_effect_add(struct journal *j, struct journal_effect *x);
 void journal_effect_forget(struct journal *j, struct journal_effect *x); /* frees it */
 void journal_effect_drop_all(struct journal *j);
+/* At start, with all of a live message's parts at hand: *bytes, which f borrows from, is the
+ * caller's to free. A body in a file is only found and measured, another not looked at. */
+int journal_read_front(struct journal *j, const struct journal_msg *m, char **bytes,
+    struct journal_front *f) MUST_USE;
+
 /* journal_body.c */
 void journal_body_over(struct journal *j,
     const struct journal_msg *m);                   /* locked: no part is live */

@@ -177,10 +177,11 @@ static int find_place(struct journal *j, const struct journal_part *p, struct pl
 	return err;
 }
 
-static int read_record(const struct place *w, char *bytes, struct journal_front *f)
+/* with_body: else only what comes before it is read. */
+static int read_record(const struct place *w, bool with_body, char *bytes, struct journal_front *f)
 {
 	struct journal_head h;
-	size_t n = JOURNAL_HEAD_BYTES + w->front_bytes + w->body_bytes;
+	size_t n = JOURNAL_HEAD_BYTES + w->front_bytes + (with_body ? w->body_bytes : 0);
 	ssize_t got = w->s->io->pread(w->s->io->arg, w->s->fd, bytes, n, w->at);
 	if (got < 0)
 		return (int)got;
@@ -193,8 +194,22 @@ static int read_record(const struct place *w, char *bytes, struct journal_front 
 	    codec_crc32c(0, front, h.front_bytes) != h.front_crc)
 		return ERR_CORRUPT;
 	int err = journal_front_decode(slice_of(front, h.front_bytes), f);
-	if (err == 0)
+	if (err == 0 && with_body)
 		err = journal_front_check_body(f, slice_of(front + h.front_bytes, h.body_bytes));
+	return err;
+}
+
+int journal_read_front(struct journal *j, const struct journal_msg *m, char **bytes,
+    struct journal_front *f)
+{
+	const struct place w = { m->segment, m->at, m->front_bytes, m->body_bytes };
+	int fd = -1;
+	*bytes = mem_alloc(JOURNAL_HEAD_BYTES + w.front_bytes + 1);
+	int err = read_record(&w, false, *bytes, f);
+	if (err == 0 && f->body.in_file)
+		err = journal_body_open(j, m->id, &f->body, &fd);
+	if (fd >= 0)
+		(void)j->io->close(j->io->arg, fd);
 	return err;
 }
 
@@ -220,7 +235,7 @@ int journal_read(struct journal *j, struct journal_part *p, struct journal_mail 
 	out->segment = w.s;
 	size_t skip = JOURNAL_HEAD_BYTES + w.front_bytes;
 	char *bytes = mem_alloc(skip + w.body_bytes + 1);
-	err = read_record(&w, bytes, &f);
+	err = read_record(&w, true, bytes, &f);
 	if (err == 0 && p->number > f.parts_n)
 		err = ERR_CORRUPT;
 	if (err == 0)

@@ -411,26 +411,34 @@ int journal_replay(struct journal *j, struct errbuf *eb)
 }
 
 /* Read again one by one: what is live at a start is little of what was written. */
+static int give_part(struct journal *j, struct journal_part *p, const struct journal_front *f,
+    int err, journal_found_fn *fn, void *arg)
+{
+	struct envelope *e = NULL;
+	if (err == 0)
+		err = p->number <= f->parts_n ? journal_front_envelope(f, p->number, &e)
+					      : ERR_CORRUPT;
+	if (err == ERR_CORRUPT || err == ERR_VERSION)
+		return journal_damaged(j, p);
+	if (err < 0)
+		return err;
+	(void)journal_effects_apply(j, p->msg->id, p->number, e);
+	p->msg->refs++;
+	fn(arg, p, p->msg->id, e);
+	return 0;
+}
+
 static int give_msg(struct journal *j, struct journal_msg *m, journal_found_fn *fn, void *arg)
 {
-	for (unsigned i = 0; i < m->parts_n; i++) {
-		struct journal_part *p = &m->parts[i];
-		struct journal_mail mail;
-		if (p->place != JOURNAL_LIVE)
-			continue;
-		int err = journal_read(j, p, &mail);
-		if (err == ERR_CORRUPT || err == ERR_VERSION)
-			err = journal_damaged(j, p);
-		if (err < 0)
-			return err;
-		if (mail.envelope == NULL)
-			continue;
-		m->refs++;
-		fn(arg, p, m->id, mail.envelope);
-		mail.envelope = NULL;
-		journal_mail_fini(&mail);
+	struct journal_front f;
+	char *bytes;
+	int read = journal_read_front(j, m, &bytes, &f), err = 0;
+	for (unsigned i = 0; err == 0 && i < m->parts_n; i++) {
+		if (m->parts[i].place == JOURNAL_LIVE)
+			err = give_part(j, &m->parts[i], &f, read, fn, arg);
 	}
-	return 0;
+	mem_free(bytes);
+	return err;
 }
 
 int journal_replayed(struct journal *j, journal_found_fn *fn, void *arg)
