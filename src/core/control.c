@@ -97,7 +97,7 @@ static void connection_step(struct mta_work *w, struct now now)
 		connection_end(c);
 		return;
 	}
-	/* A piece a step, also where a filter lets nothing through: the mail goes on meanwhile. */
+	/* A piece a turn, also where a filter lets nothing through: the mail goes on meanwhile. */
 	if (c->running && call->more && buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2) {
 		if (!call->more(call))
 			call->more = NULL;
@@ -113,7 +113,7 @@ static void connection_step(struct mta_work *w, struct now now)
 	if (!c->running || buf_len(&call->out) > 0)
 		return;
 	if (call->more)
-		mta_mark(w);
+		mta_mark_next(w);
 	else
 		connection_end(c);
 }

@@ -19,7 +19,7 @@
 #include "io/system.h"
 #include "proto/path.h"
 
-#define LIST_PER_STEP 10 /* each may cost reading a file; a turn has up to 32 steps */
+#define LIST_PER_TURN 20 /* each may cost reading a file */
 #define FIND_MAX      1000
 
 struct command {
@@ -234,7 +234,7 @@ static bool list_more(struct control_call *call)
 {
 	struct listing *l = call->state;
 
-	for (int i = 0; i < LIST_PER_STEP && buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2; i++) {
+	for (int i = 0; i < LIST_PER_TURN && buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2; i++) {
 		const struct queue_item *item = queue_walk_next(&l->walk);
 		if (!item) {
 			if (!l->json)

@@ -45,6 +45,12 @@ void mta_mark(struct mta_work *w)
 		list_push(&w->mta->ready, &w->ready);
 }
 
+void mta_mark_next(struct mta_work *w)
+{
+	if (!list_is_linked(&w->ready))
+		list_push(&w->mta->next, &w->ready);
+}
+
 void mta_deadline(struct mta_work *w, int64_t mono_ms)
 {
 	if (mono_ms == INT64_MAX)
@@ -192,6 +198,7 @@ static void mta_step(void *arg, struct now now)
 	struct mta *m = arg;
 
 	m->now = now;
+	list_splice(&m->ready, &m->next);
 	bool scan_more = scan(m, now);
 	run_deadlines(m, now);
 	run_ready(m, now);
@@ -202,7 +209,7 @@ static void mta_step(void *arg, struct now now)
 	committer_flush(m->committer);
 	drain_step(m, now);
 	loop_set_timer(m->loop, next_turn_at(m, now));
-	if (!list_is_empty(&m->ready) || scan_more)
+	if (!list_is_empty(&m->ready) || !list_is_empty(&m->next) || scan_more)
 		loop_again(m->loop);
 }
 
@@ -386,6 +393,7 @@ int mta_new(struct conf *conf, const struct mta_options *o, struct mta **m_r, st
 	prng_init(&m->rng, o->seed);
 	wheel_init(&m->deadlines, m->now.mono_ms);
 	list_init(&m->ready);
+	list_init(&m->next);
 	list_init(&m->refused);
 	m->accounting = accounting_new(conf->events_file);
 	int err = open_privileged(m, eb);

@@ -54,6 +54,7 @@ struct mta {
 	struct prng rng;
 	struct wheel deadlines;   /* mono ms */
 	struct list_node ready;   /* marked mta_work.ready */
+	struct list_node next;    /* the same, for the next turn */
 	struct list_node refused; /* settlements whose outcome the disk has refused so far */
 	struct now now;           /* of this turn */
 	int64_t started_ms;       /* wall */
@@ -107,8 +108,9 @@ int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ct
     struct tls_ctx **verify, struct errbuf *eb) MUST_USE;
 
 void mta_work_init(struct mta_work *w, struct mta *m, void (*step)(struct mta_work *, struct now));
-void mta_work_fini(struct mta_work *w);                 /* unlinks it */
-void mta_mark(struct mta_work *w);                      /* to be stepped in this turn or the next */
+void mta_work_fini(struct mta_work *w); /* unlinks it */
+void mta_mark(struct mta_work *w);      /* to be stepped in this turn or the next */
+void mta_mark_next(struct mta_work *w); /* in the next, after a share of a long work */
 void mta_deadline(struct mta_work *w, int64_t mono_ms); /* INT64_MAX: none */
 
 #endif
