@@ -9,9 +9,13 @@
 #include "sim/sim_io.h"
 #include "sim/sim_peer.h"
 
+#define NET_ROUTES 3
+
 static struct {
 	struct sim_net_options options;
 	struct sim_domain *domains;
+	const struct sim_domain
+	    *routes[NET_ROUTES]; /* the domain whose hosts it goes to, or NULL */
 } net;
 
 static const char *const character_names[] = {
@@ -44,7 +48,7 @@ const char *sim_character_name(enum sim_character c)
 
 static void make_host(struct sim_domain *d, size_t i, bool wild)
 {
-	struct sim_host *h = &d->hosts[i];
+	struct sim_host *h = &d->own[i];
 	unsigned n = d->number * SIM_HOSTS_PER_DOMAIN + (unsigned)i;
 
 	h->domain = d;
@@ -96,10 +100,73 @@ static void make_domain(struct sim_domain *d, unsigned number)
 		d->hosts_n = MAX(d->hosts_n, 2);
 	for (size_t i = 0; i < d->hosts_n; i++)
 		make_host(d, i, wild && sim_chance(70));
-	d->prompt = is_prompt(d);
+	d->hosts = d->own;
 	d->site = mem_zalloc(sizeof(*d->site));
 	d->site->domains = 1;
 	snprintf(d->site->name, sizeof(d->site->name), "%s", d->name);
+}
+
+static void share(struct sim_domain *d, const struct sim_domain *owner)
+{
+	d->hosts = owner->hosts;
+	d->hosts_n = owner->hosts_n;
+	mem_free(d->site);
+	d->site = owner->site;
+	d->site->domains++;
+}
+
+/* All below rN.test goes to the hosts of the first of them; the DNS is asked for their addresses
+ * only. */
+static void make_routed(struct sim_domain *d, unsigned route)
+{
+	const struct sim_domain *owner = net.routes[route];
+
+	snprintf(d->name, sizeof(d->name), "d%u.r%u.test", d->number, route);
+	d->dns = SIM_DNS_NORMAL;
+	if (owner) {
+		share(d, owner);
+		return;
+	}
+	for (size_t i = 0; i < d->hosts_n; i++)
+		snprintf(d->own[i].name, sizeof(d->own[i].name), "mx%zu.%s", i, d->name);
+	snprintf(d->site->name, sizeof(d->site->name), "*.r%u.test", route);
+	d->site->is_route = true;
+	net.routes[route] = d;
+}
+
+static void settle(struct sim_domain *d)
+{
+	uint64_t luck = sim_below(100);
+
+	if (luck < 6) {
+		make_routed(d, (unsigned)sim_below(NET_ROUTES));
+	} else if (luck < 14 && d->number > 0 && d->dns == SIM_DNS_NORMAL) {
+		const struct sim_domain *other = &net.domains[sim_below(d->number)];
+		if (other->dns == SIM_DNS_NORMAL && !other->site->is_route)
+			share(d, other);
+	}
+	d->prompt = is_prompt(d);
+}
+
+void sim_net_write_routes(FILE *config)
+{
+	char ip[NETADDR_TEXT_MAX];
+	const char *comma = "";
+
+	fprintf(config, "routes = (");
+	for (unsigned i = 0; i < NET_ROUTES; i++) {
+		const struct sim_domain *d = net.routes[i];
+		if (!d)
+			continue;
+		fprintf(config, "%s\n { domain = \"*.r%u.test\"; mx = [", comma, i);
+		for (size_t k = 0; k < d->hosts_n; k++)
+			fprintf(config, "%s\"%s\"", k ? ", " : " ",
+			    k == 1 ? netaddr_format_ip(&d->hosts[k].address, ip)
+				   : d->hosts[k].name);
+		fprintf(config, " ]; }");
+		comma = ",";
+	}
+	fprintf(config, " );\n");
 }
 
 void sim_net_init(const struct sim_net_options *o)
@@ -108,6 +175,8 @@ void sim_net_init(const struct sim_net_options *o)
 	net.domains = mem_zalloc(o->domains * sizeof(*net.domains));
 	for (size_t i = 0; i < o->domains; i++)
 		make_domain(&net.domains[i], (unsigned)i);
+	for (size_t i = 0; i < o->domains; i++)
+		settle(&net.domains[i]);
 }
 
 struct sim_domain *sim_net_any(void)
@@ -226,9 +295,9 @@ static struct sim_host *host_at(const struct netaddr *a)
 	size_t d = n / SIM_HOSTS_PER_DOMAIN, i = n % SIM_HOSTS_PER_DOMAIN;
 
 	if (a->family != NETADDR_V4 || a->ip[0] != 10 || d >= net.options.domains ||
-	    i >= net.domains[d].hosts_n)
+	    i >= SIM_HOSTS_PER_DOMAIN)
 		return NULL;
-	return &net.domains[d].hosts[i];
+	return &net.domains[d].own[i];
 }
 
 void sim_dial(const struct netaddr *to, struct sim_dialed *r)

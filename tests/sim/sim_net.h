@@ -1,6 +1,7 @@
 /*
  * sim_net.h - the internet of a run: domains, their DNS, their hosts, and the
- * character of each.
+ * character of each. Some domains have their mail taken by another one's
+ * hosts; those below rN.test go through a static route.
  */
 #ifndef SIM_SIM_NET_H
 #define SIM_SIM_NET_H
@@ -57,7 +58,8 @@ struct sim_domain {
 	char name[24];
 	enum sim_dns_kind dns;
 	int64_t outage_from_ms, outage_until_ms;
-	struct sim_host hosts[SIM_HOSTS_PER_DOMAIN];
+	struct sim_host own[SIM_HOSTS_PER_DOMAIN];
+	struct sim_host *hosts; /* its own, or another domain's */
 	size_t hosts_n;
 	bool same_preference;
 	struct sim_site *site;
@@ -72,6 +74,7 @@ struct sim_net_options {
 };
 
 void sim_net_init(const struct sim_net_options *o);
+void sim_net_write_routes(FILE *config);
 struct sim_domain *sim_net_any(void);
 struct sim_domain *sim_net_find(struct slice name);
 const char *sim_character_name(enum sim_character c);

@@ -271,7 +271,7 @@ static void on_rcpt(struct peer *p, const char *line)
 	}
 	if (from && to)
 		r = sim_mail_find(slice_of(from + 1, (size_t)(to - from) - 1));
-	if (!r || r->domain != p->host->domain) {
+	if (!r || r->domain->hosts != p->host->domain->hosts) {
 		sim_violation("%s was asked for a recipient it never had: %s", p->host->name, line);
 		say(p, "550 5.1.1 who?");
 		return;

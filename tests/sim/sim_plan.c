@@ -87,6 +87,7 @@ static void write_file(const struct sim_config *c, const char *more)
 	    (long long)schedules[c->schedule].schedule.lifetime_s, c->concurrency,
 	    sim_plan.always_split ? "true" : "false", limit, sim.directory, sim.directory,
 	    sim.verbose ? "info" : "notice", more);
+	sim_net_write_routes(f);
 	fclose(f);
 }
 
@@ -126,7 +127,7 @@ void sim_plan_break(void)
 		"outbound = {",
 		"nonsense = 1;\n",
 		"bounce = { rate = \"some\"; };\n",
-		"routes = ( { domain = 7; } );\n",
+		"dns = { tries = \"often\"; };\n",
 	};
 	struct sim_config other;
 
