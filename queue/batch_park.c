@@ -69,8 +69,9 @@ static int write_part(struct batch *b, struct queue_op *op)
 		.fd_at = m.body_at,
 		.bytes = m.body_bytes,
 		.crc = m.body_crc };
-	if (op->item == NULL) { /* its name needs the destination */
+	if (op->item == NULL) { /* its name needs these */
 		op->domain = mem_strdup(m.envelope->domain);
+		op->due_ms = m.envelope->arrival_ms;
 		if (m.told)
 			op->rcpts_n = queue_name_rcpts(m.envelope, &op->rcpts);
 	}
@@ -126,7 +127,7 @@ static void name_of(const struct queue_op *op, struct spool_name *name)
 	}
 	struct qid id = journal_part_id(op->part);
 	*name = (struct spool_name){
-		.due_ms = (int64_t)id.arrival_ms,
+		.due_ms = op->due_ms, /* as its item says: the id's time may be later */
 		.id = id,
 		.part = op->part->number,
 		.domain = slice_str(op->domain),

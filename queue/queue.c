@@ -284,7 +284,7 @@ static void on_replayed(void *arg, struct journal_part *part, struct qid id, str
 {
 	struct queue *q = arg;
 	const struct spool_name name = {
-		.due_ms = (int64_t)id.arrival_ms,
+		.due_ms = e->arrival_ms, /* the id's time is later where the clock was set back */
 		.id = id,
 		.part = part->number,
 		.domain = slice_str(e->domain),

@@ -124,6 +124,37 @@ START_TEST(a_stop_parks_all)
 
 END_TEST
 
+/* The id's time never goes back, the clock does: the file is found again all the same. */
+START_TEST(what_is_parked_is_ended_after_the_clock_was_set)
+{
+	static const char *const rcpt[] = { "a@x.test" };
+	struct queue_done done;
+	finish(fixture_commit_one(&f, "first@x.test", 100));
+	f.now.wall_ms -= 60 * MINUTE;
+	for (unsigned again = 0; again < 2; again++) { /* as it came, and replayed */
+		struct queue_msg *m = fixture_message(&f, rcpt, 1, 100);
+		queue_msg_envelope(m)->arrival_ms = f.now.wall_ms;
+		ck_assert_int_eq(fixture_run(&f, fixture_op_commit(&f, m), &done), 0);
+		struct queue_item *item = list_first(&done.items, struct queue_item, link);
+		list_remove(&item->link);
+		if (again) {
+			queue_park(f.q, item, 0);
+			fixture_reopen(&f);
+			item = fixture_take(&f);
+			ck_assert_ptr_nonnull(item);
+			ck_assert_ptr_nonnull(item->record);
+		}
+		later(0);
+		later(6 * MINUTE);
+		later(6 * MINUTE);
+		ck_assert_uint_eq(fixture_count(&f, "queue"), 1);
+		finish(item);
+		ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
+	}
+}
+
+END_TEST
+
 Suite *test_age_suite(void)
 {
 	Suite *s = suite_create("age");
@@ -133,6 +164,7 @@ Suite *test_age_suite(void)
 	tcase_add_test(tc, what_grows_old_is_parked);
 	tcase_add_test(tc, a_full_segment_grows_old);
 	tcase_add_test(tc, a_stop_parks_all);
+	tcase_add_test(tc, what_is_parked_is_ended_after_the_clock_was_set);
 	suite_add_tcase(s, tc);
 	return s;
 }
