@@ -31,6 +31,8 @@ libqueue_a_SOURCES = \
 	queue/journal_scan.h \
 	queue/journal_segment.c \
 	queue/journal_upkeep.c \
+	queue/orders.c \
+	queue/orders.h \
 	queue/qfile.c \
 	queue/qfile.h \
 	queue/qid.c \

@@ -53,8 +53,7 @@ int queue_open(struct queue **q_r, const struct queue_options *opt, struct now n
 	    body_pool_new(opt->memory_max_bytes > 0 ? opt->memory_max_bytes : MEMORY_MAX_DEFAULT);
 	index_init(&q->index, opt->seed);
 	queue_init_domains(q, opt->seed);
-	map_init(&q->flush_domains, opt->seed);
-	map_init(&q->flush_ids, opt->seed);
+	orders_init(&q->orders, opt->seed);
 	map_init(&q->scan_gone, opt->seed);
 	wheel_init(&q->wheel, now.mono_ms);
 	list_init(&q->due);
@@ -95,8 +94,7 @@ void queue_close(struct queue **q_p)
 		mem_free(item);
 	}
 	queue_fini_domains(q);
-	map_fini(&q->flush_domains);
-	map_fini(&q->flush_ids);
+	orders_fini(&q->orders);
 	map_fini(&q->scan_gone);
 	spool_names_free(&q->scan_names);
 	index_fini(&q->index);
@@ -222,20 +220,6 @@ void queue_item_name(const struct queue_item *item, struct spool_name *name)
 
 /* --- scan ----------------------------------------------------------------------- */
 
-static bool is_flushed_already(const struct queue *q, const struct spool_name *name)
-{
-	char id[QID_TEXT_MAX];
-	if (name->held)
-		return false;
-	if (q->flush_all || map_find(&q->flush_domains, name->domain) != NULL)
-		return true;
-	if (map_count(&q->flush_ids) == 0)
-		return false;
-	return map_find(&q->flush_ids, slice_str(qid_format(name->id, id))) != NULL ||
-	       map_find(&q->flush_ids, slice_str(qid_format_part(name->id, name->part, id))) !=
-		   NULL;
-}
-
 /*
  * One queue id, two names: no crash of ours leaves that (rename is atomic), so
  * someone copied files about. The later state is kept, the other goes away
@@ -274,7 +258,8 @@ static void rest_found(struct queue *q, struct queue_item *item, const struct sp
 		item->due_ms =
 		    retry_clamp_due(&q->retry, name->attempts, name->due_ms, q->opened.wall_ms);
 	item->clamped = item->due_ms != name->due_ms;
-	item->flushed = is_flushed_already(q, name) && item->due_ms > q->last.wall_ms;
+	item->flushed =
+	    !name->held && orders_flushed(&q->orders, name) && item->due_ms > q->last.wall_ms;
 	queue_set_state(q, item, name->held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
 	if (!name->held)
 		queue_set_timer(q, item, item->flushed ? q->last.wall_ms : item->due_ms);
@@ -323,6 +308,9 @@ static void on_scanned(struct queue *q, const struct spool_name *name)
 		return;
 	}
 	rest_found(q, queue_new_item(q, name, q->scan_dir), name);
+	enum queue_order order = orders_find(&q->orders, name);
+	if (order != QUEUE_ORDER_NONE)
+		orders_list(&q->orders, name, order);
 }
 
 /* Outcomes that reports hold of items that are gone. Where a file was is not known, nor whether its
@@ -340,8 +328,7 @@ static void end_stray_effects(struct queue *q)
 
 static void end_scan(struct queue *q)
 {
-	map_fini(&q->flush_domains);
-	map_fini(&q->flush_ids);
+	orders_forget(&q->orders);
 	map_fini(&q->scan_gone);
 	end_stray_effects(q);
 }
@@ -434,6 +421,10 @@ void queue_unload(struct queue *q, struct queue_item *item)
  * waiting. */
 static bool flush_item(struct queue *q, struct queue_item *item)
 {
+	if (item->state == QUEUE_ITEM_BUSY && !item->want_hold) {
+		item->want_flush = true;
+		return true;
+	}
 	if (item->state != QUEUE_ITEM_PARKED)
 		return false;
 	if (wheel_timer_is_set(&item->timer)) {
@@ -450,13 +441,12 @@ size_t queue_flush(struct queue *q, struct now now)
 	queue_touch(q, now);
 	while ((item = index_next(&q->index, &cursor)) != NULL)
 		n += flush_item(q, item);
-	q->flush_all = !queue_scan_is_done(q);
+	q->orders.flush_all = !queue_scan_is_done(q);
 	return n;
 }
 
 size_t queue_flush_domain(struct queue *q, struct slice domain, struct now now)
 {
-	char label[SPOOL_DOMAIN_MAX + 1];
 	struct queue_walk w;
 	struct queue_item *item;
 	size_t n = 0;
@@ -465,8 +455,6 @@ size_t queue_flush_domain(struct queue *q, struct slice domain, struct now now)
 	while ((item = queue_walk_next(&w)) != NULL)
 		n += flush_item(q, item);
 	queue_walk_end(&w);
-	if (!queue_scan_is_done(q))
-		(void)map_put(&q->flush_domains, slice_str(spool_label(domain, label)), q);
 	return n;
 }
 
@@ -496,9 +484,29 @@ size_t queue_flush_id(struct queue *q, struct slice text, struct now now)
 		return 0;
 	while ((item = next_of_id(q, id, part, &at)) != NULL)
 		n += flush_item(q, item);
-	if (!queue_scan_is_done(q))
-		(void)map_put(&q->flush_ids, text, q);
 	return n;
+}
+
+int queue_order(struct queue *q, enum queue_order order, struct slice target)
+{
+	char label[SPOOL_DOMAIN_MAX + 1];
+	if (queue_scan_is_done(q))
+		return 0;
+	return orders_give(&q->orders, order,
+	    queue_is_id(target) ? target : slice_str(spool_label(target, label)));
+}
+
+struct queue_item *queue_next_ordered(struct queue *q, enum queue_order *order)
+{
+	struct ordered found;
+	while (orders_next(&q->orders, &found)) {
+		struct queue_item *item = index_find(&q->index, found.id, found.part);
+		*order = found.order;
+		if (item != NULL)
+			return item;
+	}
+	*order = QUEUE_ORDER_NONE;
+	return NULL;
 }
 
 /* --- looking --------------------------------------------------------------------- */
@@ -506,6 +514,13 @@ size_t queue_flush_id(struct queue *q, struct slice text, struct now now)
 struct queue_item *queue_next_item(const struct queue *q, size_t *cursor)
 {
 	return index_next(&q->index, cursor);
+}
+
+bool queue_is_id(struct slice text)
+{
+	struct qid id;
+	unsigned part;
+	return qid_parse(text, &id, &part) == 0;
 }
 
 size_t queue_find(const struct queue *q, struct slice text, struct queue_item **items, size_t max)

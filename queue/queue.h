@@ -89,9 +89,10 @@ struct queue_item {
 	uint16_t attempts; /* as in the name */
 	uint8_t state;     /* enum queue_item_state */
 	uint8_t subdir;
-	bool flushed;   /* due now by a flush: a failure goes back to due_ms without consuming an
-			   interval */
-	bool want_hold; /* is to be held; if asked while active or busy, done at the next settle */
+	bool flushed;    /* due now by a flush: a failure goes back to due_ms without consuming an
+			    interval */
+	bool want_hold;  /* is to be held; if asked while active or busy, done at the next settle */
+	bool want_flush; /* asked for while an outcome was being recorded; done behind that */
 	/* The queue's own: the file's name on disk, which may lag behind the rest. */
 	bool name_held;
 	bool clamped;  /* due_ms was bounded at start; the file still says otherwise */
@@ -244,11 +245,30 @@ void queue_park(struct queue *q, struct queue_item *item, int64_t due_ms);
 void queue_unload(struct queue *q,
     struct queue_item *item); /* drops mail of an ACTIVE item; load again before use */
 
-/* Makes parked items due now, in memory: all, those of a domain, or those of a message or queue id.
- * Applies to items a running scan finds later too. Returns how many were there. Held items stay. */
+/* Makes parked items due now, in memory: all (those a running scan finds later too), those of a
+ * domain, or those of a message or queue id. Returns how many were there. Held items stay; one
+ * whose outcome is being recorded is due when that is done. */
 size_t queue_flush(struct queue *q, struct now now);
 size_t queue_flush_domain(struct queue *q, struct slice domain, struct now now);
 size_t queue_flush_id(struct queue *q, struct slice id, struct now now);
+
+/* While the start-up scan runs: what is asked of items here is to be done to those it finds later
+ * too. Of a domain, a message id or a queue id. 1: remembered; 0: the scan is done, there is
+ * nothing to remember; -ENOSPC: there are QUEUE_ORDERS_MAX targets already. */
+#define QUEUE_ORDERS_MAX 1000
+
+enum queue_order {
+	QUEUE_ORDER_NONE = 0,
+	QUEUE_ORDER_FLUSH,
+	QUEUE_ORDER_HOLD,
+	QUEUE_ORDER_RELEASE,
+	QUEUE_ORDER_DELETE,
+};
+
+int queue_order(struct queue *q, enum queue_order order, struct slice target) MUST_USE;
+/* An item found that is to be held, released or deleted: the caller's to do; NULL: no more. Ask
+ * after each queue_scan_step. */
+struct queue_item *queue_next_ordered(struct queue *q, enum queue_order *order);
 
 /* --- looking ------------------------------------------------------------- */
 
@@ -274,6 +294,7 @@ void queue_walk_begin(struct queue *q, struct queue_walk *w, struct slice domain
 struct queue_item *queue_walk_next(struct queue_walk *w); /* NULL at the end */
 void queue_walk_end(struct queue_walk *w);                /* before queue_close */
 
+bool queue_is_id(struct slice text); /* has the form of a message or queue id */
 /* Items of a message id, or the one of a queue id; up to max; returns how many exist. */
 size_t queue_find(const struct queue *q, struct slice id, struct queue_item **items, size_t max);
 char *queue_item_id(const struct queue_item *item, char buf[QUEUE_ID_MAX]);         /* queue id */

@@ -15,6 +15,7 @@
 #include "queue/body.h"
 #include "queue/index.h"
 #include "queue/journal.h"
+#include "queue/orders.h"
 #include "queue/qfile.h"
 #include "queue/queue.h"
 #include "queue/quota.h"
@@ -54,8 +55,7 @@ struct queue {
 	bool scan_listing;              /* by an operation */
 	struct spool_names *scan_names; /* of scan_dir, the rest to be taken in; or NULL */
 	struct map scan_gone; /* queue ids that came from the journal and went during the scan */
-	bool flush_all;       /* asked for while the scan runs, for what it will still find */
-	struct map flush_domains, flush_ids;
+	struct orders orders; /* given while the scan runs, for what it will still find */
 
 	bool sync_running;
 	bool dirty_known;

@@ -219,9 +219,14 @@ struct queue_op *queue_op_park_all(struct queue *q, struct now now)
 
 /* --- finish --------------------------------------------------------------------- */
 
-/* To rest: HELD, or PARKED until due_ms. */
+/* To rest: HELD, or PARKED until due_ms, or now if somebody has asked for that meanwhile. */
 static void rest(struct queue *q, struct queue_item *item, bool held, int64_t due_ms)
 {
+	if (item->want_flush && !held && due_ms > q->last.wall_ms) {
+		item->flushed = true;
+		due_ms = q->last.wall_ms;
+	}
+	item->want_flush = false;
 	item->want_hold = held; /* so that it stays, should a command take the item */
 	queue_set_state(q, item, held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
 	if (!held)
@@ -305,6 +310,7 @@ static void finish_load(struct queue *q, struct queue_op *op, struct queue_done 
 		return;
 	}
 	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
+	item->want_flush = false; /* it was to be tried anyway */
 	if (op->result < 0)
 		return;
 	const struct envelope *e = op->mail->pub.envelope;

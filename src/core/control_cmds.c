@@ -343,31 +343,63 @@ static void cmd_show(struct control_call *call)
 
 /* --- flush, hold, release, delete ---------------------------------------------------------- */
 
-static bool is_id(struct control_call *call, const char *what)
+/* A command that changes items: what they are called, and what the scan is to do with those it
+ * still finds. */
+struct target {
+	struct slice name;
+	bool is_id;
+	int later; /* as queue_order returns it */
+};
+
+static struct target target_of(struct control_call *call, enum queue_order order)
 {
-	struct queue_item *item;
-	return queue_find(call->mta->queue, slice_str(what), &item, 1) > 0;
+	struct slice arg = slice_str(call->argv[1]);
+	struct target t = { .name = arg, .is_id = queue_is_id(arg) };
+
+	if (!t.is_id)
+		t.name = slice_str(domain_arg(call, call->argv[1]));
+	t.later = queue_order(call->mta->queue, order, t.name);
+	return t;
+}
+
+/* What came of it: n items, and those to come. */
+static void answer(struct control_call *call, size_t n, int later, const char *verb)
+{
+	const char *s = n == 1 ? "" : "s";
+
+	if (later < 0) {
+		say(call,
+		    "ERR %zu item%s %s, but the start-up scan is still running and %d commands "
+		    "wait for what it finds: repeat this one when it has ended\n",
+		    n, s, verb, QUEUE_ORDERS_MAX);
+	} else if (later > 0) {
+		ok(call);
+		say(call, "%zu item%s %s; so will be what the start-up scan still finds\n", n, s,
+		    verb);
+	} else {
+		ok(call);
+		say(call, "%zu item%s %s\n", n, s, verb);
+	}
 }
 
 static void cmd_flush(struct control_call *call)
 {
 	struct mta *m = call->mta;
-	size_t n;
 
-	if (call->argc == 1)
-		n = mta_flush(m);
-	else if (is_id(call, call->argv[1]))
-		n = queue_flush_id(m->queue, slice_str(call->argv[1]), m->now);
-	else
-		n = queue_flush_domain(m->queue, slice_str(domain_arg(call, call->argv[1])),
-		    m->now);
-	if (n == 0 && call->argc > 1) {
-		say(call, "ERR nothing deferred for %s\n", shown(call, call->argv[1]));
+	loop_again(m->loop);
+	if (call->argc == 1) {
+		size_t n = mta_flush(m);
+		ok(call);
+		say(call, "%zu item%s due now\n", n, n == 1 ? "" : "s");
 		return;
 	}
-	loop_again(m->loop);
-	ok(call);
-	say(call, "%zu item%s due now\n", n, n == 1 ? "" : "s");
+	struct target t = target_of(call, QUEUE_ORDER_FLUSH);
+	size_t n = t.is_id ? queue_flush_id(m->queue, t.name, m->now)
+			   : queue_flush_domain(m->queue, t.name, m->now);
+	if (n == 0 && t.later == 0)
+		say(call, "ERR nothing deferred for %s\n", shown(call, call->argv[1]));
+	else
+		answer(call, n, t.later, "due now");
 }
 
 struct change { /* one item of hold, release or delete, on its way through the disk threads */
@@ -458,6 +490,22 @@ static enum grip grip_item(struct mta *m, struct queue_item *item, enum event_ki
 	return GRIP_NOTED;
 }
 
+static enum event_kind kind_of(enum queue_order order)
+{
+	switch (order) {
+	case QUEUE_ORDER_HOLD:
+		return EVENT_HELD;
+	case QUEUE_ORDER_RELEASE:
+		return EVENT_RELEASED;
+	case QUEUE_ORDER_DELETE:
+		return EVENT_DELETED;
+	case QUEUE_ORDER_NONE:
+	case QUEUE_ORDER_FLUSH:
+		break;
+	}
+	UNREACHABLE();
+}
+
 static bool change_item(struct mta *m, struct queue_item *item, enum event_kind kind)
 {
 	bool rests = item->state == QUEUE_ITEM_PARKED || item->state == QUEUE_ITEM_HELD;
@@ -485,51 +533,54 @@ static bool change_item(struct mta *m, struct queue_item *item, enum event_kind 
 
 /* By id, or all of a domain. Items in delivery can be held (after this attempt), not released or
  * deleted. */
-static void change(struct control_call *call, enum event_kind kind, const char *verb)
+static void change(struct control_call *call, enum queue_order order, const char *verb)
 {
 	struct mta *m = call->mta;
-	const char *what = call->argv[1];
-	bool by_id = is_id(call, what);
-	const char *domain = domain_arg(call, what);
+	struct target t = target_of(call, order);
+	enum event_kind kind = kind_of(order);
 	struct queue_item *items[FIND_MAX];
 	struct queue_item *item;
-	size_t n =
-	    by_id ? MIN(queue_find(m->queue, slice_str(what), items, FIND_MAX), FIND_MAX) : 0;
-	size_t done = 0, cursor = 0;
+	size_t n = t.is_id ? MIN(queue_find(m->queue, t.name, items, FIND_MAX), FIND_MAX) : 0;
+	size_t done = 0;
 
 	for (size_t i = 0; i < n; i++)
 		done += change_item(m, items[i], kind);
-	while (!by_id && (item = queue_next_item(m->queue, &cursor)))
-		if (strcmp(item->domain->name, domain) == 0)
+	if (!t.is_id) {
+		struct queue_walk w;
+		queue_walk_begin(m->queue, &w, t.name);
+		while ((item = queue_walk_next(&w)))
 			done += change_item(m, item, kind);
-	if (!m->scan_done) { /* what it finds later does not know of this command */
-		say(call,
-		    "ERR %zu item%s %s, but the start-up scan is still running: repeat the "
-		    "command\n",
-		    done, done == 1 ? "" : "s", verb);
-		return;
+		queue_walk_end(&w);
 	}
-	if (done == 0) {
-		say(call, "ERR nothing for %s that can be %s now\n", shown(call, what), verb);
-		return;
-	}
-	ok(call);
-	say(call, "%zu item%s %s\n", done, done == 1 ? "" : "s", verb);
+	if (done == 0 && t.later == 0)
+		say(call, "ERR nothing for %s that can be %s now\n", shown(call, call->argv[1]),
+		    verb);
+	else
+		answer(call, done, t.later, verb);
+}
+
+void control_apply_orders(struct mta *m)
+{
+	enum queue_order order;
+	struct queue_item *item;
+
+	while ((item = queue_next_ordered(m->queue, &order)))
+		(void)change_item(m, item, kind_of(order));
 }
 
 static void cmd_hold(struct control_call *call)
 {
-	change(call, EVENT_HELD, "held");
+	change(call, QUEUE_ORDER_HOLD, "held");
 }
 
 static void cmd_release(struct control_call *call)
 {
-	change(call, EVENT_RELEASED, "released");
+	change(call, QUEUE_ORDER_RELEASE, "released");
 }
 
 static void cmd_delete(struct control_call *call)
 {
-	change(call, EVENT_DELETED, "deleted");
+	change(call, QUEUE_ORDER_DELETE, "deleted");
 }
 
 /* --- reload, log ----------------------------------------------------------------------------- */

@@ -122,7 +122,9 @@ static bool scan(struct mta *m, struct now now)
 {
 	if (m->scan_done || m->phase != MTA_PHASE_RUNNING)
 		return false;
-	if (queue_scan_step(m->queue, now))
+	bool more = queue_scan_step(m->queue, now);
+	control_apply_orders(m);
+	if (more)
 		return true;
 	if (queue_scan_is_done(m->queue)) {
 		struct queue_stats st;

@@ -187,6 +187,47 @@ def _():
 # --- restarts ----------------------------------------------------------------------------
 
 
+def slow_scan(d):
+    """Starts the daemon with a start-up scan that takes some seconds."""
+    need("strace")
+    need_root()
+    slow = ["-e", "trace=getdents64", "-e", "inject=getdents64:delay_enter=30000"]
+    status, _, err = run_command(["strace", "-o", "/dev/null", *slow, "true"])
+    if status != 0:
+        raise Skip("strace can't delay calls here: " + err.strip())
+    d.wrapper = ["strace", "-f", "-o", "/dev/null", *slow]
+    d.env = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+    d.start()
+    matches("scan still running", d.cli_ok("status"))
+
+
+@case("flush, hold, release and delete while the start-up scan runs apply to what it finds later")
+def _():
+    with World() as w:
+        d = deferring(w, "1h*3")
+        domains = ("flushed", "held", "released", "deleted", "left")
+        ids = {f"{name}{n}": defer_one(d, f"later{n}@{name}.test") for name in domains for n in range(8)}
+        d.cli_ok("hold", "released.test")
+        wait_for(lambda: sum(i["state"] == "held" for i in d.queue()) == 8, "the holds")
+        d.stop()
+        d.peer.script = {}
+        slow_scan(d)
+        for command, name in (("flush", "flushed"), ("hold", "held"), ("release", "released"), ("delete", "deleted")):
+            matches("start-up scan still finds", d.cli_ok(command, name + ".test"))
+        matches("start-up scan still finds", d.cli_ok("hold", ids["left0"]))
+        matches("scan still running", d.cli_ok("status"))
+        wait_for(lambda: "scan still running" not in d.cli_ok("status"), "the scan to end", 60 * SLOW)
+        wait_for(lambda: len(d.peer.mails) == 16, "what was flushed and released")
+        left = wait_for(lambda: (lambda q: q if len(q) == 16 else None)(d.queue()), "the queue to hold what is left")
+        equal({m.rcpts[0].split("@")[1] for m in d.peer.mails}, {"flushed.test", "released.test"}, "delivered")
+        states = {f"{i['domain']} {i['state']}" for i in left}
+        equal(states, {"held.test held", "left.test held", "left.test deferred"}, "what is left")
+        equal([i["id"] for i in left if i["domain"] == "left.test" and i["state"] == "held"], [ids["left0"]], "held by id")
+        for event, n in (("deleted", 8), ("held", 8 + 8 + 1), ("released", 8), ("delivered", 16)):
+            equal(len(d.events(event=event)), n, f"events {event}")
+        equal(d.cli("hold", "nobody.test")[0], 1, "status of a hold of nothing after the scan")
+
+
 @case("schedule, attempts and last reply survive TERM and SIGKILL; only recipients not yet done are tried again")
 def _():
     with World() as w:

@@ -18,6 +18,7 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/test_fault.c \
 	tests/unit/queue/test_journal.c \
 	tests/unit/queue/test_journal_record.c \
+	tests/unit/queue/test_orders.c \
 	tests/unit/queue/test_parts.c \
 	tests/unit/queue/test_queue.c \
 	tests/unit/queue/test_report.c \

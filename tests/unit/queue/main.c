@@ -21,6 +21,7 @@ unit_suite_fn test_body_suite;
 unit_suite_fn test_report_suite;
 unit_suite_fn test_check_suite;
 unit_suite_fn test_check_journal_suite;
+unit_suite_fn test_orders_suite;
 
 static void no_log(void *arg UNUSED, const char *line UNUSED, size_t n UNUSED)
 {
@@ -49,6 +50,7 @@ int main(void)
 		test_report_suite,
 		test_check_suite,
 		test_check_journal_suite,
+		test_orders_suite,
 	};
 	return unit_main(suites, ARRAY_LEN(suites));
 }
