@@ -451,6 +451,8 @@ size_t queue_flush_domain(struct queue *q, struct slice domain, struct now now)
 	struct queue_item *item;
 	size_t n = 0;
 	queue_touch(q, now);
+	if (domain.n == 0)
+		return 0; /* a walk would be one over all */
 	queue_walk_begin(q, &w, domain);
 	while ((item = queue_walk_next(&w)) != NULL)
 		n += flush_item(q, item);

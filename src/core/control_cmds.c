@@ -545,7 +545,7 @@ static void change(struct control_call *call, enum queue_order order, const char
 
 	for (size_t i = 0; i < n; i++)
 		done += change_item(m, items[i], kind);
-	if (!t.is_id) {
+	if (!t.is_id && t.name.n > 0) { /* a walk over no domain is one over all */
 		struct queue_walk w;
 		queue_walk_begin(m->queue, &w, t.name);
 		while ((item = queue_walk_next(&w)))

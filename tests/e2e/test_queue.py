@@ -225,7 +225,10 @@ def _():
         equal([i["id"] for i in left if i["domain"] == "left.test" and i["state"] == "held"], [ids["left0"]], "held by id")
         for event, n in (("deleted", 8), ("held", 8 + 8 + 1), ("released", 8), ("delivered", 16)):
             equal(len(d.events(event=event)), n, f"events {event}")
-        equal(d.cli("hold", "nobody.test")[0], 1, "status of a hold of nothing after the scan")
+        for command in ("flush", "hold", "release", "delete"):
+            for nobody in ("nobody.test", ""):
+                equal(d.cli(command, nobody)[0], 1, f"status of {command} {nobody!r} after the scan")
+        equal(sorted(i["id"] for i in d.queue()), sorted(i["id"] for i in left), "the queue after commands for nobody")
 
 
 @case("schedule, attempts and last reply survive TERM and SIGKILL; only recipients not yet done are tried again")
