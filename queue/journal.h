@@ -13,7 +13,7 @@
  *     FULL   takes no more; some of its mail is still here   journal_rotate
  *     DEAD   a write or sync failed: never written again     a failed batch
  *
- *     FREE -> HEAD -> FULL -> FREE;  HEAD -> DEAD -> (file removed)
+ *     FREE -> HEAD -> FULL -> FREE;  HEAD -> DEAD -> (doomed, then removed)
  *
  * and of a part (a message for one destination) that was accepted into it:
  *
@@ -43,7 +43,10 @@
  * Order of reuse. Segments become FREE strictly from the oldest on, and each
  * new header names the oldest that counts. So the ends of a part always
  * outlive its message's record; and should a header written over an old
- * segment not have reached the disk, the old content is still ignored.
+ * segment not have reached the disk, the old content is still ignored. One
+ * that is not to be used again (it failed, or a body is still read from it)
+ * keeps its name until such a header is durable: without its ends the mail of
+ * older ones, whose headers are still good, would be back.
  *
  * A batch that failed. Its messages are answered 451, its records may be on
  * disk all the same. The segment is DEAD from its last durable byte on: the

@@ -81,12 +81,13 @@ struct journal {
 	bool bodies_stay;         /* until the next start: an end was forgotten */
 	bool writing;             /* someone has the pen */
 	int last_result;          /* of the last batch */
-	bool seal;                /* a batch failed, and no header says so yet */
+	bool seal;                /* the next header is due: a batch failed, and none says so yet */
 	struct list_node used, free;
 	size_t used_n, free_n;
 	atomic_uint made; /* files: names them in tmp/ */
 	unsigned slots_n; /* files, used and free and being made */
 	uint64_t slots;   /* a bit each */
+	uint64_t doomed;  /* of them, those to be removed once a newer header is durable */
 	uint64_t zombies; /* of them, those whose file is to go but can't be removed yet */
 	bool complained;  /* of that, in the log */
 	bool no_more;     /* making a file failed: tried again by journal_sync only */

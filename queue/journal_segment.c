@@ -179,6 +179,17 @@ void journal_abandon(struct journal *j, struct journal_segment *s)
 	journal_segment_unref(s);
 }
 
+/*
+ * Of one that was in use: its ends are all that keeps the mail of older ones
+ * from coming back, so its file goes once a header says, durably, that none of
+ * them counts (journal_rotate).
+ */
+static void doom(struct journal *j, struct journal_segment *s)
+{
+	j->doomed |= UINT64_C(1) << s->slot;
+	journal_segment_unref(s);
+}
+
 void journal_bury(struct journal *j)
 {
 	for (unsigned slot = 0; slot < JOURNAL_SLOTS_MAX; slot++) {
@@ -201,7 +212,7 @@ void journal_advance(struct journal *j)
 		list_remove(&s->node);
 		j->used_n--;
 		if (is_read || s->dead || s->bytes != j->segment_bytes) {
-			journal_abandon(j, s);
+			doom(j, s);
 		} else {
 			list_push(&j->free, &s->node);
 			j->free_n++;
@@ -246,8 +257,22 @@ static int write_header(struct journal *j, struct journal_segment *s, uint64_t o
 		atomic_fetch_add_explicit(&j->spool->syncs, 1, memory_order_relaxed);
 		if (err == 0)
 			err = j->io->sync(j->io->arg, s->fd);
+		if (err < 0 && i > 0) /* the other is good now */
+			s->bad_copy = 1 - s->bad_copy;
 	}
 	return err;
+}
+
+/* Those doomed take the place of others: a header of a segment for ends frees them. */
+static int no_segment(struct journal *j)
+{
+	pthread_mutex_lock(&j->lock);
+	if (j->doomed != 0) {
+		j->head = NULL;
+		j->seal = true;
+	}
+	pthread_mutex_unlock(&j->lock);
+	return -ENOSPC;
 }
 
 int journal_rotate(struct journal *j, bool for_messages)
@@ -263,7 +288,7 @@ int journal_rotate(struct journal *j, bool for_messages)
 		pthread_mutex_unlock(&j->lock);
 	}
 	if (s == NULL)
-		return -ENOSPC;
+		return no_segment(j);
 	pthread_mutex_lock(&j->lock);
 	s->sequence = ++j->sequence;
 	s->salt = (uint32_t)prng_next(&j->prng);
@@ -272,13 +297,22 @@ int journal_rotate(struct journal *j, bool for_messages)
 	uint64_t oldest = j->used_n == 0
 			      ? s->sequence
 			      : list_first(&j->used, struct journal_segment, node)->sequence;
+	uint64_t outlived = j->doomed;
 	pthread_mutex_unlock(&j->lock);
 	int err = write_header(j, s, oldest);
 	pthread_mutex_lock(&j->lock);
-	if (err <
-	    0) { /* the file may hold its old header or the new one: neither says anything wrong */
-		journal_abandon(j, s);
+	if (err < 0) {
+		/* The file may hold its old header or the new one: neither says anything wrong, and
+		 * it is as free as before, after all others. But as the new one says where the last
+		 * segment ends, that takes no more. */
+		list_push(&j->free, &s->node);
+		j->free_n++;
+		j->head = NULL;
+		j->seal = true;
 	} else {
+		j->doomed &= ~outlived;
+		j->zombies |= outlived;
+		journal_bury(j);
 		list_push(&j->used, &s->node);
 		j->used_n++;
 		j->head = s;
