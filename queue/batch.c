@@ -326,6 +326,8 @@ static void finish_settle(struct batch *b, struct queue_op *op)
 	/* The record is safe, and it is what counts: an old name only means an early look after a
 	 * restart. */
 	err = rename_item(b, op);
+	if (err < 0 && op->held != op->item->name_held) /* but a hold stands nowhere else */
+		batch_fail(op, err);
 	if (err < 0)
 		log_warn("queue", "queue/%02x/%s can't be renamed: %s", op->subdir, text,
 		    err_text(err));
