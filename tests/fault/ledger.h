@@ -55,6 +55,7 @@ struct ledger_part {
 	bool may_be_held[2]; /* by held */
 	bool held;           /* as told */
 	bool hold_unknown;   /* the last one failed: what it left goes with the next cleaning up */
+	size_t report;       /* number of the part that reports its end; 0: none */
 	bool found;          /* by the last check, */
 	bool has_file;       /* in a queue file */
 };

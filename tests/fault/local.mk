@@ -12,4 +12,5 @@ tests_fault_fault_SOURCES = \
 	tests/fault/qio_mem.c tests/fault/qio_mem.h \
 	tests/fault/test_loops.c \
 	tests/fault/world.c tests/fault/world.h \
+	tests/fault/world_check.c \
 	$(unit_lib_sources)

@@ -154,6 +154,12 @@ static void defer_twice(struct world *w)
 	world_sync(w);
 }
 
+static void bounce(struct world *w)
+{
+	world_bounce(w, 0);
+	world_sync(w);
+}
+
 static void hold(struct world *w)
 {
 	world_hold(w, 0, true);
@@ -231,6 +237,21 @@ static void fill_journal(struct world *w)
 	for (unsigned i = 0; i < 32; i++)
 		(void)world_commit(w, 1, 1, FILLS_SEGMENT);
 	world_sync(w);
+}
+
+/* An hour, as the daemon sees it: every second or so. */
+static void grow_old(struct world *w)
+{
+	for (unsigned i = 0; i < 6; i++) {
+		world_wait(w, 10 * MINUTE_MS);
+		world_sync(w);
+	}
+}
+
+static void stop(struct world *w)
+{
+	world_park_all(w);
+	world_close(w);
 }
 
 static void close_it(struct world *w)
@@ -316,6 +337,9 @@ const struct operation operations[] = {
 	{ "deferral", one_message, defer, .is_cold = false },
 	{ "deferral of parked mail", parked_message, defer_twice, .is_cold = false },
 	{ "deferral of large mail", large_message, defer_twice, .is_heavy = true },
+	{ "bounce with report", one_message, bounce, .is_cold = false },
+	{ "bounce of parked mail with report", parked_message, bounce, .is_cold = false },
+	{ "bounce of large mail with report", large_message, bounce, .is_cold = false },
 	{ "hold", resting_message, hold, .is_cold = false },
 	{ "hold of parked mail", parked_message, hold, .is_cold = false },
 	{ "hold of mail in work", one_message, hold_in_work, .is_cold = false },
@@ -329,7 +353,9 @@ const struct operation operations[] = {
 	{ "reuse of segments", NULL, reuse_segments, .is_heavy = true },
 	{ "a body read slowly", NULL, read_slowly, .is_heavy = true },
 	{ "a full journal", NULL, fill_journal, .is_heavy = true },
-	{ "stop", busy_spool, close_it, .is_cold = false },
+	{ "parking by age", busy_spool, grow_old, .is_heavy = true },
+	{ "end at once", busy_spool, close_it, .is_cold = false },
+	{ "clean stop", busy_spool, stop, .is_cold = false },
 	{ "replay and scan", busy_spool, open_it, .is_cold = true },
 	{ "replay of a crowded journal", crowded_journal, open_it, .is_cold = true },
 	{ "start on a first day", NULL, open_it, .is_cold = true },

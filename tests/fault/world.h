@@ -69,11 +69,19 @@ void world_commit_batch(struct world *w, size_t n, size_t bytes);
 void world_abort_message(struct world *w, size_t bytes);
 /* Recipient rcpt of a part, or all that wait when it is SIZE_MAX. */
 void world_settle(struct world *w, size_t part, size_t rcpt, enum fate fate);
+/* All that wait bounce, and a report of it goes out: one operation. */
+void world_bounce(struct world *w, size_t part);
 void world_hold(struct world *w, size_t part, bool hold);
 void world_load(struct world *w, size_t part);      /* and forgets it again */
 void world_keep_body(struct world *w, size_t part); /* reads from it until the end or the next */
 void world_sync(struct world *w);                   /* as the daemon does every second */
+void world_park_all(struct world *w);               /* as at a clean stop */
+void world_wait(struct world *w, int64_t ms);
 struct ledger_part *world_part(struct world *w, size_t part);
+
+/* What the phrases are made of. */
+struct queue_item *world_item(struct world *w, const struct ledger_part *p); /* or NULL */
+int world_run(struct world *w, struct queue_op *op, struct queue_done *done);
 
 /* --- a sound disk ------------------------------------------------------------------ */
 
