@@ -57,8 +57,14 @@ static int compose(struct mta *m, struct report *r, const struct queue_mail *mai
 	r->dsn.headers_only = env->ret == ENVELOPE_RET_HDRS || size > BOUNCE_ORIGINAL_MAX;
 	int err = read_original(mail->body,
 	    r->dsn.headers_only ? MIN(size, HEADER_BLOCK_MAX) : size, &r->original);
-	if (err < 0)
+	if (err < 0 && err != ERR_CORRUPT)
 		return err;
+	if (err < 0) { /* the sender is told all the same */
+		log_error("bounce", "%s: the original can't be read, its report goes without: %s",
+		    env->queue_id, err_text(err));
+		buf_clear(&r->original);
+		r->dsn.headers_only = true;
+	}
 	struct slice all = buf_slice(&r->original);
 	r->dsn.original_header = slice_of(all.p, header_block_length(all));
 	const struct dsn_template *t =
@@ -83,13 +89,22 @@ static void address_report(struct queue_msg *msg, const struct envelope *of, str
 	envelope_add_rcpt(env, slice_str(of->sender), SLICE_NONE, 0);
 }
 
-static int sender_domain(const char *sender, struct buf *out)
+const char *bounce_destination(const struct envelope *env, struct arena *arena)
 {
 	struct path path;
 	struct errbuf eb;
-	int err = path_parse_address(slice_str(sender), &path, &eb);
+	struct buf domain;
+	const char *name = NULL;
 
-	return err < 0 ? err : path_domain_to_ascii(path.domain, out);
+	buf_init(&domain, 512);
+	if (path_parse_address(slice_str(env->sender), &path, &eb) == 0 &&
+	    path_domain_to_ascii(path.domain, &domain) == 0)
+		name = arena_strdup(arena, buf_cstr(&domain));
+	else
+		log_notice("bounce", "%s: no report: <%s> has no usable domain", env->queue_id,
+		    env->sender);
+	buf_fini(&domain);
+	return name;
 }
 
 static void describe(struct mta *m, struct report *r, const struct envelope *env,
@@ -111,36 +126,23 @@ static void describe(struct mta *m, struct report *r, const struct envelope *env
 	buf_init(&r->tail, BOUNCE_PART_MAX);
 }
 
-struct queue_op *bounce_make(struct mta *m, const struct queue_mail *mail,
-    const struct dsn_rcpt *rcpts, size_t n, struct now now, int *err_r)
+int bounce_make(struct mta *m, const struct queue_mail *mail, const struct dsn_rcpt *rcpts,
+    size_t n, struct queue_msg **msg_r)
 {
 	const struct envelope *env = mail->envelope;
 	struct report r = { .dsn = { .rcpts = rcpts, .rcpts_n = n } };
-	struct queue_op *op = NULL;
-	struct buf domain;
+	struct now now = loop_now(m->loop);
 
-	*err_r = 0;
-	buf_init(&domain, 512);
-	if (sender_domain(env->sender, &domain) < 0) {
-		log_notice("bounce", "%s: no report: <%s> has no usable domain", env->queue_id,
-		    env->sender);
-		buf_fini(&domain);
-		return NULL;
-	}
 	struct queue_msg *msg = queue_begin(m->queue, now);
 	describe(m, &r, env, msg, now);
-	*err_r = compose(m, &r, mail, msg);
-	if (*err_r == 0) {
-		const char *domains[1] = { buf_cstr(&domain) };
+	int err = compose(m, &r, mail, msg);
+	if (err == 0)
 		address_report(msg, env, now);
-		log_info("bounce", "%s: report %s goes to <%s>", env->queue_id, queue_msg_id(msg),
-		    env->sender);
-		op = queue_op_commit(&msg, domains, now);
-	}
-	queue_abort(&msg);
+	else
+		queue_abort(&msg);
+	*msg_r = msg;
 	buf_fini(&r.original);
 	buf_fini(&r.head);
 	buf_fini(&r.tail);
-	buf_fini(&domain);
-	return op;
+	return err;
 }

@@ -1,5 +1,5 @@
 /*
- * bounce.h - makes the report of failed recipients and hands it to the queue.
+ * bounce.h - makes the report of failed recipients, a message for the queue.
  *
  * Never a report about a report or to the null reverse-path; NOTIFY, RET and
  * ENVID are obeyed (RFC 3461).
@@ -15,11 +15,12 @@
 /* Whether this recipient's failure is to be reported to the sender. */
 bool bounce_is_due(const struct envelope *env, const struct envelope_rcpt *rcpt);
 
-/*
- * A commit operation for the report, or NULL with *err_r: 0 when none can be
- * sent (the sender's domain is no name: logged), negative when storing it failed.
- */
-struct queue_op *bounce_make(struct mta *m, const struct queue_mail *mail,
-    const struct dsn_rcpt *rcpts, size_t n, struct now now, int *err_r);
+/* The domain a report goes to, in the arena; NULL when there is none (the sender's is no name:
+ * logged). */
+const char *bounce_destination(const struct envelope *env, struct arena *arena);
+
+/* The report, for queue_op_add_report or a commit; or an error of the disk, and nothing is left. */
+int bounce_make(struct mta *m, const struct queue_mail *mail, const struct dsn_rcpt *rcpts,
+    size_t n, struct queue_msg **msg_r) MUST_USE;
 
 #endif

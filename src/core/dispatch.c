@@ -14,6 +14,7 @@
 #define DISPATCH_TAKE_PER_TURN   1000
 #define DISPATCH_STARTS_PER_TURN 200
 #define DISPATCH_RELOAD_MS       60000 /* when an item that could not be read is tried again */
+#define DISPATCH_REFUSED_MAX     1000  /* outcomes that wait for the disk: no more is started */
 #define DISPATCH_EXPIRE_MS       60000 /* how often ready items are looked through for old ones */
 
 struct dispatch {
@@ -296,6 +297,8 @@ void dispatch_step(struct dispatch *d, struct now now)
 	if (d->mta->phase != MTA_PHASE_RUNNING)
 		return;
 	take_due(d, now);
+	if (d->mta->refused_n > DISPATCH_REFUSED_MAX)
+		return; /* each could only add one */
 	expire_ready(d, now);
 	if (conf->outbound.disabled)
 		return;

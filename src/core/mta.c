@@ -102,6 +102,8 @@ static void sync_folders(struct mta *m, struct now now)
 	if (now.mono_ms < m->sync_check_ms)
 		return;
 	m->sync_check_ms = now.mono_ms + MTA_SYNC_EVERY_MS;
+	if (m->phase == MTA_PHASE_RUNNING)
+		settlement_repay(m);
 	struct queue_op *op = queue_op_sync(m->queue, now, 0);
 	if (op)
 		committer_add(m->committer, op, on_synced, NULL);

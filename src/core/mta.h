@@ -56,8 +56,9 @@ struct mta {
 	struct list_node ready;   /* marked mta_work.ready */
 	struct list_node next;    /* the same, for the next turn */
 	struct list_node refused; /* settlements whose outcome the disk has refused so far */
-	struct now now;           /* of this turn */
-	int64_t started_ms;       /* wall */
+	size_t refused_n;
+	struct now now;     /* of this turn */
+	int64_t started_ms; /* wall */
 	enum mta_phase phase;
 	int64_t drain_until_ms; /* mono */
 	int64_t park_until_ms;  /* mono: then what is left in the journal stays there */

@@ -13,13 +13,11 @@
 #include "core/dispatch.h"
 
 #define SETTLEMENT_RETRY_MS 5000 /* a disk that refused an outcome is asked again after this */
-#define SETTLEMENT_NO_REPORT_MS                                                                    \
-	60000 /* recipients whose report could not be stored are tried again after this */
+#define SETTLEMENT_OWED_MAX 64   /* paid in a second */
 #define SETTLEMENT_TEXT_MAX 4000 /* of a reply kept with the recipient */
 
 struct settled { /* one recipient's outcome with all that is told of it */
 	struct event event;
-	bool report;            /* its failure goes into the report */
 	const char *diagnostic; /* the peer's last reply; "" if there never was one */
 	struct attempt_host host;
 };
@@ -32,6 +30,9 @@ struct settlement {
 	struct queue_outcome *outcomes;
 	struct settled *settled;
 	size_t n;
+	struct dsn_rcpt *reports; /* those whose failure the sender is told of */
+	size_t reports_n;         /* 0: none, or the report is stored */
+	const char *report_domain;
 	bool events_written;
 	char parked[QUEUE_ID_MAX]; /* the item rests with outcomes only memory knows; "": it is ours
 				    */
@@ -79,10 +80,18 @@ static struct settlement *settlement_new(struct mta *m, struct queue_item *item,
 	return s;
 }
 
+static void leave_refused(struct settlement *s)
+{
+	if (!list_is_linked(&s->node))
+		return;
+	list_remove(&s->node);
+	s->work.mta->refused_n--;
+}
+
 static void settlement_free(struct settlement *s)
 {
 	mta_work_fini(&s->work);
-	list_remove(&s->node);
+	leave_refused(s);
 	arena_fini(&s->arena);
 	mem_free(s);
 }
@@ -299,10 +308,29 @@ static void record_hold(struct mta *m, struct queue_item *item)
 		committer_add(m->committer, queue_op_hold(item, true, now), on_held, NULL);
 }
 
+/* The disk is asked again until it takes it, with the same outcomes. */
+static void ask_again(struct settlement *s)
+{
+	struct mta *m = s->work.mta;
+
+	list_push(&m->refused, &s->node);
+	m->refused_n++;
+	mta_deadline(&s->work, loop_now(m->loop).mono_ms + SETTLEMENT_RETRY_MS);
+}
+
+static void on_reported(struct settlement *s, struct queue_done *done)
+{
+	log_info("bounce", "%s: report %s is on its way", done->id, done->report);
+	s->reports_n = 0;
+	dispatch_add_new(s->work.mta->dispatch, &done->items);
+}
+
 static void on_settled(void *arg, struct queue_done *done)
 {
 	struct settlement *s = arg;
 
+	if (!list_is_empty(&done->items))
+		on_reported(s, done);
 	if (done->result < 0)
 		log_error("queue", "%s: outcome not recorded: %s", done->id,
 		    err_text(done->result));
@@ -311,8 +339,7 @@ static void on_settled(void *arg, struct queue_done *done)
 			s->item = done->item;
 		else
 			snprintf(s->parked, sizeof(s->parked), "%s", done->id);
-		list_push(&s->work.mta->refused, &s->node);
-		mta_deadline(&s->work, loop_now(s->work.mta->loop).mono_ms + SETTLEMENT_RETRY_MS);
+		ask_again(s);
 		return;
 	}
 	if (done->result == 0)
@@ -320,45 +347,28 @@ static void on_settled(void *arg, struct queue_done *done)
 	settlement_free(s);
 }
 
+/* Made anew each time: while the disk refuses it, it costs no memory. */
 static void settle(struct settlement *s, struct now now)
 {
-	list_remove(&s->node);
-	write_events(s, now);
-	struct queue_op *op = queue_op_settle(s->item, s->outcomes, s->n, now);
-	s->item = NULL;
-	committer_add(s->work.mta->committer, op, on_settled, s);
-}
-
-/* The report can't be stored: its recipients stay pending, nothing is lost and nothing is told.
- * What was last heard stays with one that expires: it will expire again. */
-static void keep_unreported(struct settlement *s, struct now now)
-{
-	const struct envelope *env = s->item->mail->envelope;
-
-	for (size_t i = 0; i < s->n; i++) {
-		if (!s->settled[i].report)
-			continue;
-		if (s->outcomes[i].fate == FATE_EXPIRED)
-			s->outcomes[i].status = env->rcpts[s->outcomes[i].rcpt].status;
-		s->outcomes[i].fate = FATE_PENDING;
-		s->outcomes[i].attempts = env->rcpts[s->outcomes[i].rcpt].attempts;
-		s->outcomes[i].due_ms = now.wall_ms + SETTLEMENT_NO_REPORT_MS;
-	}
-}
-
-static void on_report(void *arg, struct queue_done *done)
-{
-	struct settlement *s = arg;
 	struct mta *m = s->work.mta;
-	struct now now = loop_now(m->loop);
+	struct queue_msg *report = NULL;
 
-	if (done->result == 0) {
-		dispatch_add_new(m->dispatch, &done->items);
-	} else {
-		log_error("bounce", "%s: report not stored: %s", done->id, err_text(done->result));
-		keep_unreported(s, now);
+	leave_refused(s);
+	write_events(s, now);
+	if (s->reports_n > 0) {
+		int err = bounce_make(m, s->item->mail, s->reports, s->reports_n, &report);
+		if (err < 0) {
+			log_error("bounce", "%s: report not made: %s",
+			    s->item->mail->envelope->queue_id, err_text(err));
+			ask_again(s);
+			return;
+		}
 	}
-	settle(s, now);
+	struct queue_op *op = queue_op_settle(s->item, s->outcomes, s->n, now);
+	if (report)
+		queue_op_add_report(op, &report, &s->report_domain);
+	s->item = NULL;
+	committer_add(m->committer, op, on_settled, s);
 }
 
 static char *status_code(struct arena *a, const struct envelope_status *st)
@@ -382,36 +392,23 @@ static void fill_report_rcpt(struct settlement *s, size_t i, struct dsn_rcpt *r)
 	};
 }
 
-/* Begins the report if one is due; false if there is none to wait for. */
-static bool report(struct settlement *s, struct now now)
+/* Which recipients a report is due for, if it can go anywhere. */
+static void choose_reported(struct settlement *s)
 {
-	const struct queue_mail *mail = s->item->mail;
-	struct dsn_rcpt *rcpts = arena_zalloc(&s->arena, (s->n + 1) * sizeof(*rcpts));
+	const struct envelope *env = s->item->mail->envelope;
 	size_t n = 0;
-	int err;
 
+	s->reports = arena_zalloc(&s->arena, (s->n + 1) * sizeof(*s->reports));
 	for (size_t i = 0; i < s->n; i++) {
 		const struct queue_outcome *o = &s->outcomes[i];
-		if (o->fate != FATE_BOUNCED && o->fate != FATE_EXPIRED)
-			continue;
-		if (!bounce_is_due(mail->envelope, &mail->envelope->rcpts[o->rcpt]))
-			continue;
-		s->settled[i].report = true;
-		fill_report_rcpt(s, i, &rcpts[n++]);
+		bool failed = o->fate == FATE_BOUNCED || o->fate == FATE_EXPIRED;
+		if (failed && bounce_is_due(env, &env->rcpts[o->rcpt]))
+			fill_report_rcpt(s, i, &s->reports[n++]);
 	}
-	if (n == 0)
-		return false;
-	struct queue_op *op = bounce_make(s->work.mta, mail, rcpts, n, now, &err);
-	if (op) {
-		committer_add(s->work.mta->committer, op, on_report, s);
-		return true;
-	}
-	if (err < 0) {
-		log_error("bounce", "%s: report not made: %s", mail->envelope->queue_id,
-		    err_text(err));
-		keep_unreported(s, now);
-	}
-	return false;
+	if (n > 0)
+		s->report_domain = bounce_destination(env, &s->arena);
+	if (s->report_domain)
+		s->reports_n = n;
 }
 
 void settlement_start(struct mta *m, struct queue_item *item, const struct attempt_rcpt *rcpts,
@@ -422,8 +419,8 @@ void settlement_start(struct mta *m, struct queue_item *item, const struct attem
 	CHECK(item->mail != NULL);
 	for (size_t i = 0; i < n; i++)
 		judge(s, &rcpts[i], now);
-	if (!report(s, now))
-		settle(s, now);
+	choose_reported(s);
+	settle(s, now);
 }
 
 /* All pending recipients get the same finding of our own. */
@@ -451,8 +448,9 @@ static void settle_all(struct mta *m, struct queue_item *item, enum verdict_find
 		o->attempts = env->rcpts[i].attempts;
 		d->event.attempt = env->rcpts[i].attempts;
 	}
-	if (fate == FATE_DELETED || !report(s, now))
-		settle(s, now);
+	if (fate != FATE_DELETED)
+		choose_reported(s);
+	settle(s, now);
 }
 
 bool settlement_expire(struct mta *m, struct queue_item *item, struct now now)
@@ -472,4 +470,27 @@ void settlement_delete(struct mta *m, struct queue_item *item, struct now now)
 void settlement_rest(struct mta *m, struct queue_item *item, struct now now)
 {
 	settle(settlement_new(m, item, 0), now);
+}
+
+static void on_owed_loaded(void *arg, struct queue_done *done)
+{
+	struct mta *m = arg;
+
+	if (!done->item)
+		return; /* all was decided, and it is gone now */
+	if (done->result == 0) {
+		settlement_rest(m, done->item, loop_now(m->loop));
+		return;
+	}
+	log_error("queue", "%s: can't be read: %s", done->id, err_text(done->result));
+	queue_park(m->queue, done->item, 0);
+}
+
+void settlement_repay(struct mta *m)
+{
+	struct queue_item *items[SETTLEMENT_OWED_MAX];
+	size_t n = queue_take_owed(m->queue, items, ARRAY_LEN(items));
+
+	for (size_t i = 0; i < n; i++)
+		committer_add(m->committer, queue_op_load(items[i]), on_owed_loaded, m);
 }

@@ -3,13 +3,12 @@
  * outcomes in the queue, event lines, log lines, the report to the sender.
  *
  * Order, and what a crash in between leaves:
- *   1. the report (if recipients failed for good) is committed
- *        crash: they fail again and the sender gets a second report, never none
- *   2. the event lines are written
+ *   1. the event lines are written
  *        crash: written again after the restart; never missing
- *   3. the outcomes are recorded, or the file goes away
- * A disk that refuses 1 keeps the recipients pending; one that refuses 3 is
- * asked again until it takes it.
+ *   2. the outcomes are recorded, or the file goes away, and the report (if
+ *      recipients failed for good) is committed: one operation
+ * A disk that refuses 2 is asked again until it takes it, with the same
+ * outcomes; while it does so for many, dispatch starts nothing more.
  */
 #ifndef CORE_SETTLEMENT_H
 #define CORE_SETTLEMENT_H
@@ -46,6 +45,8 @@ void settlement_start(struct mta *m, struct queue_item *item, const struct attem
 bool settlement_expire(struct mta *m, struct queue_item *item, struct now now);
 /* At the end: outcomes that the disk refuses are given up; their mail is still queued as it was. */
 void settlement_drop_refused(struct mta *m);
+/* Once a second: outcomes that only the records of reports hold go to their queue files. */
+void settlement_repay(struct mta *m);
 /* Puts the ACTIVE item away as it is: HELD, on disk too, if that was asked for. */
 void settlement_rest(struct mta *m, struct queue_item *item, struct now now);
 /* The operator's delete: all pending recipients, no report. Takes the ACTIVE item, whose mail is

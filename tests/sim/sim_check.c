@@ -44,17 +44,6 @@ bool sim_judge_may_be_forgotten(size_t life, int64_t known_ms)
 	       sim_disk_was_troubled(l->end_ms - SIM_MINUTE, l->end_ms);
 }
 
-static bool has_crashed_since(int64_t from_ms, int64_t to_ms)
-{
-	for (size_t i = 0; i < sim.lives_n; i++)
-		if (sim.lives[i].end != SIM_END_NONE && sim.lives[i].end_ms >= from_ms &&
-		    sim.lives[i].end_ms <= to_ms &&
-		    (is_crash(sim.lives[i].end) ||
-			sim_disk_was_troubled(sim.lives[i].end_ms, sim.lives[i].end_ms)))
-			return true;
-	return false;
-}
-
 bool sim_judge_is_final(const struct sim_event *e)
 {
 	return e->kind == SIM_EVENT_DELIVERED || e->kind == SIM_EVENT_BOUNCED ||
@@ -285,7 +274,6 @@ static void check_reported(const struct sim_msg *m, const struct sim_rcpt *r)
 			failed = e;
 	}
 	unsigned n = count_reports(&m->sender, r->address);
-	bool crashed = has_crashed_since(m->done_ms - SIM_HOUR, sim.now_ms);
 	if (m->null_sender && n > 0)
 		sim_violation("%s: reported to nobody's address", r->address);
 	if (m->null_sender)
@@ -294,9 +282,9 @@ static void check_reported(const struct sim_msg *m, const struct sim_rcpt *r)
 	bool just_now = failed && failed->at_ms + JUDGE_RECORD_MS >= check.listed_ms;
 	if (failed && n == 0 && !just_now && !has_unseen_report(&m->sender))
 		sim_violation("%s: failed and never reported", r->address);
-	if (n > 1 && !crashed)
+	if (n > 1)
 		sim_violation("%s: reported %u times", r->address, n);
-	if (!failed && n > 0 && !crashed)
+	if (!failed && n > 0)
 		sim_violation("%s: reported, but it did not fail", r->address);
 }
 
