@@ -158,15 +158,18 @@ struct scene {
 	bool file;       /* the item has a queue file */
 	bool partial;    /* b remains */
 	bool no_journal; /* for the report: the daemon was started again without it */
+	bool large;      /* the report: its body is in a file of its own */
 };
 
 static const struct scene scenes[] = {
-	{ "bounce, journal", false, false, false },
-	{ "part, journal", false, true, false },
-	{ "bounce, queue file", true, false, false },
-	{ "part, queue file", true, true, false },
-	{ "bounce, no journal", true, false, true },
-	{ "part, no journal", true, true, true },
+	{ "bounce, journal", false, false, false, false },
+	{ "part, journal", false, true, false, false },
+	{ "bounce, queue file", true, false, false, false },
+	{ "part, queue file", true, true, false, false },
+	{ "bounce, large report", false, false, false, true },
+	{ "part, large report", true, true, false, true },
+	{ "bounce, no journal", true, false, true, false },
+	{ "part, no journal", true, true, true, false },
 };
 
 static const struct scene *scene;
@@ -205,7 +208,7 @@ static bool bounce(struct queue_item *item, int *result)
 			.due_ms = f.now.wall_ms + 60000,
 			.last_ms = f.now.wall_ms,
 			.status = { .text = "no", .host = "", .ip = "" } };
-	struct queue_msg *m = fixture_message(&f, rcpts, 1, 2000);
+	struct queue_msg *m = fixture_message(&f, rcpts, 1, scene->large ? 270000 : 2000);
 	queue_msg_envelope(m)->flags = ENVELOPE_REPORT;
 	struct queue_op *op = queue_op_settle(item, o, 2, f.now);
 	queue_op_add_report(op, &m, domains);
@@ -340,6 +343,7 @@ static void leave(void)
 	sync_all();
 	mem_free(journal_effects_list(f.q->journal, &n));
 	ck_assert_uint_eq(n, 0);
+	ck_assert_uint_eq(qio_mem_count(&disk, "body"), 0);
 	power_cut();
 	ck_assert_uint_eq(list_items(items), 0);
 	end();
@@ -582,7 +586,7 @@ Suite *test_report_suite(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, what_left_the_journal_does_not_come_back_as_it_came, 0, 2);
 	tcase_add_loop_test(tc, one_report_whatever_fails, 0, 2 * ARRAY_LEN(scenes));
-	tcase_add_loop_test(tc, one_report_whenever_the_power_goes, 0, 4);
+	tcase_add_loop_test(tc, one_report_whenever_the_power_goes, 0, 6);
 	tcase_add_loop_test(tc, a_report_holds_until_folders_are_synced, 0, 4);
 	tcase_add_loop_test(tc, a_report_undoes_nothing, 0, 2);
 	tcase_add_loop_test(tc, no_second_way_for_a_refused_report, 0, 4);
