@@ -53,7 +53,6 @@ static void on_key(struct check *c, void *arg, const char *name, bool is_other)
 	}
 	c->keys[c->keys_n++] =
 	    (struct check_key){ .id = n.id, .part = (uint16_t)n.part, .dir = (uint8_t)dir };
-	c->epoch_max = MAX(c->epoch_max, qid_epoch(n.id));
 }
 
 /* The first with that queue id. */
@@ -281,6 +280,7 @@ static void check_loaded(struct check *c, const struct file *f, struct qfile_loa
 	/* The name follows the file's own records; what a report says besides comes later. */
 	check_apply_effects(c, f->n.id, f->n.part, e);
 	size_t pending = envelope_pending(e);
+	c->epoch_max = MAX(c->epoch_max, qid_epoch(f->n.id));
 	c->report->queue.held += f->n.held;
 	c->report->queue.recipients += pending;
 	c->report->queue.bytes += l->body_bytes;

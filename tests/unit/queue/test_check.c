@@ -379,15 +379,14 @@ START_TEST(missing_folders)
 
 END_TEST
 
-/* Ids of the start that is running are not looked for in the queue: so it must not have the number
- * of an earlier one. */
+/* Ids lean on the count of starts: it must not begin anew while there is mail of earlier ones. */
 START_TEST(the_epoch_is_not_behind)
 {
 	char file[400];
 	fixture_path(&checking.f, "state/epoch", file, sizeof(file));
 	fixture_write(file, "0\n", 2);
 	checking_look(false);
-	ck_assert_int_eq(checking_only(CHECK_EPOCH)->severity, CHECK_ERROR);
+	ck_assert_int_eq(checking_only(CHECK_EPOCH)->severity, CHECK_WARNING);
 	checking_look(true);
 	fixture_open(&checking.f);
 	struct queue_stats s;
