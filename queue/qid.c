@@ -22,19 +22,23 @@ enum {
 _Static_assert(TIME_DIGITS + EPOCH_DIGITS + SERIAL_DIGITS == QID_MESSAGE_CHARS,
     "the digits make the id");
 
-void qid_source_init(struct qid_source *s, uint32_t epoch, uint64_t seed)
+static uint64_t clamp_ms(int64_t wall_ms)
+{
+	return MIN((uint64_t)MAX(wall_ms, 0), TIME_LIMIT - 1);
+}
+
+void qid_source_init(struct qid_source *s, uint32_t epoch, int64_t wall_ms, uint64_t seed)
 {
 	CHECK(epoch <= QID_EPOCH_MAX);
 	prng_init(&s->prng, seed);
-	s->last_ms = 0;
+	s->first_ms = s->last_ms = clamp_ms(wall_ms);
 	s->serial = prng_below(&s->prng, SERIAL_LIMIT);
 	s->epoch = epoch;
 }
 
 struct qid qid_new(struct qid_source *s, int64_t wall_ms)
 {
-	uint64_t ms = MIN((uint64_t)MAX(wall_ms, 0), TIME_LIMIT - 1);
-	s->last_ms = MAX(s->last_ms, ms);
+	s->last_ms = MAX(s->last_ms, clamp_ms(wall_ms));
 	s->serial = (s->serial + 1 + prng_below(&s->prng, SERIAL_STEP_MAX)) % SERIAL_LIMIT;
 	return (struct qid){ s->last_ms, s->epoch * SERIAL_LIMIT + s->serial };
 }

@@ -26,12 +26,13 @@ struct qid { /* of a message */
 
 struct qid_source {
 	struct prng prng;
-	uint64_t last_ms; /* never goes back within a start */
+	uint64_t first_ms; /* no id of this start is earlier */
+	uint64_t last_ms;  /* never goes back within a start */
 	uint64_t serial;
 	uint32_t epoch;
 };
 
-void qid_source_init(struct qid_source *s, uint32_t epoch, uint64_t seed);
+void qid_source_init(struct qid_source *s, uint32_t epoch, int64_t wall_ms, uint64_t seed);
 struct qid qid_new(struct qid_source *s, int64_t wall_ms);
 uint32_t qid_epoch(struct qid id);
 

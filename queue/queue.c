@@ -58,7 +58,7 @@ int queue_open(struct queue **q_r, const struct queue_options *opt, struct now n
 	wheel_init(&q->wheel, now.mono_ms);
 	list_init(&q->due);
 	quota_init(&q->quota, io, q->spool.root, opt->space_min_bytes, opt->space_min_percent);
-	qid_source_init(&q->ids, q->spool.epoch, opt->seed);
+	qid_source_init(&q->ids, q->spool.epoch, now.wall_ms, opt->seed);
 	q->always_split = opt->always_split;
 	q->has_retry = opt->retry != NULL;
 	if (q->has_retry)
@@ -296,10 +296,16 @@ static bool is_replayed(const struct queue *q, const struct spool_name *name,
 		   NULL;
 }
 
+/* If the count of starts was lost, an earlier one had the same number; but not the same time. */
+static bool is_of_this_start(const struct queue *q, const struct spool_name *name)
+{
+	return qid_epoch(name->id) == q->spool.epoch && name->id.arrival_ms >= q->ids.first_ms;
+}
+
 static void on_scanned(struct queue *q, const struct spool_name *name)
 {
-	if (qid_epoch(name->id) == q->spool.epoch)
-		return; /* of this start: known, or just gone */
+	if (is_of_this_start(q, name))
+		return; /* known, or just gone */
 	struct queue_item *item = index_find(&q->index, name->id, name->part);
 	if (is_replayed(q, name, item))
 		return;

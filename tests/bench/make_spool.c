@@ -127,7 +127,7 @@ static void write_items(void)
 		.bytes = (uint64_t)set.bytes,
 		.crc = codec_crc32c(0, mem, (size_t)set.bytes) };
 	prng_init(&r, (uint64_t)set.seed);
-	qid_source_init(&ids, 0, (uint64_t)set.seed); /* no start of a daemon has this epoch */
+	qid_source_init(&ids, 0, 0, (uint64_t)set.seed); /* no start of a daemon has this epoch */
 	for (long long i = 0; i < set.items; i++) {
 		snprintf(domain, sizeof(domain), "d%lld.test", i % set.domains + 1);
 		const struct spool_name name = {

@@ -18,7 +18,7 @@ START_TEST(ids_are_unique_and_ordered)
 	char a[QID_TEXT_MAX], b[QID_TEXT_MAX], part[QID_TEXT_MAX];
 	struct qid back;
 	unsigned n;
-	qid_source_init(&s, 7, 1);
+	qid_source_init(&s, 7, 0, 1);
 	struct qid first = qid_new(&s, INT64_C(1790000000000));
 	struct qid second =
 	    qid_new(&s, INT64_C(1780000000000)); /* the clock went back: the id does not */
@@ -35,9 +35,9 @@ START_TEST(ids_are_unique_and_ordered)
 	struct qid third = qid_new(&s, INT64_C(1790000000001));
 	ck_assert_int_lt(strcmp(a, qid_format(third, b)), 0);
 	/* The same instant and the same luck in the next start make another id. */
-	qid_source_init(&later, 8, 1);
+	qid_source_init(&later, 8, 0, 1);
 	ck_assert_str_ne(a, qid_format(qid_new(&later, INT64_C(1790000000000)), b));
-	qid_source_init(&later, QID_EPOCH_MAX, 1);
+	qid_source_init(&later, QID_EPOCH_MAX, 0, 1);
 	ck_assert_uint_eq(qid_epoch(qid_new(&later, INT64_MAX)), QID_EPOCH_MAX);
 	qid_format(qid_new(&later, -5), b);
 	ck_assert_int_eq(qid_parse(slice_str(b), &back, &n), 0);
@@ -50,7 +50,7 @@ START_TEST(a_million_ids_in_one_millisecond_differ)
 	struct qid_source s;
 	uint64_t last = 0;
 	unsigned wraps = 0;
-	qid_source_init(&s, 0, 3);
+	qid_source_init(&s, 0, 0, 3);
 	for (unsigned i = 0; i < 1000000; i++) {
 		struct qid id = qid_new(&s, 1);
 		wraps += id.serial <= last; /* steps go one way, round once at most */

@@ -185,6 +185,29 @@ START_TEST(ids_differ_after_every_start)
 
 END_TEST
 
+/* With the counter lost a start may have the number of an earlier one, whose mail is served all the
+ * same. */
+START_TEST(mail_of_a_start_with_the_same_number)
+{
+	char path[512];
+	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 1);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms), 0);
+	fixture_close(&f);
+	fixture_path(&f, "state/epoch", path, sizeof(path));
+	ck_assert_int_eq(unlink(path), 0);
+	fixture_advance(&f, 1);
+	fixture_open(&f);
+	ck_assert_uint_eq(stats().items, 1);
+	item = fixture_take(&f);
+	ck_assert_ptr_nonnull(item);
+	fixture_load(&f, item);
+	f.now.wall_ms -= 3600000; /* new mail is known as such, wherever the clock goes */
+	item = fixture_commit_one(&f, "b@x.test", 1);
+	ck_assert_int_gt(item->arrival_ms, f.now.wall_ms);
+}
+
+END_TEST
+
 START_TEST(directory_syncs_are_gathered)
 {
 	struct queue_done done;
@@ -263,6 +286,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, strangers_are_left_alone);
 	tcase_add_test(tc, a_link_in_place_of_a_folder_is_refused);
 	tcase_add_test(tc, ids_differ_after_every_start);
+	tcase_add_test(tc, mail_of_a_start_with_the_same_number);
 	tcase_add_test(tc, directory_syncs_are_gathered);
 	tcase_add_test(tc, a_full_disk_is_told_before);
 }
