@@ -486,6 +486,7 @@ Suite *test_check_suite(void)
 {
 	Suite *s = suite_create("check");
 	TCase *tc = tcase_create("check");
+	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, nothing_is_wrong);
 	tcase_add_test(tc, not_beside_a_daemon);

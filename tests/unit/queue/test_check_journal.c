@@ -282,6 +282,7 @@ Suite *test_check_journal_suite(void)
 {
 	Suite *s = suite_create("check_journal");
 	TCase *tc = tcase_create("journal");
+	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup_journal, teardown);
 	tcase_add_test(tc, mail_in_the_journal);
 	tcase_add_loop_test(tc, damaged_records_are_saved, 0, 3);
@@ -292,6 +293,7 @@ Suite *test_check_journal_suite(void)
 	tcase_add_test(tc, files_of_what_is_in_the_journal);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("body");
+	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup_body, teardown);
 	tcase_add_test(tc, large_mail_in_the_journal);
 	tcase_add_loop_test(tc, damaged_bodies, 0, 3);
