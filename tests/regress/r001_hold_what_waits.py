@@ -44,7 +44,7 @@ def _():
         equal(taken(peer), ["first@example.test", "last@example.test"], "delivered")
         equal([i["state"] for i in d.queue()], ["held"], "queue")
         d.restart()
-        equal([i["state"] for i in d.queue()], ["held"], "queue after a restart")
+        equal([i["state"] for i in wait_for(d.queue, "the scan")], ["held"], "queue after a restart")
         d.cli_ok("release", held)
         d.wait_fate("held@example.test")
         equal(len(d.events(event="delivered")), 3, "delivered events")
