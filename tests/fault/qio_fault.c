@@ -145,6 +145,7 @@ static int fault_sync(void *arg, int fd)
 	struct qio_fault *f = arg;
 	if (!fails_as(f, f->calls == QIO_FAULT_SYNCS, "sync"))
 		return f->under->sync(f->under->arg, fd);
+	f->sync_failed = true;
 	if (f->lose != NULL)
 		f->lose(f->under->arg, fd);
 	return f->err;
@@ -248,6 +249,7 @@ void qio_fault_arm(struct qio_fault *f, unsigned nth, bool persistent, bool half
 	f->calls = QIO_FAULT_ANY;
 	f->dir = NULL;
 	f->fired = 0;
+	f->sync_failed = false;
 }
 
 void qio_fault_disarm(struct qio_fault *f)

@@ -33,6 +33,7 @@ struct qio_fault {
 	enum qio_fault_calls calls;
 	const char *dir; /* CHANGES, ADDS: only there; "queue" is all its folders; NULL: anywhere */
 	unsigned fired;
+	bool sync_failed; /* of a file */
 	const char *last; /* name of the call that failed last */
 
 	struct {

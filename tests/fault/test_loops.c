@@ -33,10 +33,11 @@ enum after { /* the fault */
 	AFTER_GO_ON = 0,
 	AFTER_KILL,
 	AFTER_POWER,
+	AFTER_MEND, /* the power goes as soon as all is said to be synced */
 	AFTERS
 };
 
-static const char *const after_names[] = { "go on", "kill", "power cut" };
+static const char *const after_names[] = { "go on", "kill", "power cut", "mend and power cut" };
 
 struct cause {
 	const char *name;
@@ -121,6 +122,13 @@ static void finish(enum after after)
 	} else if (after == AFTER_KILL) {
 		world_kill(&w);
 		world_check(&w, false);
+		/* Which says how far the journal was good. After a failed sync the next process
+		 * sees in the cache what is not on the medium, and nothing tells it: what was
+		 * refused may then be set aside as damaged. */
+		if (!w.fault.sync_failed)
+			world_check_works(&w);
+	} else if (after == AFTER_MEND) {
+		world_mend(&w);
 	}
 	world_lose_power(&w);
 	recover_and_check();
@@ -186,7 +194,9 @@ static void fail_loop(const struct operation *op, bool no_journal, bool for_ever
 			    (nth + c) % ARRAY_LEN(causes) != 0)
 				continue;
 			more = false;
-			for (unsigned s = 0; s < seeds(); s++)
+			/* Of a failure that passes, all that can come after; else one in turn. */
+			unsigned rounds = c == 0 && !for_ever && !op->is_heavy ? AFTERS : 1;
+			for (unsigned s = 0; s < rounds * seeds(); s++)
 				more = fail_at(op, no_journal, &causes[c], for_ever, nth,
 					   seed_of(nth, s)) ||
 				       more;
