@@ -509,6 +509,9 @@ static void run_late(struct batch *b, struct queue_op *op)
 	case QUEUE_OP_SCAN:
 		batch_fail(op, spool_names_read(b->spool, op->subdir, &op->names));
 		break;
+	case QUEUE_OP_PEEK:
+		batch_fail(op, queue_read_envelope(b->q, op->item, &op->envelope));
+		break;
 	case QUEUE_OP_SYNC:
 		sync(b, op);
 		break;

@@ -13,7 +13,8 @@ enum {
 	HEAD_BYTES = 48,
 	HEAD_CRC_AT = 44,
 	FORMAT_VERSION = 1,
-	BLOCK_BYTES = 128 * 1024
+	BLOCK_BYTES = 128 * 1024,
+	FRONT_BYTES = 8 * 1024 /* holds most envelopes */
 };
 
 #define ENVELOPE_BYTES_MAX (64 * 1024 * 1024)
@@ -152,7 +153,7 @@ struct reader { /* short files are read with one call */
 	size_t first_n;
 };
 
-static int reader_init(struct reader *r, const struct qio *io, int fd)
+static int reader_init(struct reader *r, const struct qio *io, int fd, size_t first_max)
 {
 	struct qio_stat st;
 	*r = (struct reader){ .io = io, .fd = fd };
@@ -160,7 +161,7 @@ static int reader_init(struct reader *r, const struct qio *io, int fd)
 	if (err < 0)
 		return err;
 	r->size = st.bytes;
-	size_t want = (size_t)MIN(st.bytes, (uint64_t)BLOCK_BYTES);
+	size_t want = (size_t)MIN(st.bytes, (uint64_t)first_max);
 	r->first = mem_alloc(want + 1);
 	ssize_t n = io->pread(io->arg, fd, r->first, want, 0);
 	r->first_n = n < 0 ? 0 : (size_t)n;
@@ -311,7 +312,7 @@ static int load(const struct qio *io, int fd, bool with_body, struct qfile_loade
 	struct reader r;
 	struct head h;
 	*out = (struct qfile_loaded){ .why = "" };
-	int err = reader_init(&r, io, fd);
+	int err = reader_init(&r, io, fd, with_body ? BLOCK_BYTES : FRONT_BYTES);
 	if (err == 0)
 		err = load_head(&r, &h, &out->why);
 	if (err == 0)
@@ -331,25 +332,6 @@ static int load(const struct qio *io, int fd, bool with_body, struct qfile_loade
 	return err;
 }
 
-/* The lengths of body and file don't matter here. */
-int qfile_load_envelope(const struct qio *io, int fd, struct envelope **e_r)
-{
-	struct qfile_loaded l = { .why = "" };
-	struct reader r;
-	struct head h;
-	int err = reader_init(&r, io, fd);
-	r.size = UINT64_MAX;
-	if (err == 0)
-		err = load_head(&r, &h, &l.why);
-	if (err == 0)
-		err = load_envelope(&r, &h, &l);
-	reader_fini(&r);
-	if (err < 0)
-		envelope_free(&l.envelope);
-	*e_r = l.envelope;
-	return err;
-}
-
 int qfile_load(const struct qio *io, int fd, struct qfile_loaded *out)
 {
 	return load(io, fd, true, out);
@@ -360,5 +342,24 @@ int qfile_look(const struct qio *io, int fd, struct envelope **e_r)
 	struct qfile_loaded l;
 	int err = load(io, fd, false, &l);
 	*e_r = err < 0 ? NULL : l.envelope;
+	return err;
+}
+
+/* The lengths of body and file don't matter here. */
+int qfile_load_envelope(const struct qio *io, int fd, struct envelope **e_r)
+{
+	struct qfile_loaded l = { .why = "" };
+	struct reader r;
+	struct head h;
+	int err = reader_init(&r, io, fd, FRONT_BYTES);
+	r.size = UINT64_MAX;
+	if (err == 0)
+		err = load_head(&r, &h, &l.why);
+	if (err == 0)
+		err = load_envelope(&r, &h, &l);
+	reader_fini(&r);
+	if (err < 0)
+		envelope_free(&l.envelope);
+	*e_r = l.envelope;
 	return err;
 }

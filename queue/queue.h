@@ -73,9 +73,10 @@ struct queue_domain { /* interned: one per destination in use */
 	size_t items;
 };
 
-/* Read-only for callers, but owner and link. Small and fixed: at most 200 bytes all told. */
+/* Read-only for callers, but what is said to be theirs. Small and fixed: at most 200 bytes all
+ * told. */
 struct queue_item {
-	struct wheel_timer timer;
+	struct wheel_timer timer;   /* the caller's while ACTIVE: not set when it is given back */
 	struct list_node link;      /* the caller's while ACTIVE (its ready lists) */
 	struct list_node in_domain; /* the queue's own */
 	struct queue_domain *domain;
@@ -93,6 +94,7 @@ struct queue_item {
 			    interval */
 	bool want_hold;  /* is to be held; if asked while active or busy, done at the next settle */
 	bool want_flush; /* asked for while an outcome was being recorded; done behind that */
+	bool told;       /* the caller's while ACTIVE */
 	/* The queue's own: the file's name on disk, which may lag behind the rest. */
 	bool name_held;
 	bool clamped;  /* due_ms was bounded at start; the file still says otherwise */
@@ -163,6 +165,9 @@ struct queue_outcome { /* for one recipient of the item, by index in its envelop
 };
 
 struct queue_op *queue_op_load(struct queue_item *item); /* ACTIVE, mail NULL */
+/* Reads the envelope of an ACTIVE item without mail, and no more: it stays as it is on disk, and
+ * without mail. Its due time and attempts are then as the file says. */
+struct queue_op *queue_op_peek(struct queue_item *item);
 /* Records outcomes (and, for those not named, nothing). All final: the mail goes away, durably with
  * the next commit or SYNC; else the outcomes are written to its queue file (made now, if it was in
  * the journal), synced, the file renamed and the item parked. n may be 0: park again as it is. */
@@ -184,6 +189,7 @@ enum queue_op_kind {
 	QUEUE_OP_NONE = 0,
 	QUEUE_OP_COMMIT,
 	QUEUE_OP_LOAD,
+	QUEUE_OP_PEEK,
 	QUEUE_OP_SETTLE,
 	QUEUE_OP_HOLD,
 	QUEUE_OP_SCAN,
@@ -195,10 +201,11 @@ struct queue_done {
 	int result; /* 0 or what went wrong. COMMIT: nothing of the message is left. LOAD:
 		       ERR_CORRUPT: moved to corrupt/, the item is gone. SETTLE: see queue_finish */
 	void *arg;  /* queue_op_set_arg */
-	struct queue_item *item; /* LOAD, SETTLE, HOLD: the item, or NULL if it is gone */
+	struct queue_item *item; /* LOAD, PEEK, SETTLE, HOLD: the item, or NULL if it is gone */
 	struct list_node items; /* COMMIT: new ACTIVE items (struct queue_item.link); SETTLE: of the
 				   report it carried */
-	char id[QUEUE_ID_MAX];  /* of the message (COMMIT) or the queue file */
+	struct envelope *envelope; /* PEEK: the caller frees it; NULL if result < 0 */
+	char id[QUEUE_ID_MAX];     /* of the message (COMMIT) or the queue file */
 	char report[QUEUE_ID_MAX]; /* SETTLE: of the report, once it is stored; else "" */
 };
 

@@ -112,7 +112,7 @@ struct queue_op {
 	int result;
 	void *arg;
 	struct queue *q;
-	struct queue_item *item; /* LOAD SETTLE HOLD */
+	struct queue_item *item; /* LOAD PEEK SETTLE HOLD */
 
 	struct queue_msg *msg; /* COMMIT; SETTLE: the report it carries, or NULL */
 	struct part *parts;
@@ -124,8 +124,9 @@ struct queue_op {
 	bool in_journal;     /* it went there: */
 	struct journal_msg *record;
 
-	struct mail *mail; /* LOAD: what was read */
-	bool gone;         /* the file is not there any more */
+	struct mail *mail;         /* LOAD: what was read */
+	bool gone;                 /* the file is not there any more */
+	struct envelope *envelope; /* PEEK: what was read */
 
 	uint32_t *rcpts; /* SETTLE: to be recorded */
 	size_t rcpts_n;
@@ -187,6 +188,10 @@ size_t queue_name_rcpts(const struct envelope *e,
 
 /* batch.c */
 void batch_part_name(const struct queue_op *op, const struct part *p, struct spool_name *name);
+
+/* queue_peek.c: any thread to which the item belongs */
+int queue_read_envelope(struct queue *q, const struct queue_item *item,
+    struct envelope **e_r) MUST_USE;
 
 /* queue_msg.c */
 void queue_split(struct queue_op *op, const char *const *domains);

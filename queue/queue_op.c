@@ -69,6 +69,13 @@ struct queue_op *queue_op_load(struct queue_item *item)
 	return new_op(queue_of_item(item), QUEUE_OP_LOAD, item);
 }
 
+struct queue_op *queue_op_peek(struct queue_item *item)
+{
+	CHECK(item->state == QUEUE_ITEM_ACTIVE);
+	CHECK(item->mail == NULL);
+	return new_op(queue_of_item(item), QUEUE_OP_PEEK, item);
+}
+
 /* Reply texts come from peers: whatever they hold, a stored text is one line. */
 static const char *one_line(struct envelope *e, const char *text)
 {
@@ -287,22 +294,38 @@ static void finish_msg(struct queue *q, struct queue_op *op, bool stored, struct
 }
 
 /* Due times stored before this start are bounded from its opening on, as the name's was. */
-static void clamp_rcpts(struct queue *q, struct mail *mail)
+static void clamp_rcpts(struct queue *q, struct envelope *e)
 {
-	struct envelope *e = mail->pub.envelope;
 	for (size_t i = 0; i < e->rcpts_n; i++) {
 		struct envelope_rcpt *r = &e->rcpts[i];
 		if (r->fate == FATE_PENDING)
 			r->due_ms =
 			    retry_clamp_due(&q->retry, r->attempts, r->due_ms, q->opened.wall_ms);
 	}
-	mail->snapshot = true;
+}
+
+/* The tail is the truth: where a rename was lost, the name is behind. Nor does a name say a long
+ * domain. True if due times were bounded. */
+static bool adopt_envelope(struct queue *q, struct queue_item *item, struct envelope *e)
+{
+	bool clamp = item->clamped && q->has_retry;
+	if (clamp)
+		clamp_rcpts(q, e);
+	item->due_ms = MAX(envelope_due_ms(e), (int64_t)0);
+	item->attempts = (uint16_t)envelope_attempts(e);
+	if (item->domain->name[0] == '~')
+		queue_set_domain(q, item, slice_str(e->domain));
+	return clamp;
 }
 
 static void finish_load(struct queue *q, struct queue_op *op, struct queue_done *done)
 {
 	struct queue_item *item = op->item;
 	q->loads++;
+	if (op->result == 0 && !op->gone) { /* first: where it has moved to is for it to know */
+		item->mail = &op->mail->pub;
+		op->mail = NULL;
+	}
 	queue_adopt_place(q, item);
 	if (op->gone) {
 		queue_drop_item(q, item);
@@ -311,18 +334,23 @@ static void finish_load(struct queue *q, struct queue_op *op, struct queue_done 
 	}
 	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
 	item->want_flush = false; /* it was to be tried anyway */
+	if (item->mail == NULL)
+		return;
+	if (adopt_envelope(q, item, item->mail->envelope))
+		queue_mail_of(item)->snapshot = true;
+}
+
+static void finish_peek(struct queue *q, struct queue_op *op, struct queue_done *done)
+{
+	queue_adopt_place(q, op->item);
+	queue_set_state(q, op->item, QUEUE_ITEM_ACTIVE);
+	op->item->want_flush = false; /* it was due anyway */
 	if (op->result < 0)
 		return;
-	const struct envelope *e = op->mail->pub.envelope;
-	item->mail = &op->mail->pub;
-	op->mail = NULL;
-	if (item->clamped && q->has_retry)
-		clamp_rcpts(q, queue_mail_of(item));
-	/* The tail is the truth: where a rename was lost, the name is behind. */
-	item->due_ms = MAX(envelope_due_ms(e), (int64_t)0);
-	item->attempts = (uint16_t)envelope_attempts(e);
-	if (item->domain->name[0] == '~')
-		queue_set_domain(q, item, slice_str(e->domain));
+	if (envelope_pending(op->envelope) > 0) /* else only the unlink was lost: load sees to it */
+		(void)adopt_envelope(q, op->item, op->envelope);
+	done->envelope = op->envelope;
+	op->envelope = NULL;
 }
 
 static void finish_report(struct queue *q, struct queue_op *op, struct queue_done *done)
@@ -426,6 +454,9 @@ void queue_finish(struct queue *q, struct queue_op **op_p, struct now now, struc
 	case QUEUE_OP_LOAD:
 		finish_load(q, op, done);
 		break;
+	case QUEUE_OP_PEEK:
+		finish_peek(q, op, done);
+		break;
 	case QUEUE_OP_SETTLE:
 		finish_settle(q, op, done);
 		break;
@@ -445,6 +476,7 @@ void queue_finish(struct queue *q, struct queue_op **op_p, struct now now, struc
 	q->ops--;
 	if (op->mail != NULL)
 		queue_free_mail(op->mail);
+	envelope_free(&op->envelope);
 	mem_free(op->parts);
 	mem_free(op->rcpts);
 	mem_free(op->moved);

@@ -1,5 +1,6 @@
 /*
- * queue_peek.c - looking at an item that rests, for the operator's commands.
+ * queue_peek.c - reading an item's envelope and no more: for the operator's commands, and
+ * for what is told of mail that waits.
  */
 #include <errno.h>
 
@@ -33,7 +34,7 @@ size_t queue_take_owed(struct queue *q, struct queue_item **items, size_t max)
 	return n;
 }
 
-int queue_peek(struct queue *q, const struct queue_item *item, struct envelope **e_r)
+int queue_read_envelope(struct queue *q, const struct queue_item *item, struct envelope **e_r)
 {
 	const struct qio *io = q->spool.io;
 	char text[SPOOL_NAME_MAX];
@@ -41,8 +42,6 @@ int queue_peek(struct queue *q, const struct queue_item *item, struct envelope *
 	struct journal_mail m;
 
 	*e_r = NULL;
-	if (item->state == QUEUE_ITEM_BUSY)
-		return -EBUSY; /* its name may be changing at this moment */
 	unsigned dir = item->subdir;
 	if (item->record != NULL) {
 		int err = journal_read(q->journal, item->record, &m);
@@ -64,4 +63,12 @@ int queue_peek(struct queue *q, const struct queue_item *item, struct envelope *
 	if (err == 0)
 		(void)journal_effects_apply(q->journal, name.id, name.part, *e_r);
 	return err;
+}
+
+int queue_peek(struct queue *q, const struct queue_item *item, struct envelope **e_r)
+{
+	*e_r = NULL;
+	if (item->state == QUEUE_ITEM_BUSY)
+		return -EBUSY; /* its name may be changing at this moment */
+	return queue_read_envelope(q, item, e_r);
 }

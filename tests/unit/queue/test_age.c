@@ -2,6 +2,9 @@
  * Mail leaves the intake journal when it grows old, and at a clean stop; an
  * idle daemon ends with an empty one.
  */
+#include <errno.h>
+#include <unistd.h>
+
 #include "lib/unit.h"
 #include "unit/queue/fixture.h"
 
@@ -155,6 +158,68 @@ START_TEST(what_is_parked_is_ended_after_the_clock_was_set)
 
 END_TEST
 
+/* On its way from the journal to the caller it becomes a queue file: the outcome must go behind its
+ * body, not over its head. */
+START_TEST(parked_while_it_is_loaded)
+{
+	struct queue_done done;
+	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 3000);
+	queue_unload(f.q, item);
+	struct queue_op *load = queue_op_load(item);
+	queue_run(f.q, &load, 1);
+	ck_assert_int_eq(fixture_run(&f, queue_op_park_all(f.q, f.now), &done), 0);
+	queue_finish(f.q, &load, f.now, &done);
+	ck_assert_int_eq(done.result, 0);
+	ck_assert_ptr_null(item->record);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE), 0);
+	fixture_advance(&f, MINUTE);
+	item = fixture_take(&f);
+	ck_assert_ptr_nonnull(item);
+	fixture_load(&f, item);
+	ck_assert_uint_eq(item->mail->envelope->rcpts[0].attempts, 1);
+	fixture_check_body(item->mail->body, 3000);
+	ck_assert_uint_eq(fixture_count(&f, "corrupt"), 0);
+}
+
+END_TEST
+
+static void peek(struct queue_item *item, unsigned attempts)
+{
+	struct queue_done done;
+	ck_assert_int_eq(fixture_run(&f, queue_op_peek(item), &done), 0);
+	ck_assert_ptr_eq(done.item, item);
+	ck_assert_ptr_null(item->mail);
+	ck_assert_int_eq(item->state, QUEUE_ITEM_ACTIVE);
+	ck_assert_str_eq(done.envelope->rcpts[0].address, "a@x.test");
+	ck_assert_uint_eq(done.envelope->rcpts[0].attempts, attempts);
+	ck_assert_uint_eq(item->attempts, attempts);
+	envelope_free(&done.envelope);
+}
+
+/* In the journal as in a queue file; one that is gone is the caller's to find out. */
+START_TEST(an_envelope_is_read_and_nothing_else)
+{
+	struct queue_done done;
+	char path[512];
+	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 3000);
+	queue_unload(f.q, item);
+	peek(item, 0);
+	ck_assert_ptr_nonnull(item->record);
+	fixture_load(&f, item);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE), 0);
+	queue_take(f.q, item);
+	peek(item, 1);
+	ck_assert_int_eq(item->due_ms, f.now.wall_ms + MINUTE);
+	ck_assert(fixture_find(&f, path, sizeof(path)));
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(fixture_run(&f, queue_op_peek(item), &done), -ENOENT);
+	ck_assert_ptr_eq(done.item, item);
+	ck_assert_ptr_null(done.envelope);
+	queue_park(f.q, item, 0);
+}
+
+END_TEST
+
 Suite *test_age_suite(void)
 {
 	Suite *s = suite_create("age");
@@ -165,6 +230,8 @@ Suite *test_age_suite(void)
 	tcase_add_test(tc, a_full_segment_grows_old);
 	tcase_add_test(tc, a_stop_parks_all);
 	tcase_add_test(tc, what_is_parked_is_ended_after_the_clock_was_set);
+	tcase_add_test(tc, parked_while_it_is_loaded);
+	tcase_add_test(tc, an_envelope_is_read_and_nothing_else);
 	suite_add_tcase(s, tc);
 	return s;
 }
