@@ -57,7 +57,5 @@ int qfile_load(const struct qio *io, int fd, struct qfile_loaded *out) MUST_USE;
 int qfile_look(const struct qio *io, int fd, struct envelope **e_r) MUST_USE;
 /* The envelope alone, as it was at first: of a file that may be damaged behind it. */
 int qfile_load_envelope(const struct qio *io, int fd, struct envelope **e_r) MUST_USE;
-/* The envelope with its outcomes; the body is neither read nor verified. */
-int qfile_look(const struct qio *io, int fd, struct envelope **e_r) MUST_USE;
 
 #endif

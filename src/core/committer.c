@@ -20,16 +20,20 @@ struct batch {
 
 struct committer {
 	struct mta *mta;
+	struct worker_pool *pool;
+	unsigned threads;
 	struct list_node waiting;
 	size_t waiting_n;
 	size_t pending;
 	unsigned running; /* batches on threads */
 };
 
-struct committer *committer_new(struct mta *m)
+struct committer *committer_new(struct mta *m, struct worker_pool *pool, unsigned threads)
 {
 	struct committer *c = mem_zalloc(sizeof(*c));
 	c->mta = m;
+	c->pool = pool;
+	c->threads = threads;
 	list_init(&c->waiting);
 	return c;
 }
@@ -93,13 +97,13 @@ static void batch_start(struct committer *c, size_t n)
 		b->ops[b->n++] = t->op;
 	}
 	c->running++;
-	worker_submit(c->mta->disk_pool, &b->job);
+	worker_submit(c->pool, &b->job);
 }
 
 void committer_flush(struct committer *c)
 {
-	while (c->waiting_n > 0 && c->running < COMMITTER_THREADS) {
-		size_t share = c->waiting_n / (COMMITTER_THREADS - c->running);
+	while (c->waiting_n > 0 && c->running < c->threads) {
+		size_t share = c->waiting_n / (c->threads - c->running);
 		batch_start(c, MIN(MAX(share, 1), COMMITTER_BATCH_MAX));
 	}
 }

@@ -15,7 +15,8 @@
 
 typedef void committer_done_fn(void *arg, struct queue_done *done);
 
-struct committer *committer_new(struct mta *m);
+/* On the pool's threads, so many of them. */
+struct committer *committer_new(struct mta *m, struct worker_pool *pool, unsigned threads);
 void committer_free(struct committer **c); /* nothing may be outstanding */
 /* Takes op; fn is called once, after queue_finish. */
 void committer_add(struct committer *c, struct queue_op *op, committer_done_fn *fn, void *arg);

@@ -85,8 +85,13 @@ static void cmd_status(struct control_call *call)
 	say(call, "postriderd " VERSION " pid %d, up %s, %s\n", system_pid(),
 	    units_format_duration((m->now.wall_ms - m->started_ms) / 1000, up),
 	    m->phase == MTA_PHASE_RUNNING ? "running" : "stopping");
-	say(call, "queue: %zu items (%zu waiting, %zu held, %zu in work)%s\n", st.items, st.parked,
-	    st.held, st.active + st.busy, st.scan_done ? "" : ", start-up scan still running");
+	size_t behind = dispatch_waiting(m->dispatch);
+	say(call, "queue: %zu items (%zu waiting, %zu held, %zu in work)%s\n", st.items,
+	    st.parked + behind, st.held, st.active + st.busy - behind,
+	    st.scan_done ? "" : ", start-up scan still running");
+	if (dispatch_down(m->dispatch))
+		say(call, "down: %zu sites, %zu items wait for them\n", dispatch_down(m->dispatch),
+		    behind);
 	say(call, "sessions: %zu, deliveries: %zu, ready: %zu\n", reception_sessions(m->reception),
 	    dispatch_active(m->dispatch), dispatch_ready(m->dispatch));
 	if (st.corrupt)
@@ -115,6 +120,8 @@ static void cmd_stats(struct control_call *call)
 		{ "events_lost", c->lost_lines },
 		{ "queue_items", st.items },
 		{ "queue_held", st.held },
+		{ "sites_down", dispatch_down(m->dispatch) },
+		{ "sites_down_items", dispatch_waiting(m->dispatch) },
 		{ "queue_commits", st.commits },
 		{ "queue_settles", st.settles },
 		{ "queue_loads", st.loads },
@@ -145,8 +152,17 @@ static const char *state_name(const struct queue_item *item)
 	case QUEUE_ITEM_HELD:
 		return "held";
 	default:
-		return "active";
+		return dispatch_waits_for(item) ? "deferred" : "active";
 	}
+}
+
+/* When it may be tried: behind a site that is down not before that is probed. */
+static int64_t next_attempt_ms(struct control_call *call, const struct queue_item *item)
+{
+	const struct now now = call->mta->now;
+	const struct site *s = dispatch_waits_for(item);
+
+	return s ? now.wall_ms + MAX(s->probe_at_ms - now.mono_ms, 0) : item->due_ms;
 }
 
 static void list_text(struct control_call *call, const struct queue_item *item,
@@ -156,7 +172,7 @@ static void list_text(struct control_call *call, const struct queue_item *item,
 
 	say(call, "%s  %-8s  %9llu  attempts %u  next %s  <%s>\n", queue_item_id(item, id),
 	    state_name(item), (unsigned long long)env->body_bytes, item->attempts,
-	    clock_rfc3339(item->due_ms, due), shown(call, env->sender));
+	    clock_rfc3339(next_attempt_ms(call, item), due), shown(call, env->sender));
 	for (size_t i = 0; i < env->rcpts_n; i++) {
 		const struct envelope_rcpt *r = &env->rcpts[i];
 		if (fate_is_final(r->fate))
@@ -204,7 +220,7 @@ static void list_json(struct control_call *call, const struct queue_item *item,
 	json_int(&j, "size", (int64_t)env->body_bytes);
 	json_cstr(&j, "arrival", clock_rfc3339(env->arrival_ms, when));
 	json_int(&j, "attempts", item->attempts);
-	json_cstr(&j, "next_attempt", clock_rfc3339(item->due_ms, when));
+	json_cstr(&j, "next_attempt", clock_rfc3339(next_attempt_ms(call, item), when));
 	list_rcpts_json(&j, env);
 	json_close(&j);
 	if (json_end(&j) < 0 || buf_add_char(&call->out, '\n') < 0)
@@ -296,6 +312,7 @@ static void show_rcpt(struct control_call *call, const struct envelope_rcpt *r)
 static void show_item(struct control_call *call, const struct queue_item *item,
     const struct envelope *env)
 {
+	const struct site *down = dispatch_waits_for(item);
 	char id[QUEUE_ID_MAX], when[CLOCK_TEXT_MAX];
 
 	say(call, "queue id: %s\nstate: %s\ndomain: %s\nsender: <%s>\n", queue_item_id(item, id),
@@ -304,7 +321,11 @@ static void show_item(struct control_call *call, const struct queue_item *item,
 	    shown(call, env->helo), env->protocol);
 	say(call, "arrival: %s\nsize: %llu\nmessage-id: %s\n", clock_rfc3339(env->arrival_ms, when),
 	    (unsigned long long)env->body_bytes, shown(call, env->message_id));
-	say(call, "next attempt: %s\n", clock_rfc3339(item->due_ms, when));
+	say(call, "next attempt: %s\n", clock_rfc3339(next_attempt_ms(call, item), when));
+	if (down)
+		say(call, "waits for: %s, down since %s: %s\n", down->key,
+		    clock_rfc3339(down->down_since_wall_ms, when),
+		    shown(call, down->reply->status.text));
 	for (size_t i = 0; i < env->rcpts_n; i++)
 		show_rcpt(call, &env->rcpts[i]);
 }
@@ -382,6 +403,18 @@ static void answer(struct control_call *call, size_t n, int later, const char *v
 	}
 }
 
+/* Items in the queue, and those that wait behind a site that is down. */
+static size_t flush_id(struct mta *m, struct slice id)
+{
+	struct queue_item *items[FIND_MAX];
+	size_t found = MIN(queue_find(m->queue, id, items, FIND_MAX), FIND_MAX);
+	size_t n = queue_flush_id(m->queue, id, m->now);
+
+	for (size_t i = 0; i < found; i++)
+		n += dispatch_flush_item(m->dispatch, items[i]);
+	return n;
+}
+
 static void cmd_flush(struct control_call *call)
 {
 	struct mta *m = call->mta;
@@ -394,8 +427,9 @@ static void cmd_flush(struct control_call *call)
 		return;
 	}
 	struct target t = target_of(call, QUEUE_ORDER_FLUSH);
-	size_t n = t.is_id ? queue_flush_id(m->queue, t.name, m->now)
-			   : queue_flush_domain(m->queue, t.name, m->now);
+	size_t n = t.is_id ? flush_id(m, t.name)
+			   : queue_flush_domain(m->queue, t.name, m->now) +
+				 dispatch_flush_domain(m->dispatch, t.name.p);
 	if (n == 0 && t.later == 0)
 		say(call, "ERR nothing deferred for %s\n", shown(call, call->argv[1]));
 	else
@@ -543,6 +577,8 @@ static void change(struct control_call *call, enum queue_order order, const char
 	size_t n = t.is_id ? MIN(queue_find(m->queue, t.name, items, FIND_MAX), FIND_MAX) : 0;
 	size_t done = 0;
 
+	if (kind == EVENT_RELEASED) /* what is released is due at once, as by a flush */
+		dispatch_note_flush(m->dispatch);
 	for (size_t i = 0; i < n; i++)
 		done += change_item(m, items[i], kind);
 	if (!t.is_id && t.name.n > 0) { /* a walk over no domain is one over all */

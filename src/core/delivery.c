@@ -104,12 +104,40 @@ void delivery_abort(struct delivery *d)
 	delivery_free(d);
 }
 
+/* Nobody said a word about this mail: what is wrong is wrong with the site. */
+static bool is_down(const struct delivery *d)
+{
+	if (!d->unreachable || d->answered)
+		return false;
+	for (size_t i = 0; i < d->rcpts_n; i++)
+		if (d->rcpts[i].verdict.kind != VERDICT_DEFER)
+			return false; /* final for each (521): there is nothing to wait for */
+	return true;
+}
+
+static void tell_site(struct delivery *d)
+{
+	struct dispatch *dispatch = d->work.mta->dispatch;
+	const struct attempt_rcpt *a = &d->rcpts[0];
+	struct site_reply why = { .stage = a->stage };
+
+	if (is_down(d)) {
+		settlement_status(a, &d->arena, &why.status);
+		why.port = a->host ? a->host->port : 0;
+		why.mode = a->host ? a->host->mode : NULL;
+		dispatch_failed(dispatch, d->site, &why);
+	} else if (d->answered || d->unreachable) {
+		dispatch_answered(dispatch, d->site);
+	}
+}
+
 /* Hands the results over. The connection, if there is one, still says goodbye. */
 static void settle(struct delivery *d, struct now now)
 {
 	struct queue_item *item = d->item;
 
 	d->item = NULL;
+	tell_site(d);
 	settlement_start(d->work.mta, item, d->rcpts, d->rcpts_n, now);
 	if (!d->client) {
 		delivery_free(d);
@@ -130,6 +158,7 @@ static void find(struct delivery *d, enum verdict_finding finding, enum smtp_sta
 		if (a->decided)
 			continue;
 		verdict_of_finding(finding, &a->verdict);
+		d->unreachable |= finding != VERDICT_FINDING_LOCAL_ERROR;
 		a->stage = stage;
 		a->text = arena_strdup(&d->arena, text);
 		a->decided = true;
@@ -155,6 +184,10 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a,
 		    detail[0] ? ": " : "", detail);
 		a->text = arena_strdup(&d->arena, why.text);
 	}
+	if (a->verdict.connection_failed)
+		d->unreachable = true;
+	else if (result->stage != SMTP_STAGE_LOCAL)
+		d->answered = true;
 	if (a->verdict.kind != VERDICT_BOUNCE)
 		d->temporary[i] = true;
 	a->decided = !a->verdict.next_host;

@@ -48,7 +48,9 @@ struct delivery {
 	struct attempt_host *host; /* facts about the present host */
 	uint64_t body_at;
 	struct attempt_rcpt *rcpts; /* of this attempt */
-	bool *temporary;            /* per rcpt: some host failed in a way that is not permanent */
+	bool answered;    /* a host had something to say about the mail, or the DNS a final word */
+	bool unreachable; /* it failed as any other mail would have */
+	bool *temporary;  /* per rcpt: some host failed in a way that is not permanent */
 	size_t rcpts_n;
 	struct smtp_client_rcpt *wire; /* what is sent to the present host */
 	size_t *wire_index;            /* wire[i] is rcpts[wire_index[i]] */

@@ -8,24 +8,37 @@
 #include "base/mem.h"
 #include "core/committer.h"
 #include "core/delivery.h"
+#include "core/outage.h"
 #include "core/settlement.h"
 
-#define DISPATCH_READY_MAX       200000 /* items held ready; the rest waits in the wheel */
 #define DISPATCH_TAKE_PER_TURN   1000
 #define DISPATCH_STARTS_PER_TURN 200
 #define DISPATCH_RELOAD_MS       60000 /* when an item that could not be read is tried again */
 #define DISPATCH_REFUSED_MAX     1000  /* outcomes that wait for the disk: no more is started */
-#define DISPATCH_EXPIRE_MS       60000 /* how often ready items are looked through for old ones */
+#define DISPATCH_EXPIRE_PER_TURN 200
+#define DISPATCH_EXPIRING_MAX    64     /* read from the disk at the same time, to end */
+#define DISPATCH_DOWN_MAX        100000 /* sites remembered to be down without mail for them */
+#define DISPATCH_DOWN_MS         (24 * 3600 * 1000) /* and how long after the last failure */
 
 struct dispatch {
 	struct mta *mta;
 	struct map sites;            /* key -> struct site */
-	struct list_node round;      /* sites with ready items and room for a connection */
+	struct list_node round;      /* sites that may start something */
+	struct list_node trials;     /* the same of sites that may only be tried out */
 	struct list_node deliveries; /* struct delivery.node */
-	size_t ready_n;
-	size_t active;        /* deliveries and loads under way */
-	int64_t expire_at_ms; /* mono */
-	bool more;            /* stopped for this turn's bound, not for lack of work */
+	struct list_node idle;       /* sites that are down without mail, the oldest first */
+	struct wheel timers;         /* struct site.timer; mono ms */
+	struct wheel expiry;         /* struct queue_item.timer of all that wait here; mono ms */
+	struct list_node expired;    /* the same, fired */
+	struct outage *outage;
+	size_t ready_n, waiting_n; /* items of sites that are not down; that are */
+	size_t active;             /* deliveries and loads under way */
+	size_t trials_n;           /* of them, of sites that are tried out */
+	size_t expiring;           /* loads of mail that has expired */
+	size_t down_n, idle_n;
+	uint64_t flushes;
+	bool trial_next;
+	bool more; /* stopped for this turn's bound, not for lack of work */
 };
 
 struct load { /* an item on its way from the disk */
@@ -40,15 +53,26 @@ struct dispatch *dispatch_new(struct mta *m)
 	d->mta = m;
 	map_init(&d->sites, prng_next(&m->rng));
 	list_init(&d->round);
+	list_init(&d->trials);
 	list_init(&d->deliveries);
+	list_init(&d->idle);
+	list_init(&d->expired);
+	wheel_init(&d->timers, m->now.mono_ms);
+	wheel_init(&d->expiry, m->now.mono_ms);
+	d->outage = outage_new(m);
 	return d;
 }
 
-static void site_free(struct site *s)
+static void park_all(struct dispatch *d, struct site *s)
 {
-	list_remove(&s->node);
-	mem_free(s->key);
-	mem_free(s);
+	struct queue_item *item;
+
+	while ((item = site_next(s))) {
+		item->owner = NULL;
+		wheel_cancel(&d->expiry, &item->timer);
+		site_remove(s, item);
+		queue_park(d->mta->queue, item, 0);
+	}
 }
 
 void dispatch_free(struct dispatch **dp)
@@ -63,15 +87,12 @@ void dispatch_free(struct dispatch **dp)
 	CHECK(list_is_empty(&d->deliveries));
 	while (map_next(&d->sites, &cursor, &key, &value)) {
 		struct site *s = value;
-		list_foreach_safe(it, &s->ready) {
-			struct queue_item *item = list_entry(it, struct queue_item, link);
-			item->owner = NULL;
-			list_remove(it);
-			queue_park(d->mta->queue, item, 0);
-		}
-		site_free(s);
+		park_all(d, s);
+		wheel_cancel(&d->timers, &s->timer);
+		site_free(&s);
 	}
 	map_fini(&d->sites);
+	outage_free(&d->outage);
 	mem_free(d);
 	*dp = NULL;
 }
@@ -89,6 +110,13 @@ static struct slice site_key(const struct conf *conf, const char *domain, char *
 	return slice_str(buf);
 }
 
+struct site *dispatch_find_site(const struct dispatch *d, const char *domain)
+{
+	char text[512];
+
+	return map_find(&d->sites, site_key(d->mta->conf, domain, text, sizeof(text)));
+}
+
 static struct site *site_get(struct dispatch *d, const char *domain)
 {
 	char text[512];
@@ -97,10 +125,7 @@ static struct site *site_get(struct dispatch *d, const char *domain)
 
 	if (s)
 		return s;
-	s = mem_zalloc(sizeof(*s));
-	s->key = slice_dup(key);
-	list_init(&s->node);
-	list_init(&s->ready);
+	s = site_new(key);
 	map_put(&d->sites, key, s);
 	return s;
 }
@@ -114,40 +139,172 @@ static unsigned site_limit(const struct dispatch *d, const struct site *s)
 	return conf_find_traffic(d->mta->conf, key)->connections;
 }
 
-/* In the round exactly while it has work and room; forgotten when it has neither work nor
- * connections. */
-static void site_update(struct dispatch *d, struct site *s)
+static void forget(struct dispatch *d, struct site *s)
 {
-	bool wants = s->ready_n > 0 && s->active < site_limit(d, s);
+	if (list_is_linked(&s->idle_node))
+		d->idle_n--;
+	if (s->health == SITE_DOWN)
+		d->down_n--;
+	wheel_cancel(&d->timers, &s->timer);
+	map_remove(&d->sites, slice_str(s->key));
+	site_free(&s);
+}
 
+/* Down, and nothing to do with it: remembered for a while, but not too many. */
+static void set_idle(struct dispatch *d, struct site *s, bool idle)
+{
+	if (idle == list_is_linked(&s->idle_node))
+		return;
+	if (!idle) {
+		list_remove(&s->idle_node);
+		d->idle_n--;
+		return;
+	}
+	list_push(&d->idle, &s->idle_node);
+	if (++d->idle_n > DISPATCH_DOWN_MAX)
+		forget(d, list_first(&d->idle, struct site, idle_node));
+}
+
+static void set_timer(struct dispatch *d, struct site *s, int64_t at_ms)
+{
+	if (at_ms == INT64_MAX)
+		wheel_cancel(&d->timers, &s->timer);
+	else if (!wheel_timer_is_set(&s->timer) || s->timer.at_ms != at_ms)
+		wheel_set(&d->timers, &s->timer, at_ms);
+}
+
+/* After any change. In a round exactly while it may start something; forgotten when it has neither
+ * work nor connections, nor anything to be remembered for. */
+static void site_update(struct dispatch *d, struct site *s, int64_t now_ms)
+{
+	bool down = s->health == SITE_DOWN;
+	bool empty = s->items == 0 && s->active == 0;
+	bool wants = s->items > 0 && site_may_start(s, site_limit(d, s), now_ms);
+
+	if (empty && !down) {
+		forget(d, s);
+		return;
+	}
 	if (wants && !list_is_linked(&s->node))
-		list_push(&d->round, &s->node);
+		list_push(site_is_trial(s) ? &d->trials : &d->round, &s->node);
 	else if (!wants && list_is_linked(&s->node))
 		list_remove(&s->node);
-	if (s->ready_n == 0 && s->active == 0) {
-		map_remove(&d->sites, slice_str(s->key));
-		site_free(s);
+	outage_note(d->outage, s, d->flushes);
+	if (empty)
+		set_timer(d, s, s->trouble_ms + DISPATCH_DOWN_MS);
+	else
+		set_timer(d, s,
+		    down && s->items > 0 && now_ms < s->probe_at_ms ? s->probe_at_ms : INT64_MAX);
+	set_idle(d, s, empty);
+}
+
+static void run_timers(struct dispatch *d, struct now now)
+{
+	struct list_node due;
+
+	list_init(&due);
+	wheel_run(&d->timers, now.mono_ms, &due);
+	while (!list_is_empty(&due)) {
+		struct site *s = list_first(&due, struct site, timer.node);
+		list_remove(&s->timer.node);
+		if (list_is_linked(&s->idle_node))
+			forget(d, s);
+		else
+			site_update(d, s, now.mono_ms);
 	}
+}
+
+static void health_changed(struct dispatch *d, struct site *s)
+{
+	bool down = s->health == SITE_DOWN;
+
+	list_remove(&s->node); /* into the round where it belongs */
+	d->ready_n = down ? d->ready_n - s->items : d->ready_n + s->items;
+	d->waiting_n = down ? d->waiting_n + s->items : d->waiting_n - s->items;
+	d->down_n = down ? d->down_n + 1 : d->down_n - 1;
+}
+
+void dispatch_answered(struct dispatch *d, struct site *s)
+{
+	struct now now = loop_now(d->mta->loop);
+	bool was_trial = s->probing;
+	int64_t down_s = (now.wall_ms - s->down_since_wall_ms) / 1000;
+
+	if (site_answered(s)) {
+		health_changed(d, s);
+		log_notice("delivery", "%s answers again after %lld s, %zu items are ready", s->key,
+		    (long long)down_s, s->items);
+	}
+	d->trials_n -= was_trial;
+	site_update(d, s, now.mono_ms);
+}
+
+void dispatch_failed(struct dispatch *d, struct site *s, const struct site_reply *why)
+{
+	struct now now = loop_now(d->mta->loop);
+	bool was_trial = s->probing;
+
+	if (site_failed(s, why, &d->mta->rng, now)) {
+		health_changed(d, s);
+		log_notice("delivery", "%s is down, %zu items wait: %s", s->key, s->items,
+		    s->reply->status.text);
+	}
+	d->trials_n -= was_trial;
+	site_update(d, s, now.mono_ms);
+}
+
+void dispatch_finished(struct dispatch *d, struct site *s)
+{
+	bool was_trial = s->probing;
+
+	site_ended(s);
+	d->trials_n -= was_trial && !s->probing;
+	d->active--;
+	site_update(d, s, loop_now(d->mta->loop).mono_ms);
+}
+
+/* --- items ------------------------------------------------------------------- */
+
+static int64_t expires_at_ms(const struct dispatch *d, const struct queue_item *item,
+    struct now now)
+{
+	int64_t at = retry_expires_at(&d->mta->conf->outbound.retry, item->arrival_ms);
+
+	return now.mono_ms + MAX(at - now.wall_ms, 0);
 }
 
 void dispatch_add(struct dispatch *d, struct queue_item *item)
 {
 	struct site *s = site_get(d, item->domain->name);
+	struct now now = loop_now(d->mta->loop);
 
+	if (s->health == SITE_DOWN && site_item_is_early(item, now.wall_ms)) {
+		if (s->flush_seen == d->flushes && !s->probing) { /* nobody answered */
+			queue_park(d->mta->queue, item, 0);
+			return;
+		}
+		s->asked |= s->flush_seen != d->flushes;
+	}
 	item->owner = s;
-	list_push(&s->ready, &item->link);
-	s->ready_n++;
-	d->ready_n++;
-	site_update(d, s);
+	wheel_add(&d->expiry, &item->timer, expires_at_ms(d, item, now));
+	site_add(s, item, now.wall_ms);
+	if (s->health == SITE_DOWN)
+		d->waiting_n++;
+	else
+		d->ready_n++;
+	site_update(d, s, now.mono_ms);
 }
 
-/* Only an item of a ready list has an owner. */
-static void leave_ready(struct dispatch *d, struct site *s, struct queue_item *item)
+/* Only an item in the lists of a site has an owner. */
+static void leave_site(struct dispatch *d, struct site *s, struct queue_item *item)
 {
 	item->owner = NULL;
-	list_remove(&item->link);
-	s->ready_n--;
-	d->ready_n--;
+	wheel_cancel(&d->expiry, &item->timer);
+	site_remove(s, item);
+	if (s->health == SITE_DOWN)
+		d->waiting_n--;
+	else
+		d->ready_n--;
 }
 
 bool dispatch_withdraw(struct dispatch *d, struct queue_item *item)
@@ -156,8 +313,8 @@ bool dispatch_withdraw(struct dispatch *d, struct queue_item *item)
 
 	if (item->state != QUEUE_ITEM_ACTIVE || !s)
 		return false;
-	leave_ready(d, s, item);
-	site_update(d, s);
+	leave_site(d, s, item);
+	site_update(d, s, loop_now(d->mta->loop).mono_ms);
 	return true;
 }
 
@@ -169,15 +326,48 @@ void dispatch_add_new(struct dispatch *d, struct list_node *items)
 	}
 }
 
-/* --- starting --------------------------------------------------------------- */
+/* --- flush ------------------------------------------------------------------- */
 
-void dispatch_finished(struct dispatch *d, struct site *s)
+/* Its next item tries it at once, be it here or not. */
+static size_t ask(struct dispatch *d, struct site *s)
 {
-	CHECK(s->active > 0);
-	s->active--;
-	d->active--;
-	site_update(d, s);
+	if (!s || s->health != SITE_DOWN)
+		return 0;
+	s->asked = true;
+	site_update(d, s, loop_now(d->mta->loop).mono_ms);
+	return s->items;
 }
+
+void dispatch_note_flush(struct dispatch *d)
+{
+	d->flushes++;
+}
+
+size_t dispatch_flush(struct dispatch *d)
+{
+	size_t cursor = 0, n = 0;
+	struct slice key;
+	void *value;
+
+	d->flushes++;
+	while (map_next(&d->sites, &cursor, &key, &value))
+		n += ask(d, value);
+	return n;
+}
+
+size_t dispatch_flush_domain(struct dispatch *d, const char *domain)
+{
+	d->flushes++;
+	return ask(d, dispatch_find_site(d, domain));
+}
+
+size_t dispatch_flush_item(struct dispatch *d, const struct queue_item *item)
+{
+	d->flushes++;
+	return item->state == QUEUE_ITEM_ACTIVE && ask(d, item->owner) > 0;
+}
+
+/* --- starting --------------------------------------------------------------- */
 
 /* True if some recipient is to be tried now; else the item has been dealt with. */
 static bool has_work(struct dispatch *d, struct queue_item *item, struct now now)
@@ -188,7 +378,7 @@ static bool has_work(struct dispatch *d, struct queue_item *item, struct now now
 		settlement_rest(d->mta, item, now);
 		return false;
 	}
-	if (settlement_expire(d->mta, item, now))
+	if (settlement_expire(d->mta, item, NULL, now))
 		return false;
 	if (item->flushed || envelope_due_ms(env) <= now.wall_ms)
 		return true;
@@ -226,15 +416,19 @@ static void on_loaded(void *arg, struct queue_done *done)
 	dispatch_finished(d, s);
 }
 
-/* Out of the ready list and into work: what it needs from the disk, then its delivery or its end.
+/* Out of the site's lists and into work: what it needs from the disk, then its delivery or its end.
  */
-static void start_item(struct dispatch *d, struct site *s, struct queue_item *item, struct now now)
+static void start_next(struct dispatch *d, struct site *s, struct now now)
 {
-	leave_ready(d, s, item);
-	s->active++;
+	struct queue_item *item = site_next(s);
+	bool trial = site_is_trial(s);
+
+	leave_site(d, s, item);
+	site_started(s, trial, d->flushes, now.mono_ms);
 	d->active++;
+	d->trials_n += trial;
 	list_remove(&s->node); /* to the end of the round, if it stays */
-	site_update(d, s);
+	site_update(d, s, now.mono_ms);
 	if (item->mail) {
 		begin_delivery(d, s, item, now);
 		return;
@@ -245,48 +439,109 @@ static void start_item(struct dispatch *d, struct site *s, struct queue_item *it
 	committer_add(d->mta->committer, queue_op_load(item), on_loaded, l);
 }
 
+/* --- expiry ------------------------------------------------------------------ */
+
 static bool is_expired(const struct dispatch *d, const struct queue_item *item, struct now now)
 {
 	return now.wall_ms >= retry_expires_at(&d->mta->conf->outbound.retry, item->arrival_ms);
 }
 
-/* Mail that waits here for a connection grows old too: it is started out of turn, to end. */
-static void expire_ready(struct dispatch *d, struct now now)
+/* Of an item in the hands of nobody else, with its mail. */
+static void end_expired(struct dispatch *d, struct queue_item *item, struct now now)
 {
-	size_t cursor = 0;
-	struct slice key;
-	void *value;
+	const struct site *s = dispatch_find_site(d, item->domain->name);
+	const struct envelope_status *last = s && s->health == SITE_DOWN ? &s->reply->status : NULL;
 
-	if (now.mono_ms < d->expire_at_ms)
-		return;
-	d->expire_at_ms = now.mono_ms + DISPATCH_EXPIRE_MS;
-	struct list_node old;
-	list_init(&old);
-	while (map_next(&d->sites, &cursor, &key, &value)) {
-		struct site *s = value;
-		list_foreach_safe(it, &s->ready) {
-			struct queue_item *item = list_entry(it, struct queue_item, link);
-			if (!is_expired(d, item, now))
-				continue;
-			list_remove(it);
-			list_push(&old, it);
-		}
-	}
-	list_foreach_safe(it, &old) {
-		struct queue_item *item = list_entry(it, struct queue_item, link);
-		start_item(d, item->owner, item, now);
-	}
+	if (item->want_hold)
+		settlement_rest(d->mta, item, now);
+	else if (!settlement_expire(d->mta, item, last, now)) /* the lifetime is longer by now */
+		queue_park(d->mta->queue, item, now.wall_ms + DISPATCH_RELOAD_MS);
 }
+
+static void on_expired_loaded(void *arg, struct queue_done *done)
+{
+	struct dispatch *d = arg;
+	struct now now = loop_now(d->mta->loop);
+
+	d->expiring--;
+	d->active--;
+	if (done->result == 0 && done->item && d->mta->phase == MTA_PHASE_RUNNING) {
+		end_expired(d, done->item, now);
+		return;
+	}
+	if (done->result < 0)
+		log_error("queue", "%s: can't be read: %s", done->id, err_text(done->result));
+	if (done->item)
+		queue_park(d->mta->queue, done->item,
+		    done->result < 0 ? now.wall_ms + DISPATCH_RELOAD_MS : 0);
+}
+
+/* Mail that waits here grows old too, whatever its site does. */
+static void expire(struct dispatch *d, struct now now)
+{
+	wheel_run(&d->expiry, now.mono_ms, &d->expired);
+	for (int i = 0; i < DISPATCH_EXPIRE_PER_TURN && d->expiring < DISPATCH_EXPIRING_MAX; i++) {
+		if (list_is_empty(&d->expired))
+			return;
+		struct queue_item *item = list_first(&d->expired, struct queue_item, timer.node);
+		if (!is_expired(d, item, now)) { /* the clocks differ, or the lifetime is longer */
+			wheel_set(&d->expiry, &item->timer,
+			    MAX(expires_at_ms(d, item, now), now.mono_ms + 1));
+			continue;
+		}
+		bool taken = dispatch_withdraw(d, item);
+		CHECK(taken);
+		if (item->mail) {
+			end_expired(d, item, now);
+			continue;
+		}
+		d->expiring++;
+		d->active++;
+		committer_add(d->mta->committer, queue_op_load(item), on_expired_loaded, d);
+	}
+	d->more |= d->expiring < DISPATCH_EXPIRING_MAX;
+}
+
+/* --- the step ------------------------------------------------------------------ */
 
 static void take_due(struct dispatch *d, struct now now)
 {
-	for (int i = 0; i < DISPATCH_TAKE_PER_TURN && d->ready_n < DISPATCH_READY_MAX; i++) {
+	for (int i = 0; i < DISPATCH_TAKE_PER_TURN; i++) {
 		struct queue_item *item = queue_take_due(d->mta->queue, now);
 		if (!item)
 			return;
+		item->told = false;
 		dispatch_add(d, item);
 	}
-	d->more = d->ready_n < DISPATCH_READY_MAX;
+	d->more = true;
+}
+
+/* The first of the round; one that has its share lets others pass. */
+static struct site *next_of_round(struct dispatch *d, unsigned share)
+{
+	for (int i = 0; i < 2; i++) {
+		struct site *s = list_first(&d->round, struct site, node);
+		if (s->active < share)
+			return s;
+		list_remove(&s->node);
+		list_push(&d->round, &s->node);
+	}
+	return list_first(&d->round, struct site, node);
+}
+
+/* Sites that are tried out and those that work take turns, while both have some; NULL: nobody may.
+ */
+static struct site *next_site(struct dispatch *d)
+{
+	unsigned share = MAX(d->mta->conf->outbound.concurrency_max / 2, 1U);
+	bool trial = !list_is_empty(&d->trials) && d->trials_n < share;
+
+	if (trial && (d->trial_next || list_is_empty(&d->round))) {
+		d->trial_next = false;
+		return list_first(&d->trials, struct site, node);
+	}
+	d->trial_next = true;
+	return list_is_empty(&d->round) ? NULL : next_of_round(d, share);
 }
 
 void dispatch_step(struct dispatch *d, struct now now)
@@ -297,16 +552,20 @@ void dispatch_step(struct dispatch *d, struct now now)
 	if (d->mta->phase != MTA_PHASE_RUNNING)
 		return;
 	take_due(d, now);
+	run_timers(d, now);
+	d->more |= outage_step(d->outage, d->flushes, now);
 	if (d->mta->refused_n > DISPATCH_REFUSED_MAX)
 		return; /* each could only add one */
-	expire_ready(d, now);
+	expire(d, now);
 	if (conf->outbound.disabled)
 		return;
 	for (int i = 0; i < DISPATCH_STARTS_PER_TURN; i++) {
-		if (list_is_empty(&d->round) || d->active >= conf->outbound.concurrency_max)
+		if (d->active >= conf->outbound.concurrency_max)
 			return;
-		struct site *s = list_first(&d->round, struct site, node);
-		start_item(d, s, list_first(&s->ready, struct queue_item, link), now);
+		struct site *s = next_site(d);
+		if (!s)
+			return;
+		start_next(d, s, now);
 	}
 	d->more = true;
 }
@@ -314,14 +573,13 @@ void dispatch_step(struct dispatch *d, struct now now)
 int64_t dispatch_next_at(const struct dispatch *d, struct now now)
 {
 	int64_t due = queue_next_due_at(d->mta->queue);
+	int64_t at = MIN(wheel_next_at(&d->timers), wheel_next_at(&d->expiry));
 
 	if (d->mta->phase != MTA_PHASE_RUNNING)
 		return INT64_MAX;
 	if (d->more)
 		return now.mono_ms;
-	if (due == INT64_MAX || d->ready_n >= DISPATCH_READY_MAX)
-		return INT64_MAX;
-	return now.mono_ms + MAX(due - now.wall_ms, 0);
+	return due == INT64_MAX ? at : MIN(at, now.mono_ms + MAX(due - now.wall_ms, 0));
 }
 
 void dispatch_abort(struct dispatch *d)
@@ -338,6 +596,23 @@ size_t dispatch_active(const struct dispatch *d)
 size_t dispatch_ready(const struct dispatch *d)
 {
 	return d->ready_n;
+}
+
+size_t dispatch_waiting(const struct dispatch *d)
+{
+	return d->waiting_n;
+}
+
+size_t dispatch_down(const struct dispatch *d)
+{
+	return d->down_n;
+}
+
+const struct site *dispatch_waits_for(const struct queue_item *item)
+{
+	const struct site *s = item->state == QUEUE_ITEM_ACTIVE ? item->owner : NULL;
+
+	return s && s->health == SITE_DOWN ? s : NULL;
 }
 
 struct list_node *dispatch_deliveries(struct dispatch *d)

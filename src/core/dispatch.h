@@ -1,30 +1,27 @@
 /*
  * dispatch.h - which item is tried next: due mail, sites, limits.
  *
- * A site is where a message goes next: a destination domain, or a static
- * route. Each has a list of items that are ready and a number of connections
- * in use; sites with work and room take turns. An item stays ACTIVE (the
- * dispatcher's) from the moment it is due until its settlement.
+ * An item stays ACTIVE (the dispatcher's) from the moment it is due until its
+ * settlement: in the lists of its site (site.h), then in a delivery. Sites
+ * with work and room take turns; no site may use more than half of
+ * outbound.concurrency_max while others wait, nor may all that are only tried
+ * out. What waits grows old in a timer wheel, so nothing is ever searched
+ * through.
  */
 #ifndef CORE_DISPATCH_H
 #define CORE_DISPATCH_H
 
 #include "core/mta.h"
-
-struct site {
-	struct list_node node; /* in the round of sites that may start something */
-	char *key;
-	struct list_node ready; /* struct queue_item.link */
-	size_t ready_n;
-	unsigned active; /* deliveries under way */
-};
+#include "core/site.h"
 
 struct dispatch *dispatch_new(struct mta *m);
 void dispatch_free(
     struct dispatch **d); /* drops what is ready (it stays on disk); deliveries must be gone */
 void dispatch_add_new(struct dispatch *d,
     struct list_node *items); /* fresh from a commit; empties the list */
-void dispatch_add(struct dispatch *d, struct queue_item *item); /* ACTIVE and due */
+/* ACTIVE and due, or flushed: to its site. What a flush brought to a site that was asked already
+ * goes back to its due time. */
+void dispatch_add(struct dispatch *d, struct queue_item *item);
 /* An item that is ACTIVE because it waits here is given back, still ACTIVE, for a command of the
  * operator; false if it is elsewhere (in a delivery, or inside an operation). */
 bool dispatch_withdraw(struct dispatch *d, struct queue_item *item);
@@ -32,11 +29,28 @@ void dispatch_step(struct dispatch *d,
     struct now now); /* takes due items, starts deliveries; once a turn */
 int64_t dispatch_next_at(const struct dispatch *d,
     struct now now); /* mono ms: when to look again; INT64_MAX */
+
+/* What an attempt has found out about its site: somebody answers, or not. */
+void dispatch_answered(struct dispatch *d, struct site *site);
+void dispatch_failed(struct dispatch *d, struct site *site, const struct site_reply *why);
 void dispatch_finished(struct dispatch *d,
-    struct site *site);                  /* a delivery of this site has ended */
+    struct site *site); /* a delivery of this site has ended; the site may be gone after it */
+
+/* The queue has been flushed, or this domain, or this item: sites that are down are tried at once.
+ * Return how many items wait there for that. */
+size_t dispatch_flush(struct dispatch *d);
+void dispatch_note_flush(struct dispatch *d); /* for items still to come */
+size_t dispatch_flush_domain(struct dispatch *d, const char *domain);
+size_t dispatch_flush_item(struct dispatch *d, const struct queue_item *item);
+
 void dispatch_abort(struct dispatch *d); /* ends all deliveries at once; their mail stays queued */
 size_t dispatch_active(const struct dispatch *d);
 size_t dispatch_ready(const struct dispatch *d);
+size_t dispatch_waiting(const struct dispatch *d); /* items behind sites that are down */
+size_t dispatch_down(const struct dispatch *d);    /* sites that are down, as far as is known */
+/* The site whose recovery the item waits for, or NULL. */
+const struct site *dispatch_waits_for(const struct queue_item *item);
+struct site *dispatch_find_site(const struct dispatch *d, const char *domain); /* NULL: none */
 struct list_node *dispatch_deliveries(struct dispatch *d);
 
 #endif

@@ -144,7 +144,7 @@ static bool scan(struct mta *m, struct now now)
 static bool is_drained(const struct mta *m)
 {
 	return reception_sessions(m->reception) == 0 && dispatch_active(m->dispatch) == 0 &&
-	       committer_pending(m->committer) == 0;
+	       committer_pending(m->committer) == 0 && committer_pending(m->reader) == 0;
 }
 
 static void on_parked(void *arg, struct queue_done *done)
@@ -211,6 +211,7 @@ static void mta_step(void *arg, struct now now)
 	sync_folders(m, now);
 	accounting_flush(m->accounting, now); /* before the operations that make the store forget */
 	committer_flush(m->committer);
+	committer_flush(m->reader);
 	drain_step(m, now);
 	loop_set_timer(m->loop, next_turn_at(m, now));
 	if (!list_is_empty(&m->ready) || !list_is_empty(&m->next) || scan_more)
@@ -252,7 +253,7 @@ static void take_signals(struct mta *m)
 
 size_t mta_flush(struct mta *m)
 {
-	size_t n = queue_flush(m->queue, m->now);
+	size_t n = queue_flush(m->queue, m->now) + dispatch_flush(m->dispatch);
 	loop_again(m->loop);
 	return n;
 }
@@ -284,9 +285,10 @@ void mta_log_status(struct mta *m)
 
 	queue_stats(m->queue, &st);
 	log_notice("status",
-	    "queue=%zu parked=%zu held=%zu active=%zu ready=%zu sessions=%zu deliveries=%zu "
-	    "received=%llu delivered=%llu deferred=%llu bounced=%llu expired=%llu corrupt=%llu",
+	    "queue=%zu parked=%zu held=%zu active=%zu ready=%zu waiting=%zu down=%zu "
+	    "sessions=%zu deliveries=%zu received=%llu delivered=%llu deferred=%llu bounced=%llu expired=%llu corrupt=%llu",
 	    st.items, st.parked, st.held, st.active + st.busy, dispatch_ready(m->dispatch),
+	    dispatch_waiting(m->dispatch), dispatch_down(m->dispatch),
 	    reception_sessions(m->reception), dispatch_active(m->dispatch),
 	    (unsigned long long)c->received, (unsigned long long)c->delivered,
 	    (unsigned long long)c->deferred, (unsigned long long)c->bounced,
@@ -376,9 +378,11 @@ static int open_rest(struct mta *m, const struct qio *qio, struct errbuf *eb)
 		return err;
 	m->local_n = system_local_addresses(m->local, MTA_LOCAL_ADDRESSES_MAX);
 	m->disk_pool = worker_pool_new(m->loop, COMMITTER_THREADS, "disk");
+	m->read_pool = worker_pool_new(m->loop, 1, "read");
 	m->cpu_pool = worker_pool_new(m->loop, MTA_CPU_THREADS, "cpu");
 	m->auth = auth_new(m);
-	m->committer = committer_new(m);
+	m->committer = committer_new(m, m->disk_pool, COMMITTER_THREADS);
+	m->reader = committer_new(m, m->read_pool, 1);
 	m->dispatch = dispatch_new(m);
 	return 0;
 }
@@ -434,11 +438,13 @@ void mta_free(struct mta **mp)
 		return;
 	worker_pool_free(&m->cpu_pool);
 	worker_pool_free(&m->disk_pool);
+	worker_pool_free(&m->read_pool);
 	control_free(&m->control);
 	reception_free(&m->reception);
 	dispatch_free(&m->dispatch);
 	settlement_drop_refused(m);
 	committer_free(&m->committer);
+	committer_free(&m->reader);
 	auth_free(&m->auth);
 	resolver_unref(&m->resolver);
 	if (m->queue)

@@ -68,6 +68,7 @@ struct mta {
 	int64_t scan_at_ms;            /* mono: not before, after a failure */
 	int64_t sync_check_ms;         /* mono: when folders are looked at next */
 	struct worker_pool *disk_pool; /* commits, loads */
+	struct worker_pool *read_pool; /* what nobody waits for */
 	struct worker_pool *cpu_pool;  /* password checks */
 	struct resolver *resolver;  /* of the current config; attempts hold their own reference */
 	struct tls_ctx *tls_server; /* NULL: none configured */
@@ -79,6 +80,7 @@ struct mta {
 	struct accounting *accounting;
 	struct auth *auth;
 	struct committer *committer;
+	struct committer *reader; /* the same in the background, for reads that nobody waits for */
 	struct control *control;
 	struct dispatch *dispatch;
 	struct reception *reception;

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "core/accounting.h"
+#include "core/dispatch.h"
 #include "core/mta.h"
 #include "core/reception.h"
 #include "core/resolve.h"
@@ -89,6 +90,7 @@ bool mta_reload(struct mta *m)
 	accounting_set_file(m->accounting, conf->events_file);
 	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
 	reception_reload(m->reception);
+	dispatch_flush(m->dispatch); /* what was mended may be the way to a site that is down */
 	log_notice("config", "%s read again", conf->file);
 	system_notify("READY=1");
 	return true;

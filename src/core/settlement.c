@@ -33,6 +33,9 @@ struct settlement {
 	struct dsn_rcpt *reports; /* those whose failure the sender is told of */
 	size_t reports_n;         /* 0: none, or the report is stored */
 	const char *report_domain;
+	/* Of recipients that have failed as often: they stay together in all their attempts. */
+	uint16_t retry_attempts; /* 0: none yet */
+	int64_t retry_ms;
 	bool events_written;
 	char parked[QUEUE_ID_MAX]; /* the item rests with outcomes only memory knows; "": it is ours
 				    */
@@ -105,17 +108,17 @@ void settlement_drop_refused(struct mta *m)
 /* --- what the outcome is ------------------------------------------------------ */
 
 /* The reply's text on one line, or our own words. */
-static const char *status_text(struct settlement *s, const struct attempt_rcpt *a)
+static const char *status_text(struct arena *arena, const struct attempt_rcpt *a)
 {
 	struct buf folded;
 	const char *text;
 
 	buf_init(&folded, REPLY_TEXT_MAX * 4);
 	if (a->result.reply.code && !a->verdict.text && reply_fold(&a->result.reply, &folded) == 0)
-		text = arena_strndup(&s->arena, buf_ptr(&folded),
+		text = arena_strndup(arena, buf_ptr(&folded),
 		    MIN(buf_len(&folded), SETTLEMENT_TEXT_MAX));
 	else if (a->text && a->text[0])
-		text = arena_strdup(&s->arena, a->text);
+		text = arena_strdup(arena, a->text);
 	else if (a->verdict.text)
 		text = a->verdict.text;
 	else
@@ -124,14 +127,14 @@ static const char *status_text(struct settlement *s, const struct attempt_rcpt *
 	return text;
 }
 
-static void set_status(struct settlement *s, struct envelope_status *st,
-    const struct attempt_rcpt *a)
+void settlement_status(const struct attempt_rcpt *a, struct arena *arena,
+    struct envelope_status *st)
 {
 	st->code = (uint16_t)a->verdict.code;
 	memcpy(st->enhanced, a->verdict.enhanced, sizeof(st->enhanced));
-	st->text = status_text(s, a);
-	st->host = a->host ? arena_strdup(&s->arena, a->host->host) : "";
-	st->ip = a->host ? arena_strdup(&s->arena, a->host->ip) : "";
+	st->text = status_text(arena, a);
+	st->host = a->host ? arena_strdup(arena, a->host->host) : "";
+	st->ip = a->host ? arena_strdup(arena, a->host->ip) : "";
 }
 
 /* Whether a stored text is what a peer said (it then starts with the code) and not our own words.
@@ -194,13 +197,20 @@ static void defer(struct settlement *s, struct queue_outcome *o, const struct en
 		return;
 	}
 	o->attempts = (uint16_t)MIN(rcpt->attempts + 1, UINT16_MAX);
-	if (retry_next(policy, o->attempts, arrival_ms, now.wall_ms, &m->rng, &due_ms))
-		o->due_ms = MIN(due_ms, retry_expires_at(policy, arrival_ms));
-	else
+	if (s->retry_attempts == o->attempts) {
+		o->due_ms = s->retry_ms;
+		return;
+	}
+	if (!retry_next(policy, o->attempts, arrival_ms, now.wall_ms, &m->rng, &due_ms)) {
 		give_up(s, o,
 		    now.wall_ms >= retry_expires_at(policy, arrival_ms)
 			? VERDICT_FINDING_EXPIRED
 			: VERDICT_FINDING_TOO_MANY_ATTEMPTS);
+		return;
+	}
+	o->due_ms = MIN(due_ms, retry_expires_at(policy, arrival_ms));
+	s->retry_attempts = o->attempts;
+	s->retry_ms = o->due_ms;
 }
 
 static enum event_kind kind_of(enum fate fate)
@@ -233,7 +243,7 @@ static struct queue_outcome *add_outcome(struct settlement *s, const struct atte
 	o->rcpt = a->index;
 	o->attempts = (uint16_t)MIN(env->rcpts[a->index].attempts + 1, UINT16_MAX);
 	o->last_ms = a->host ? now.wall_ms : env->rcpts[a->index].last_ms;
-	set_status(s, &o->status, a);
+	settlement_status(a, &s->arena, &o->status);
 	d->diagnostic = is_reply(&o->status) ? o->status.text : "";
 	describe_event(d, a, o, env);
 	return o;
@@ -423,9 +433,15 @@ void settlement_start(struct mta *m, struct queue_item *item, const struct attem
 	settle(s, now);
 }
 
-/* All pending recipients get the same finding of our own. */
-static void settle_all(struct mta *m, struct queue_item *item, enum verdict_finding finding,
-    enum fate fate, struct now now)
+struct ending { /* of our own finding */
+	enum verdict_finding finding;
+	enum fate fate;
+	const struct envelope_status *last; /* heard since the last attempt, or NULL */
+};
+
+/* All pending recipients get the same. */
+static void settle_all(struct mta *m, struct queue_item *item, const struct ending *end,
+    struct now now)
 {
 	const struct envelope *env = item->mail->envelope;
 	struct settlement *s = settlement_new(m, item, env->rcpts_n);
@@ -433,38 +449,42 @@ static void settle_all(struct mta *m, struct queue_item *item, enum verdict_find
 	for (size_t i = 0; i < env->rcpts_n; i++) {
 		if (fate_is_final(env->rcpts[i].fate))
 			continue;
-		struct attempt_rcpt a = { .index = i,
-			.stage = SMTP_STAGE_LOCAL,
-			.text = env->rcpts[i].status.text };
-		verdict_of_finding(finding, &a.verdict);
+		struct attempt_rcpt a = { .index = i, .stage = SMTP_STAGE_LOCAL };
+		verdict_of_finding(end->finding, &a.verdict);
 		struct queue_outcome *o = add_outcome(s, &a, now);
 		struct settled *d = &s->settled[s->n - 1];
-		const struct envelope_status *last = &env->rcpts[i].status;
-		d->diagnostic = is_reply(last) ? last->text : "";
-		o->status.host = last->host;
-		o->status.ip = last->ip;
-		give_up(s, o, finding);
-		o->fate = fate;
+		const struct envelope_status *last = end->last ? end->last : &env->rcpts[i].status;
+		o->status.text = arena_strdup(&s->arena, last->text);
+		o->status.host = arena_strdup(&s->arena, last->host);
+		o->status.ip = arena_strdup(&s->arena, last->ip);
+		d->diagnostic = is_reply(last) ? o->status.text : "";
+		give_up(s, o, end->finding);
+		o->fate = end->fate;
 		o->attempts = env->rcpts[i].attempts;
 		d->event.attempt = env->rcpts[i].attempts;
 	}
-	if (fate != FATE_DELETED)
+	if (end->fate != FATE_DELETED)
 		choose_reported(s);
 	settle(s, now);
 }
 
-bool settlement_expire(struct mta *m, struct queue_item *item, struct now now)
+bool settlement_expire(struct mta *m, struct queue_item *item, const struct envelope_status *last,
+    struct now now)
 {
+	const struct ending end = { VERDICT_FINDING_EXPIRED, FATE_EXPIRED, last };
+
 	if (now.wall_ms <
 	    retry_expires_at(&m->conf->outbound.retry, item->mail->envelope->arrival_ms))
 		return false;
-	settle_all(m, item, VERDICT_FINDING_EXPIRED, FATE_EXPIRED, now);
+	settle_all(m, item, &end, now);
 	return true;
 }
 
 void settlement_delete(struct mta *m, struct queue_item *item, struct now now)
 {
-	settle_all(m, item, VERDICT_FINDING_DELETED, FATE_DELETED, now);
+	const struct ending end = { VERDICT_FINDING_DELETED, FATE_DELETED, NULL };
+
+	settle_all(m, item, &end, now);
 }
 
 void settlement_rest(struct mta *m, struct queue_item *item, struct now now)

@@ -37,12 +37,16 @@ struct attempt_rcpt { /* what an attempt found out about one recipient */
 	const struct attempt_host *host; /* NULL: nobody was asked */
 };
 
+/* What is stored and shown of a result; strings from the arena, or as long-lived as the host's. */
+void settlement_status(const struct attempt_rcpt *a, struct arena *arena,
+    struct envelope_status *st);
 /* Takes the ACTIVE item; results are only read during the call. */
 void settlement_start(struct mta *m, struct queue_item *item, const struct attempt_rcpt *rcpts,
     size_t n, struct now now);
 /* If the item's lifetime is over: expires all its pending recipients (takes the item) and returns
- * true. */
-bool settlement_expire(struct mta *m, struct queue_item *item, struct now now);
+ * true. last: what was heard of its site since, or NULL. */
+bool settlement_expire(struct mta *m, struct queue_item *item, const struct envelope_status *last,
+    struct now now);
 /* At the end: outcomes that the disk refuses are given up; their mail is still queued as it was. */
 void settlement_drop_refused(struct mta *m);
 /* Once a second: outcomes that only the records of reports hold go to their queue files. */

@@ -11,4 +11,4 @@ tests_bench_bench_wheel_LDADD = $(queue_libs) $(EVENT_LIBS)
 check_PROGRAMS += tests/bench/make_spool
 tests_bench_make_spool_SOURCES = tests/bench/make_spool.c
 tests_bench_make_spool_LDADD = $(queue_libs)
-EXTRA_DIST += tests/bench/start.py
+EXTRA_DIST += tests/bench/start.py tests/bench/storm.py

@@ -29,9 +29,11 @@ static struct {
 static void note_all(void)
 {
 	SIM_WORLD_SIDE;
-	enum state state = !all.working                   ? STATE_IDLE
-			   : all.used >= all.limit_in_all ? STATE_FULL
-							  : STATE_WORKING;
+	/* Sites that are only tried out leave one half to the others. */
+	unsigned share = MAX(all.limit_in_all / 2, 1U);
+	enum state state = !all.working        ? STATE_IDLE
+			   : all.used >= share ? STATE_FULL
+					       : STATE_WORKING;
 	struct point *last = all.points_n ? &all.points[all.points_n - 1] : NULL;
 
 	if (last && last->state == state && last->limit == all.limit)

@@ -20,6 +20,9 @@ struct sim_schedule {
 /* Things that happen, at this moment. */
 struct sim_domain;
 void sim_check_note_flush(const struct sim_domain *d); /* it moves schedules; NULL: all */
+/* Something that may let sites that are down be asked at once. */
+void sim_check_note_ask(void);
+bool sim_check_was_asked(int64_t from_ms, int64_t to_ms); /* flushes are meant too */
 void sim_check_note_listing(void);
 int64_t sim_check_listed_ms(void);
 void sim_check_note_schedule(const struct sim_schedule *s); /* kept: in force from now on */

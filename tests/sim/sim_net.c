@@ -6,10 +6,13 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "sim/sim_check.h"
 #include "sim/sim_io.h"
 #include "sim/sim_peer.h"
 
-#define NET_ROUTES 3
+#define NET_ROUTES   3
+#define NET_KNOWN_MS (10 * SIM_MINUTE) /* attempts begun before it was known are over */
+#define NET_ASKED_MS (6 * SIM_MINUTE)  /* how long what the operator asks for may move probes */
 
 static struct {
 	struct sim_net_options options;
@@ -273,7 +276,8 @@ void sim_dns_ask(const char *name, enum dns_type type, struct sim_dns_reply *r)
 	const struct sim_domain *d = domain_of(slice_str(name));
 
 	r->answer = (struct dns_answer){ .outcome = DNS_NXDOMAIN, .ttl_s = 60 };
-	r->delay_ms = sim_chance(95) ? sim_between(0, 80) : sim_between(80, 3000);
+	/* Never at once: each question shows among the things the daemon did. */
+	r->delay_ms = sim_chance(95) ? sim_between(1, 80) : sim_between(80, 3000);
 	r->silent = sim_permille(2) || (d && is_out(d) && sim_chance(50));
 	if (!d || d->dns == SIM_DNS_NXDOMAIN)
 		return;
@@ -300,6 +304,59 @@ static struct sim_host *host_at(const struct netaddr *a)
 	return &net.domains[d].own[i];
 }
 
+static bool is_down(const struct sim_host *h)
+{
+	return sim.now_ms >= h->down_from_ms && sim.now_ms < h->down_until_ms;
+}
+
+static bool is_dead(const struct sim_domain *d)
+{
+	bool dead = true;
+
+	for (size_t i = 0; i < d->hosts_n; i++)
+		dead = dead && is_down(&d->hosts[i]);
+	return dead;
+}
+
+/* Where nobody answers for a while the daemon must know: one connection at a time, and each host
+ * no more often than the back-off of probes allows. */
+static void watch_probes(struct sim_host *h)
+{
+	static const int64_t delays_s[] = { 30, 60, 120, 240, 300 };
+	struct sim_domain *d = h->domain;
+	int64_t last_ms = h->dialled_ms;
+
+	if (!is_dead(d) || d->site->domains > 1) { /* whose turn it is can't be seen here */
+		d->dead_since_ms = 0;
+		return;
+	}
+	if (!d->dead_since_ms || d->dead_life != sim.lives_n || d->talked_ms >= d->dead_since_ms) {
+		d->dead_since_ms = sim.now_ms;
+		d->dead_life = sim.lives_n;
+		for (size_t i = 0; i < d->hosts_n; i++)
+			d->hosts[i].dialled_ms = d->hosts[i].probes = 0;
+		last_ms = 0;
+	}
+	h->dialled_ms = sim.now_ms;
+	int64_t gap_ms = sim.now_ms - last_ms;
+	if (sim.now_ms - d->dead_since_ms < NET_KNOWN_MS)
+		return;
+	if (d->site->open > 0)
+		sim_violation("%u connections to %s, which is known to be dead", d->site->open + 1,
+		    d->name);
+	if (!last_ms)
+		return;
+	if (gap_ms < delays_s[0] * SIM_SECOND && !sim_check_was_asked(last_ms, sim.now_ms))
+		sim_violation("%s, known to be dead, is dialled again after %lld ms", h->name,
+		    (long long)gap_ms);
+	if (gap_ms < delays_s[h->probes] * SIM_SECOND &&
+	    !sim_check_was_asked(last_ms - NET_ASKED_MS, sim.now_ms))
+		sim_violation("%s, dead and probed %u times, is dialled again after %lld ms",
+		    h->name, h->probes, (long long)gap_ms);
+	if (!sim_check_was_asked(last_ms, sim.now_ms))
+		h->probes = MIN(h->probes + 1, (unsigned)ARRAY_LEN(delays_s) - 1);
+}
+
 void sim_dial(const struct netaddr *to, struct sim_dialed *r)
 {
 	struct sim_host *h = host_at(to);
@@ -315,7 +372,8 @@ void sim_dial(const struct netaddr *to, struct sim_dialed *r)
 	const struct sim_site *s = h->domain->site;
 	if (s->open + 1 > sim_busy_site_limit() * (s->is_route ? 1 : s->domains))
 		sim_violation("%u connections to %s at once", s->open + 1, s->name);
-	if (sim.now_ms >= h->down_from_ms && sim.now_ms < h->down_until_ms) {
+	watch_probes(h);
+	if (is_down(h)) {
 		r->error = h->blackhole ? ERR_TIMEOUT : -ECONNREFUSED;
 		return;
 	}

@@ -51,7 +51,9 @@ struct sim_host {
 	int latency_ms;
 	bool blackhole; /* when down: no answer instead of a refusal */
 	int64_t down_from_ms, down_until_ms;
-	unsigned number; /* for stable choices */
+	unsigned number;    /* for stable choices */
+	int64_t dialled_ms; /* the last time while its whole domain was dead; 0: not */
+	unsigned probes;    /* since that was known */
 };
 
 struct sim_domain {
@@ -63,6 +65,9 @@ struct sim_domain {
 	size_t hosts_n;
 	bool same_preference;
 	struct sim_site *site;
+	int64_t talked_ms;     /* one of its hosts said something */
+	int64_t dead_since_ms; /* dialled, and no host has said a word since; 0: not */
+	size_t dead_life;
 	unsigned number;
 	bool prompt; /* nothing there takes long: a retry comes when it is due */
 };

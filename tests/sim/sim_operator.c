@@ -73,6 +73,7 @@ static void change_config(void)
 static void on_mend(struct sim_timer *t UNUSED)
 {
 	sim_plan_configure();
+	sim_check_note_ask();
 	sim_command("[\"reload\"]", on_reloaded);
 }
 
@@ -107,6 +108,7 @@ static void on_visit(struct sim_timer *t)
 	sim_timer_in(t, sim_between(1, 2 * SIM_DAY / MAX(sim_plan.operator_per_day, 1)));
 	if (!sim.alive)
 		return;
+	sim_check_note_ask();
 	if (what < 5) {
 		command_domain(verbs[what]);
 	} else if (what < 7) {

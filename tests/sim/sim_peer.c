@@ -93,6 +93,7 @@ static void say(struct peer *p, const char *fmt, ...)
 	if (buf_add(&p->reply, "\r\n", 2) < 0)
 		UNREACHABLE();
 	p->replies++;
+	p->host->domain->talked_ms = sim.now_ms;
 	int64_t wait_ms = sim_chance(10) ? sim_between(1, 2000) : 0;
 	if (p->host->character == SIM_HOST_TARPITS)
 		wait_ms = sim_between(5, 90) * SIM_SECOND;

@@ -24,7 +24,10 @@
 					       */
 #define SCHEDULE_ARRIVAL_MS (15 * SIM_MINUTE) /* from MAIL, which counts, to the received event */
 #define SCHEDULE_RELOAD_MS  SIM_MINUTE        /* around a change either schedule is fine */
+#define SCHEDULE_PROBE_MS   (6 * SIM_MINUTE + 90 * SIM_SECOND) /* between two probes of a site */
+#define SCHEDULE_EXPIRE_MS  (3 * SIM_HOUR) /* two clocks of an hour, and the work */
 #define FLUSHES_MAX         20000
+#define ASKS_MAX            30000
 #define PERIODS_MAX         2000
 
 struct flush {
@@ -43,12 +46,29 @@ static struct {
 	struct period periods[PERIODS_MAX];
 	size_t periods_n;
 	int64_t full_max_ms;
+	int64_t asks[ASKS_MAX];
+	size_t asks_n;
 } notes;
+
+void sim_check_note_ask(void)
+{
+	CHECK(notes.asks_n < ASKS_MAX);
+	notes.asks[notes.asks_n++] = sim.now_ms;
+}
+
+bool sim_check_was_asked(int64_t from_ms, int64_t to_ms)
+{
+	for (size_t i = notes.asks_n; i > 0 && notes.asks[i - 1] >= from_ms; i--)
+		if (notes.asks[i - 1] <= to_ms)
+			return true;
+	return false;
+}
 
 void sim_check_note_flush(const struct sim_domain *d)
 {
 	CHECK(notes.flushes_n < FLUSHES_MAX);
 	notes.flushes[notes.flushes_n++] = (struct flush){ sim.now_ms, d };
+	sim_check_note_ask();
 }
 
 void sim_check_note_schedule(const struct sim_schedule *s)
@@ -264,9 +284,46 @@ static bool is_early(const struct sim_event *d, const struct sim_event *e)
 	       e->at_ms < d->at_ms + (d->next_wall_ms - d->wall_ms) && !may_be_bounded(d, e);
 }
 
+/* --- behind a site that is down --------------------------------------------------------- */
+
+/* It waits for its site: no attempt was made. */
+static bool is_told(const struct sim_event *e)
+{
+	return e->kind == SIM_EVENT_DEFERRED && e->attempt == 0;
+}
+
+/* Whatever it waits for, its life ends. */
+static void check_age(const struct sim_rcpt *r, int64_t wall_ms, int64_t at_ms)
+{
+	const struct sim_event *received = r->number < 0 ? NULL : sim_judge_received(r);
+	int64_t longest_s = 0;
+
+	for (size_t i = 0; i < notes.periods_n; i++)
+		longest_s = MAX(longest_s, notes.periods[i].schedule->lifetime_s);
+	if (!received)
+		return;
+	int64_t end_ms = received->wall_ms + longest_s * 1000 + SCHEDULE_EXPIRE_MS;
+	if (wall_ms > end_ms && at_ms > sim.lives[sim.lives_n - 1].begin_ms + SCHEDULE_EXPIRE_MS)
+		sim_violation("%s: outlives its lifetime by %lld s", r->address,
+		    (long long)(wall_ms - end_ms) / 1000);
+}
+
+/* After it was told, until something came of it: the site is probed now and then. */
+static void check_probed(const struct sim_rcpt *r, const struct sim_event *told, int64_t to_ms)
+{
+	struct sim_wait w;
+
+	if (set_back_ms(told->at_ms, to_ms) > 0)
+		return; /* it is not due any more */
+	sim_busy_measure(r->domain->site, told->at_ms, to_ms, &w);
+	if (w.idle_ms > SCHEDULE_PROBE_MS)
+		sim_violation("%s: waits, but %s was not probed for %lld s", r->address,
+		    r->domain->name, (long long)w.idle_ms / 1000);
+}
+
 /* e comes after a deferral d, which came after `before` (or NULL): neither early, nor late. */
 static void check_retry(const struct sim_rcpt *r, const struct sim_event *before,
-    const struct sim_event *d, const struct sim_event *e, bool moved)
+    const struct sim_event *d, const struct sim_event *e, const struct sim_event *told, bool moved)
 {
 	/* A flushed attempt that fails costs nothing: it is counted again. Where a start with
 	 * another clock bounded its time both are possible. */
@@ -279,13 +336,15 @@ static void check_retry(const struct sim_rcpt *r, const struct sim_event *before
 
 	if (moved || forgotten || was_flushed(r, d->at_ms, e->at_ms))
 		return;
-	if (is_early(d, e))
+	bool waited = told && told->life == e->life; /* it was due, and is judged by that event */
+	if (!waited && is_early(d, e))
 		sim_violation("%s: tried %lld s too early", r->address,
 		    (long long)(d->next_wall_ms - e->wall_ms) / 1000);
-	check_wait(r, due_ms(d, e) + set_back_ms(d->at_ms, e->at_ms), e->at_ms, "tried");
+	if (!waited)
+		check_wait(r, due_ms(d, e) + set_back_ms(d->at_ms, e->at_ms), e->at_ms, "tried");
 	/* A report that could not be stored costs no attempt either. */
-	if (e->kind == SIM_EVENT_DEFERRED && strcmp(e->stage, "local") != 0 && !is_next &&
-	    !sim_disk_was_troubled(d->at_ms, d->at_ms))
+	if (e->kind == SIM_EVENT_DEFERRED && !is_told(e) && strcmp(e->stage, "local") != 0 &&
+	    !is_next && !sim_disk_was_troubled(d->at_ms, d->at_ms))
 		sim_violation("%s: attempt %u follows attempt %u", r->address, e->attempt,
 		    d->attempt);
 }
@@ -300,12 +359,24 @@ static void check_first(const struct sim_rcpt *r, const struct sim_event *receiv
 	check_wait(r, due + set_back_ms(received->at_ms, e->at_ms), e->at_ms, "first tried");
 }
 
+/* e tells that it waits: once for each due time. told: the time before, since it was tried. */
+static void check_told(const struct sim_rcpt *r, const struct sim_event *told,
+    const struct sim_event *e, bool moved)
+{
+	if (e->next_wall_ms < e->wall_ms)
+		sim_violation("%s: waits for the past", r->address);
+	if (told && told->life == e->life && !moved && set_back_ms(told->at_ms, e->at_ms) == 0 &&
+	    !sim_disk_was_troubled(told->at_ms, e->at_ms))
+		sim_violation("%s: told twice that it waits", r->address);
+}
+
 void sim_judge_schedule(const struct sim_rcpt *r, const char *id)
 {
 	const struct sim_event *last = NULL, *received = NULL;
 	/* The last deferral, and the one before it. */
 	const struct sim_event *deferral = NULL, *before = NULL;
-	bool moved = false; /* held or released since */
+	const struct sim_event *told = NULL; /* that it waits, since then */
+	bool moved = false;                  /* held or released since */
 
 	for (const struct sim_event *e = r->events; e; e = e->next) {
 		if (strcmp(e->id, id) != 0)
@@ -318,9 +389,20 @@ void sim_judge_schedule(const struct sim_rcpt *r, const char *id)
 		if (!sim_judge_is_final(e) && e->kind != SIM_EVENT_DEFERRED)
 			continue;
 		if (last && last->kind == SIM_EVENT_DEFERRED)
-			check_retry(r, before, last, e, moved);
-		else if (!last && received && !moved)
+			check_retry(r, before, last, e, told, moved);
+		else if (!last && received && !moved && (!told || told->life != e->life))
 			check_first(r, received, e);
+		if (told && !moved)
+			check_age(r, e->wall_ms, e->at_ms);
+		if (told && !moved && told->life == e->life)
+			check_probed(r, told, e->at_ms);
+		if (is_told(e)) {
+			check_told(r, told, e, moved);
+			told = e;
+			moved = false;
+			continue;
+		}
+		told = NULL;
 		if (e->kind == SIM_EVENT_DEFERRED)
 			check_interval(r, deferral, e);
 		moved = false;
@@ -344,6 +426,23 @@ static int64_t longest_ms(void)
 	return longest;
 }
 
+/* In the present life, before the listing; of any report, where several have the address: which of
+ * them is listed is not known. */
+static const struct sim_event *last_told(const struct sim_rcpt *r, int64_t listed_ms)
+{
+	const struct sim_event *told = NULL;
+
+	for (const struct sim_event *e = r->events; e; e = e->next) {
+		if (e->life + 1 != sim.lives_n || e->at_ms > listed_ms)
+			continue;
+		if (is_told(e))
+			told = e;
+		else if (r->number >= 0)
+			told = NULL;
+	}
+	return told;
+}
+
 void sim_judge_queued(const struct sim_rcpt *r)
 {
 	int64_t listed_ms = sim_check_listed_ms();
@@ -361,5 +460,10 @@ void sim_judge_queued(const struct sim_rcpt *r)
 	/* Set forward in this life, it may say so long before the time has passed. */
 	int64_t due = MAX(r->listed_due_ms - sim.wall_offset_ms, l->begin_ms) +
 		      jumps_ms(l->begin_ms + 1, listed_ms, 1);
-	check_wait(r, due, listed_ms, "not yet tried,");
+	check_age(r, wall, listed_ms);
+	const struct sim_event *told = last_told(r, listed_ms);
+	if (told && r->number >= 0)
+		check_probed(r, told, listed_ms);
+	else if (!told)
+		check_wait(r, due, listed_ms, "not yet tried,");
 }

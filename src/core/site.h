@@ -1,0 +1,96 @@
+/*
+ * site.h - where mail goes next, and whether anybody answers there.
+ *
+ * A site is a destination domain, or a static route, whose hosts all its
+ * domains share. What is due for it waits in its lists; it is
+ *
+ *     UNKNOWN  nobody was asked yet. Fresh mail may use all its connections,
+ *              mail that has failed before goes one at a time
+ *     UP       the last attempt got an answer
+ *     DOWN     the last attempt failed for a reason that any other mail would
+ *              have met too. One item is its probe, after 30 s, 1, 2, 4, then
+ *              every 5 minutes; the others wait, untouched, for what it finds
+ *
+ * Pure: items and times go in, the next item comes out. Who starts it, and
+ * who tells of those that wait, is dispatch and outage. Times are mono ms
+ * unless a name says wall.
+ */
+#ifndef CORE_SITE_H
+#define CORE_SITE_H
+
+#include "base/prng.h"
+#include "base/slice.h"
+#include "proto/smtp_client.h"
+#include "queue/queue.h"
+
+#define SITE_REPLY_TEXT_MAX 512 /* of the reply that is remembered */
+
+enum site_health {
+	SITE_UNKNOWN = 0,
+	SITE_UP,
+	SITE_DOWN,
+};
+
+struct site_reply { /* why it is down */
+	struct envelope_status status;
+	enum smtp_stage stage;
+	uint16_t port;    /* 0: nobody was dialled */
+	const char *mode; /* static; NULL: nobody was dialled */
+};
+
+struct site {
+	char *key;
+	enum site_health health;
+	/* Of struct queue_item.link; the last two only while DOWN. */
+	struct list_node ready;   /* due */
+	struct list_node told;    /* due, and told of the wait */
+	struct list_node flushed; /* not due: here until the probe that a flush asked for is over */
+	size_t items;             /* in all three */
+	unsigned active;          /* deliveries under way, loads before them */
+	uint64_t flush_seen;      /* the last flush that something was started after */
+
+	bool probing;        /* what is active is alone, to find out */
+	bool probe_counts;   /* it came at its time, not for a flush */
+	bool asked;          /* by a flush: probe now */
+	unsigned failures;   /* probes in a row, and what made it DOWN */
+	int64_t probe_at_ms; /* while DOWN: not before */
+	int64_t down_since_wall_ms;
+	int64_t trouble_ms;       /* the last failure */
+	struct site_reply *reply; /* while DOWN */
+
+	/* The dispatcher's. */
+	struct list_node node;      /* in a round of sites that may start something */
+	struct list_node tell_node; /* in the round of those with items to be told, or sent back */
+	struct list_node idle_node; /* DOWN, and nothing waits */
+	struct wheel_timer timer;   /* of the probe; when idle, of being forgotten */
+};
+
+struct site *site_new(struct slice key);
+void site_free(struct site **s); /* without items */
+
+/* An item that is due, or flushed: into the list where it belongs. */
+void site_add(struct site *s, struct queue_item *item, int64_t now_wall_ms);
+void site_remove(struct site *s, struct queue_item *item);
+/* Came by a flush, and its own time is still to come. */
+bool site_item_is_early(const struct queue_item *item, int64_t now_wall_ms);
+
+/* What is started next: of a flush, then what has waited longest. NULL: nothing. */
+struct queue_item *site_next(const struct site *s);
+/* What is started next goes alone, to find out whether anybody answers. */
+bool site_is_trial(const struct site *s);
+/* limit: connections it is allowed when it is UP. */
+bool site_may_start(const struct site *s, unsigned limit, int64_t now_ms);
+/* The item site_next gave has been removed and is on its way. flush: the number of the last one. */
+void site_started(struct site *s, bool trial, uint64_t flush, int64_t now_ms);
+void site_ended(struct site *s);
+
+/* What an attempt found. Both return true if the site's health has changed. */
+bool site_answered(struct site *s);
+bool site_failed(struct site *s, const struct site_reply *why, struct prng *rng, struct now now);
+
+/* Items it has at the front that are to be told (ready), or sent back (flushed); while DOWN only.
+ */
+bool site_has_untold(const struct site *s);
+bool site_has_refused(const struct site *s, uint64_t flush);
+
+#endif

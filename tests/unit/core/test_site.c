@@ -1,0 +1,249 @@
+#include "core/site.h"
+
+#include <string.h>
+
+#include "lib/unit.h"
+
+#define T0    ((int64_t)1000000) /* mono */
+#define WALL  ((int64_t)1790000000000)
+#define LIMIT 20
+
+static struct site *s;
+static struct prng rng;
+static struct queue_item items[8];
+static char reason[] = "451 refused";
+static const struct site_reply why = {
+	.status = { .code = 451, .text = reason, .host = "mx", .ip = "" },
+	.stage = SMTP_STAGE_CONNECT
+};
+
+static void setup(void)
+{
+	s = site_new(SLICE("example.test"));
+	prng_init(&rng, 7);
+	memset(items, 0, sizeof(items));
+	for (size_t i = 0; i < 8; i++) {
+		list_init(&items[i].link);
+		items[i].due_ms = WALL;
+		items[i].attempts = 1;
+	}
+}
+
+static void teardown(void)
+{
+	struct queue_item *item;
+
+	while ((item = site_next(s)))
+		site_remove(s, item);
+	site_free(&s);
+}
+
+static void add(size_t i)
+{
+	site_add(s, &items[i], WALL);
+}
+
+/* Starts what is next and returns its number. */
+static size_t start(int64_t at_ms, uint64_t flush)
+{
+	struct queue_item *item = site_next(s);
+	bool trial = site_is_trial(s);
+
+	ck_assert(site_may_start(s, LIMIT, at_ms));
+	site_remove(s, item);
+	site_started(s, trial, flush, at_ms);
+	return (size_t)(item - items);
+}
+
+static bool failed(int64_t at_ms)
+{
+	bool changed =
+	    site_failed(s, &why, &rng, (struct now){ .mono_ms = at_ms, .wall_ms = WALL });
+
+	site_ended(s);
+	return changed;
+}
+
+static void bring_down(void)
+{
+	add(0);
+	start(T0, 0);
+	ck_assert(failed(T0));
+}
+
+START_TEST(fresh_mail_may_use_all_connections_of_an_unknown_site)
+{
+	for (size_t i = 0; i < 4; i++) {
+		items[i].attempts = 0;
+		add(i);
+	}
+	start(T0, 0);
+	start(T0, 0);
+	ck_assert(site_may_start(s, 3, T0));
+	ck_assert(!site_may_start(s, 2, T0));
+}
+
+END_TEST
+
+START_TEST(mail_that_failed_before_tries_an_unknown_site_alone)
+{
+	add(0);
+	add(1);
+	start(T0, 0);
+	ck_assert(!site_may_start(s, LIMIT, T0));
+	ck_assert(!site_answered(s));
+	ck_assert(site_may_start(s, LIMIT, T0)); /* its connection may still say goodbye */
+}
+
+END_TEST
+
+START_TEST(an_attempt_that_found_nothing_out_lets_the_next_one_try)
+{
+	add(0);
+	add(1);
+	start(T0, 0);
+	site_ended(s);
+	ck_assert(site_may_start(s, LIMIT, T0));
+}
+
+END_TEST
+
+START_TEST(probes_come_at_growing_distances)
+{
+	static const int64_t least_s[] = { 30, 60, 120, 240, 300, 300, 300 };
+	int64_t now_ms = T0;
+
+	bring_down();
+	for (size_t i = 0; i < sizeof(least_s) / sizeof(least_s[0]); i++) {
+		int64_t wait_ms = s->probe_at_ms - now_ms;
+		ck_assert_int_ge(wait_ms, least_s[i] * 1000);
+		ck_assert_int_lt(wait_ms, least_s[i] * 1125);
+		add(1);
+		ck_assert(!site_may_start(s, LIMIT, s->probe_at_ms - 1));
+		now_ms = s->probe_at_ms;
+		start(now_ms, 0);
+		ck_assert(!failed(now_ms)); /* it was down before */
+	}
+}
+
+END_TEST
+
+START_TEST(one_probe_at_a_time_and_none_beside_older_attempts)
+{
+	items[0].attempts = items[1].attempts = 0;
+	add(0);
+	add(1);
+	start(T0, 0);
+	start(T0, 0);
+	add(2);
+	add(3);
+	ck_assert(failed(T0));
+	ck_assert(!site_may_start(s, LIMIT, s->probe_at_ms)); /* the other one will tell */
+	site_ended(s);
+	start(s->probe_at_ms, 0);
+	ck_assert(!site_may_start(s, LIMIT, s->probe_at_ms));
+}
+
+END_TEST
+
+START_TEST(an_older_attempt_that_fails_later_moves_no_probe)
+{
+	items[0].attempts = items[1].attempts = 0;
+	add(0);
+	add(1);
+	start(T0, 0);
+	start(T0, 0);
+	failed(T0);
+	int64_t at_ms = s->probe_at_ms;
+	failed(T0 + 20000);
+	ck_assert_int_eq(s->probe_at_ms, at_ms);
+	ck_assert_int_eq(s->failures, 1);
+}
+
+END_TEST
+
+START_TEST(an_answer_makes_all_ready_the_longest_waiting_first)
+{
+	bring_down();
+	items[1].told = true;
+	add(2);
+	add(1);
+	items[3].flushed = true;
+	items[3].due_ms = WALL + 1;
+	s->flush_seen = 1;
+	add(3);
+	ck_assert(site_has_untold(s));
+	ck_assert(site_answered(s));
+	ck_assert(!site_has_untold(s));
+	ck_assert_uint_eq(start(T0, 1), 1);
+	ck_assert_uint_eq(start(T0, 1), 2);
+	ck_assert_uint_eq(start(T0, 1), 3);
+	ck_assert_ptr_null(site_next(s));
+	ck_assert_ptr_null(s->reply);
+}
+
+END_TEST
+
+START_TEST(a_flush_probes_at_once_with_what_it_brought_and_moves_no_schedule)
+{
+	bring_down();
+	int64_t at_ms = s->probe_at_ms;
+	items[1].flushed = items[2].flushed = true;
+	items[1].due_ms = items[2].due_ms = WALL + 3600000;
+	add(3);
+	add(1);
+	add(2);
+	ck_assert(!site_may_start(s, LIMIT, T0 + 1000));
+	s->asked = true;
+	ck_assert(!site_has_refused(s, 1));
+	ck_assert_uint_eq(start(T0 + 1000, 1), 1);
+	ck_assert(!site_has_refused(s, 1)); /* it is not known yet */
+	failed(T0 + 1000);
+	ck_assert(site_has_refused(s, 1));
+	ck_assert(!site_has_refused(s, 2)); /* flushed once more: another probe first */
+	ck_assert(!site_may_start(s, LIMIT, T0 + 1000));
+	ck_assert_int_eq(s->failures, 1);
+	ck_assert_int_ge(s->probe_at_ms, at_ms);
+	ck_assert_int_ge(s->probe_at_ms, T0 + 31000);
+	ck_assert_int_lt(s->probe_at_ms, T0 + 36000);
+}
+
+END_TEST
+
+START_TEST(the_reply_is_remembered_but_not_at_any_length)
+{
+	char text[2000];
+	struct site_reply r = why;
+
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	r.status.text = text;
+	add(0);
+	start(T0, 0);
+	site_failed(s, &r, &rng, (struct now){ .mono_ms = T0 });
+	ck_assert_uint_eq(strlen(s->reply->status.text), SITE_REPLY_TEXT_MAX);
+	failed(T0 + 1);
+	ck_assert_str_eq(s->reply->status.text, "451 refused");
+	ck_assert_str_eq(s->reply->status.host, "mx");
+}
+
+END_TEST
+
+Suite *test_site_suite(void)
+{
+	Suite *suite = suite_create("site");
+	TCase *tc = tcase_create("site");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, fresh_mail_may_use_all_connections_of_an_unknown_site);
+	tcase_add_test(tc, mail_that_failed_before_tries_an_unknown_site_alone);
+	tcase_add_test(tc, an_attempt_that_found_nothing_out_lets_the_next_one_try);
+	tcase_add_test(tc, probes_come_at_growing_distances);
+	tcase_add_test(tc, one_probe_at_a_time_and_none_beside_older_attempts);
+	tcase_add_test(tc, an_older_attempt_that_fails_later_moves_no_probe);
+	tcase_add_test(tc, an_answer_makes_all_ready_the_longest_waiting_first);
+	tcase_add_test(tc, a_flush_probes_at_once_with_what_it_brought_and_moves_no_schedule);
+	tcase_add_test(tc, the_reply_is_remembered_but_not_at_any_length);
+	suite_add_tcase(suite, tc);
+	return suite;
+}
