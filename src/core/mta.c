@@ -286,7 +286,8 @@ void mta_log_status(struct mta *m)
 	queue_stats(m->queue, &st);
 	log_notice("status",
 	    "queue=%zu parked=%zu held=%zu active=%zu ready=%zu waiting=%zu down=%zu "
-	    "sessions=%zu deliveries=%zu received=%llu delivered=%llu deferred=%llu bounced=%llu expired=%llu corrupt=%llu",
+	    "sessions=%zu deliveries=%zu "
+	    "received=%llu delivered=%llu deferred=%llu bounced=%llu expired=%llu corrupt=%llu",
 	    st.items, st.parked, st.held, st.active + st.busy, dispatch_ready(m->dispatch),
 	    dispatch_waiting(m->dispatch), dispatch_down(m->dispatch),
 	    reception_sessions(m->reception), dispatch_active(m->dispatch),
