@@ -46,6 +46,7 @@ libqueue_a_SOURCES = \
 	queue/queue_msg.c \
 	queue/queue_op.c \
 	queue/queue_peek.c \
+	queue/queue_work.c \
 	queue/quota.c \
 	queue/quota.h \
 	queue/retry.c \
@@ -56,4 +57,6 @@ libqueue_a_SOURCES = \
 	queue/tail.c \
 	queue/tail.h \
 	queue/wheel.c \
-	queue/wheel.h
+	queue/wheel.h \
+	queue/work.c \
+	queue/work.h

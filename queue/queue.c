@@ -54,6 +54,8 @@ int queue_open(struct queue **q_r, const struct queue_options *opt, struct now n
 	index_init(&q->index, opt->seed);
 	queue_init_domains(q, opt->seed);
 	orders_init(&q->orders, opt->seed);
+	work_init(&q->work, io, opt->seed);
+	list_init(&q->suspects);
 	map_init(&q->scan_gone, opt->seed);
 	wheel_init(&q->wheel, now.mono_ms);
 	list_init(&q->due);
@@ -64,7 +66,9 @@ int queue_open(struct queue **q_r, const struct queue_options *opt, struct now n
 	if (q->has_retry)
 		q->retry = *opt->retry;
 	q->last = q->opened = now;
+	work_open(&q->work, q->spool.state);
 	err = open_journal(q, opt, eb);
+	q->work.is_up = err == 0;
 	if (err < 0)
 		queue_close(&q);
 	*q_r = q;
@@ -95,6 +99,7 @@ void queue_close(struct queue **q_p)
 	}
 	queue_fini_domains(q);
 	orders_fini(&q->orders);
+	work_close(&q->work);
 	map_fini(&q->scan_gone);
 	spool_names_free(&q->scan_names);
 	index_fini(&q->index);
@@ -180,6 +185,7 @@ void queue_drop_item(struct queue *q, struct queue_item *item)
 {
 	char id[QUEUE_ID_MAX];
 	CHECK(q->by_state[item->state] > 0);
+	queue_end_work(q, item, true);
 	q->by_state[item->state]--;
 	wheel_cancel(&q->wheel, &item->timer);
 	index_remove(&q->index, item);
@@ -263,6 +269,7 @@ static void rest_found(struct queue *q, struct queue_item *item, const struct sp
 	queue_set_state(q, item, name->held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
 	if (!name->held)
 		queue_set_timer(q, item, item->flushed ? q->last.wall_ms : item->due_ms);
+	queue_look_at_suspect(q, name);
 }
 
 static void on_replayed(void *arg, struct journal_part *part, struct qid id, struct envelope *e)
@@ -336,6 +343,7 @@ static void end_scan(struct queue *q)
 {
 	orders_forget(&q->orders);
 	map_fini(&q->scan_gone);
+	queue_forget_suspects(q);
 	end_stray_effects(q);
 }
 
@@ -381,6 +389,7 @@ struct queue_item *queue_take_due(struct queue *q, struct now now)
 {
 	queue_touch(q, now);
 	wheel_run(&q->wheel, now.mono_ms, &q->due);
+	queue_wake_suspect(q, now);
 	if (list_is_empty(&q->due))
 		return NULL;
 	struct queue_item *item = list_first(&q->due, struct queue_item, timer.node);
@@ -394,7 +403,7 @@ int64_t queue_next_due_at(const struct queue *q)
 {
 	if (!list_is_empty(&q->due))
 		return q->last.wall_ms;
-	int64_t mono_ms = wheel_next_at(&q->wheel);
+	int64_t mono_ms = MIN(wheel_next_at(&q->wheel), queue_suspects_at(q));
 	int64_t wall_ms;
 	if (mono_ms == INT64_MAX ||
 	    __builtin_add_overflow(mono_ms, q->last.wall_ms - q->last.mono_ms, &wall_ms))
@@ -405,6 +414,7 @@ int64_t queue_next_due_at(const struct queue *q)
 void queue_park(struct queue *q, struct queue_item *item, int64_t due_ms)
 {
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
+	queue_end_work(q, item, false);
 	queue_drop_mail(item);
 	if (item->want_hold) { /* its name will say so at the next settle */
 		queue_set_state(q, item, QUEUE_ITEM_HELD);

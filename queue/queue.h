@@ -99,6 +99,7 @@ struct queue_item {
 	bool name_held;
 	bool clamped;  /* due_ms was bounded at start; the file still says otherwise */
 	bool replayed; /* found in the journal at start: a file of it is no find of the scan */
+	bool in_work;  /* since queue_begin_work */
 	uint16_t name_attempts;
 	int64_t name_due_ms;
 	struct journal_part *record; /* the intake journal's, or NULL: it has a queue file */
@@ -246,6 +247,12 @@ void queue_take(struct queue *q, struct queue_item *item);
  * be asked about once a second, as long as they rest they keep the journal from reusing its space.
  */
 size_t queue_take_owed(struct queue *q, struct queue_item **items, size_t max);
+/* To be asked before anything is done with an ACTIVE item (but to hold or delete it). From now on
+ * until it rests or is gone it is in work, which state/work says: should the process die, the item
+ * is a suspect. False: the queue has taken it back, for another suspect is in work, or for it has
+ * been in work at too many crashes and is to be held (queue_next_ordered). */
+bool queue_begin_work(struct queue *q, struct queue_item *item, struct now now) MUST_USE;
+void queue_write_work(struct queue *q); /* once a turn: writes what has changed, if anything */
 /* Back to PARKED in memory only (nothing changed on disk), due at item->due_ms or at due_ms if that
  * is not 0; drops its mail. */
 void queue_park(struct queue *q, struct queue_item *item, int64_t due_ms);
@@ -273,8 +280,8 @@ enum queue_order {
 };
 
 int queue_order(struct queue *q, enum queue_order order, struct slice target) MUST_USE;
-/* An item found that is to be held, released or deleted: the caller's to do; NULL: no more. Ask
- * after each queue_scan_step. */
+/* An item that is to be held, released or deleted, for it was found by the scan or is a danger: the
+ * caller's to do; NULL: no more. Ask once a turn. */
 struct queue_item *queue_next_ordered(struct queue *q, enum queue_order *order);
 
 /* --- looking ------------------------------------------------------------- */

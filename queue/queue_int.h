@@ -20,6 +20,7 @@
 #include "queue/queue.h"
 #include "queue/quota.h"
 #include "queue/spool.h"
+#include "queue/work.h"
 
 #define QUEUE_BODY_MEMORY_MAX                                                                      \
 	(256 * 1024) /* a message larger than this goes to tmp/ while it arrives */
@@ -55,7 +56,10 @@ struct queue {
 	bool scan_listing;              /* by an operation */
 	struct spool_names *scan_names; /* of scan_dir, the rest to be taken in; or NULL */
 	struct map scan_gone; /* queue ids that came from the journal and went during the scan */
-	struct orders orders; /* given while the scan runs, for what it will still find */
+	struct work work;
+	struct list_node suspects; /* PARKED items, by timer.node: they wait for their turn */
+	int64_t wake_at_ms;        /* mono: the next of them is not due before */
+	struct orders orders;      /* given while the scan runs, for what it will still find */
 
 	bool sync_running;
 	bool dirty_known;
@@ -185,6 +189,13 @@ void queue_leave_domain(struct queue *q, struct queue_item *item); /* it has non
 /* queue_op.c */
 size_t queue_name_rcpts(const struct envelope *e,
     uint32_t **rcpts); /* those of whom there is something to say; heap */
+
+/* queue_work.c */
+void queue_look_at_suspect(struct queue *q, const struct spool_name *name); /* just found */
+void queue_end_work(struct queue *q, struct queue_item *item, bool clean);
+void queue_wake_suspect(struct queue *q, struct now now);
+int64_t queue_suspects_at(const struct queue *q); /* mono ms; INT64_MAX: nobody waits */
+void queue_forget_suspects(struct queue *q);      /* those that the scan has not found */
 
 /* batch.c */
 void batch_part_name(const struct queue_op *op, const struct part *p, struct spool_name *name);

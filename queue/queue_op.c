@@ -397,6 +397,7 @@ static void finish_settle(struct queue *q, struct queue_op *op, struct queue_don
 		mail->unsaved = op->result < 0 || op->lost;
 	}
 	item->flushed = false;
+	queue_end_work(q, item, true);
 	queue_drop_mail(item);
 	/* The last wish counts. One made while the settle was running is not in the name until the
 	 * next. */
@@ -410,6 +411,8 @@ static void finish_hold(struct queue *q, struct queue_op *op)
 	bool held = op->result == 0 ? item->want_hold : op->before == QUEUE_ITEM_HELD;
 	if (op->renamed)
 		item->name_held = op->held;
+	if (op->result == 0) /* known to its operator now */
+		queue_end_work(q, item, true);
 	bool released = op->result == 0 && op->before == QUEUE_ITEM_HELD && !held;
 	if (released)
 		item->flushed = item->due_ms > q->last.wall_ms;

@@ -38,7 +38,7 @@ struct control_call {
 
 /* control_cmds.c: begins the command in call->argv; writes "OK"/"ERR" and text to call->out. */
 void control_run(struct control_call *call);
-/* Holds, releases and deletes what the start-up scan has found for commands given while it runs. */
+/* Holds, releases and deletes what the queue says (queue_next_ordered). */
 void control_apply_orders(struct mta *m);
 
 #endif

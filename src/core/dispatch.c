@@ -424,6 +424,10 @@ static void start_next(struct dispatch *d, struct site *s, struct now now)
 	bool trial = site_is_trial(s);
 
 	leave_site(d, s, item);
+	if (!queue_begin_work(d->mta->queue, item, now)) {
+		site_update(d, s, now.mono_ms);
+		return;
+	}
 	site_started(s, trial, d->flushes, now.mono_ms);
 	d->active++;
 	d->trials_n += trial;
@@ -491,6 +495,8 @@ static void expire(struct dispatch *d, struct now now)
 		}
 		bool taken = dispatch_withdraw(d, item);
 		CHECK(taken);
+		if (!queue_begin_work(d->mta->queue, item, now))
+			continue;
 		if (item->mail) {
 			end_expired(d, item, now);
 			continue;

@@ -124,9 +124,7 @@ static bool scan(struct mta *m, struct now now)
 {
 	if (m->scan_done || m->phase != MTA_PHASE_RUNNING)
 		return false;
-	bool more = queue_scan_step(m->queue, now);
-	control_apply_orders(m);
-	if (more)
+	if (queue_scan_step(m->queue, now))
 		return true;
 	if (queue_scan_is_done(m->queue)) {
 		struct queue_stats st;
@@ -204,11 +202,13 @@ static void mta_step(void *arg, struct now now)
 	m->now = now;
 	list_splice(&m->ready, &m->next);
 	bool scan_more = scan(m, now);
+	control_apply_orders(m);
 	run_deadlines(m, now);
 	run_ready(m, now);
 	dispatch_step(m->dispatch, now);
 	run_ready(m, now);
 	sync_folders(m, now);
+	queue_write_work(m->queue);
 	accounting_flush(m->accounting, now); /* before the operations that make the store forget */
 	committer_flush(m->committer);
 	committer_flush(m->reader);

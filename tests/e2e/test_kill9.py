@@ -179,4 +179,48 @@ def _():
         check(len(load.acked) > ROUNDS * SENDERS, "there was load")
 
 
+@case("a message that kills the daemon is held at the third time in a row, and others are not; other mail flows")
+def _():
+    with World() as w:
+        bad, kills = threading.Event(), 0
+
+        def deadly(_conn, line):
+            if "<poison" in line:
+                bad.set()
+                time.sleep(2)
+                return "421 4.3.0 going down"
+            return None
+
+        peer = w.peer(script={"RCPT": deadly})
+        d = w.daemon(routes=[{"domain": "*", "mx": [peer.address]}])
+        ident = d.submit("joe@sender.test", "poison@bad.test")
+        for n in range(20):
+            check(bad.wait(PATIENCE), "the message to be tried")
+            sent = [f"n{n}.{i}@good{i}.test" for i in range(3)]
+            d.submit("joe@sender.test", sent)
+            for r in sent:
+                d.wait_fate(r)
+            d.kill()
+            bad.clear()
+            kills += 1
+            d.start()
+            if wait_for(lambda: bad.is_set() or d.events(event="held"), "the next attempt, or the end of them") and not bad.is_set():
+                break
+        equal(kills, 3, "crashes before the message is held")
+        equal([(e["id"], e["recipient"]) for e in d.events(event="held")], [(ident, "poison@bad.test")], "held")
+        matches(r"state: held", wait_for(lambda: d.cli("show", ident)[1], "show"))
+        matches(r"(?m)\[ERROR\].*" + ident + "-1: was in work at 3 crashes", d.log_text())
+        d.cli_ok("flush")
+        d.submit("joe@sender.test", "last@good.test")
+        equal(d.wait_fate("last@good.test")["event"], "delivered")
+        time.sleep(1)
+        check(not bad.is_set(), "it is not tried again")
+        peer.script = {}
+        d.restart()
+        matches(r"state: held", d.cli_ok("show", ident))
+        d.cli_ok("release", ident)
+        equal(d.wait_fate("poison@bad.test")["event"], "delivered", "when the danger is over")
+        d.wait_empty()
+
+
 run()

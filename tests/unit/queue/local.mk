@@ -27,4 +27,5 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/test_spool.c \
 	tests/unit/queue/test_walk.c \
 	tests/unit/queue/test_wheel.c \
+	tests/unit/queue/test_work.c \
 	$(unit_lib_sources)

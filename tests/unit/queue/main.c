@@ -22,6 +22,7 @@ unit_suite_fn test_report_suite;
 unit_suite_fn test_check_suite;
 unit_suite_fn test_check_journal_suite;
 unit_suite_fn test_orders_suite;
+unit_suite_fn test_work_suite;
 
 static void no_log(void *arg UNUSED, const char *line UNUSED, size_t n UNUSED)
 {
@@ -51,6 +52,7 @@ int main(void)
 		test_check_suite,
 		test_check_journal_suite,
 		test_orders_suite,
+		test_work_suite,
 	};
 	return unit_main(suites, ARRAY_LEN(suites));
 }
