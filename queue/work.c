@@ -98,6 +98,14 @@ void work_write(struct work *w)
 
 /* --- slots ---------------------------------------------------------------------- */
 
+static void add_slots(struct work *w, size_t n)
+{
+	n = MIN(n, WORK_SLOTS_MAX - w->slots_n);
+	w->slots = mem_realloc(w->slots, (w->slots_n + n) * sizeof(*w->slots));
+	memset(w->slots + w->slots_n, 0, n * sizeof(*w->slots));
+	w->slots_n += n;
+}
+
 /* Index + 1; 0: there are too many. */
 static size_t take_slot(struct work *w, struct qid id, unsigned part)
 {
@@ -107,12 +115,8 @@ static size_t take_slot(struct work *w, struct qid id, unsigned part)
 	w->free_from = i;
 	if (i == WORK_SLOTS_MAX)
 		return 0;
-	if (i == w->slots_max) {
-		w->slots_max = w->slots_max * 2 + 64;
-		w->slots = mem_realloc(w->slots, w->slots_max * sizeof(*w->slots));
-	}
 	if (i == w->slots_n)
-		w->slots_n++;
+		add_slots(w, MAX(w->slots_n / 2, (size_t)1));
 	struct key k = key_of(id, part);
 	w->slots[i] = (struct work_slot){ .id = id, .part = part };
 	w->free_from = i + 1;
@@ -229,6 +233,9 @@ static int read_slots(struct work *w)
 {
 	size_t max = (size_t)WORK_SLOTS_MAX * WORK_SLOT_BYTES;
 	unsigned char *bytes = mem_alloc(max);
+	add_slots(w, WORK_SLOTS_MIN);
+	w->dirty_from = 0;
+	w->dirty_to = WORK_SLOTS_MIN;
 	ssize_t got = w->io->pread(w->io->arg, w->fd, bytes, max, 0);
 	size_t n = got < 0 ? 0 : (size_t)got / WORK_SLOT_BYTES;
 	for (size_t i = 0; i < n; i++) {

@@ -24,6 +24,7 @@
 
 #define WORK_SLOT_BYTES  32
 #define WORK_SLOTS_MAX   65536 /* what is beyond is not recorded */
+#define WORK_SLOTS_MIN   128   /* written at start: a block, to be had when the disk is full */
 #define WORK_CRASHES_MAX 3
 #define WORK_ALONE_MS    10000
 #define WORK_WAKE_MS     1000
@@ -39,7 +40,7 @@ struct work {
 	const struct qio *io;
 	int dir, fd; /* -1: can't be written; nothing is recorded then */
 	struct work_slot *slots;
-	size_t slots_n, slots_max;
+	size_t slots_n;
 	size_t free_from;  /* no slot before it is free */
 	struct map by_key; /* id and part -> its index + 1 */
 	size_t suspects_n; /* slots with crashes */
