@@ -22,10 +22,10 @@ def need_strace():
     need_root()  # the daemon is not dumpable, so its own user may not look into it
 
 
-def traced(w, **settings):
+def traced(w, more=(), **settings):
     need_strace()
     trace = w.path("trace")
-    args = ["strace", "-f", "-y", "-s", "64", "-o", trace, "-e", "trace=" + CALLS]
+    args = ["strace", "-f", "-y", "-s", "64", "-o", trace, "-e", "trace=" + CALLS, *more]
     status, _, err = run_command(["strace", "-o", "/dev/null", "true"])
     if status != 0:
         raise Skip("strace can't trace here: " + err.strip())
@@ -170,7 +170,8 @@ def _():
 @case("many senders: messages that come while a sync is running share the next one")
 def _():
     with World() as w:
-        d = traced(w, outbound={"disabled": True})
+        # a sync takes 30 ms, as on a plain disk, so that the senders and not this machine set the pace
+        d = traced(w, ("-e", "inject=fdatasync:delay_enter=30000"), outbound={"disabled": True})
         senders, each = 20, 10 if QUICK else 40
         failed = []
 
@@ -197,7 +198,7 @@ def _():
         equal(len(replies), senders * each, "messages")
         syncs = of(calls, ("fdatasync",), r"^\d+<" + re.escape(d.spool) + "/journal/")
         say(f"{len(replies)} messages of {senders} senders, {len(syncs)} syncs of the journal")
-        check(len(syncs) < len(replies) / 3, "one sync serves many")
+        check(len(syncs) < len(replies) / 5, "one sync serves many")
 
 
 @case("a large message (3 MB): its body written, synced, renamed, the folder synced, each complete before the next; then its record; then the 250")
