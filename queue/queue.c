@@ -396,7 +396,13 @@ struct queue_item *queue_take_due(struct queue *q, struct now now)
 	CHECK(item->state == QUEUE_ITEM_PARKED);
 	list_remove(&item->timer.node);
 	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
+	item->ripe = !item->flushed;
 	return item;
+}
+
+int64_t queue_due_by(const struct queue_item *item, struct now now)
+{
+	return item->ripe ? MAX(now.wall_ms, item->due_ms) : now.wall_ms;
 }
 
 int64_t queue_next_due_at(const struct queue *q)
@@ -416,6 +422,7 @@ void queue_park(struct queue *q, struct queue_item *item, int64_t due_ms)
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
 	queue_end_work(q, item, false);
 	queue_drop_mail(item);
+	item->ripe = false;
 	if (item->want_hold) { /* its name will say so at the next settle */
 		queue_set_state(q, item, QUEUE_ITEM_HELD);
 		return;

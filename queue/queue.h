@@ -95,6 +95,7 @@ struct queue_item {
 	bool want_hold;  /* is to be held; if asked while active or busy, done at the next settle */
 	bool want_flush; /* asked for while an outcome was being recorded; done behind that */
 	bool told;       /* the caller's while ACTIVE */
+	bool ripe;       /* ACTIVE since its time has come: see queue_due_by */
 	/* The queue's own: the file's name on disk, which may lag behind the rest. */
 	bool name_held;
 	bool clamped;  /* due_ms was bounded at start; the file still says otherwise */
@@ -240,6 +241,10 @@ struct queue_op *queue_op_park_all(struct queue *q, struct now now);
 /* The next item whose time has come: now ACTIVE and the caller's; NULL if none. */
 struct queue_item *queue_take_due(struct queue *q, struct now now);
 int64_t queue_next_due_at(const struct queue *q); /* wall ms; INT64_MAX if none */
+/* Recipients of an ACTIVE item that are due no later (wall ms) are to be tried. That is now, or the
+ * time that had come when it was taken: the clock may have been set back since its timer was set.
+ */
+int64_t queue_due_by(const struct queue_item *item, struct now now);
 /* An item that rests (PARKED or HELD) becomes ACTIVE and the caller's, for a command. */
 void queue_take(struct queue *q, struct queue_item *item);
 /* Resting items of whose outcomes only the record of a report tells, after a crash or a failure of

@@ -233,7 +233,7 @@ static void rest(struct queue *q, struct queue_item *item, bool held, int64_t du
 		item->flushed = true;
 		due_ms = q->last.wall_ms;
 	}
-	item->want_flush = false;
+	item->want_flush = item->ripe = false;
 	item->want_hold = held; /* so that it stays, should a command take the item */
 	queue_set_state(q, item, held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
 	if (!held)
@@ -263,6 +263,7 @@ static struct queue_item *item_of_part(struct queue *q, const struct queue_op *o
 	if (op->in_journal)
 		item->record = journal_msg_part(op->record, p->number);
 	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
+	item->ripe = true;
 	if (body == NULL)
 		return item;
 	struct mail *mail = mem_zalloc(sizeof(*mail));
@@ -311,7 +312,9 @@ static bool adopt_envelope(struct queue *q, struct queue_item *item, struct enve
 	bool clamp = item->clamped && q->has_retry;
 	if (clamp)
 		clamp_rcpts(q, e);
-	item->due_ms = MAX(envelope_due_ms(e), (int64_t)0);
+	int64_t due_ms = MAX(envelope_due_ms(e), (int64_t)0);
+	item->ripe = item->ripe && due_ms <= item->due_ms;
+	item->due_ms = due_ms;
 	item->attempts = (uint16_t)envelope_attempts(e);
 	if (item->domain->name[0] == '~')
 		queue_set_domain(q, item, slice_str(e->domain));

@@ -55,6 +55,7 @@ static const char *wire_address(struct delivery *d, const char *address)
 static void pick_recipients(struct delivery *d, struct now now)
 {
 	const struct envelope *env = d->item->mail->envelope;
+	int64_t due_by = queue_due_by(d->item, now);
 
 	d->rcpts = arena_zalloc(&d->arena, env->rcpts_n * sizeof(*d->rcpts));
 	d->temporary = arena_zalloc(&d->arena, env->rcpts_n * sizeof(*d->temporary));
@@ -62,7 +63,7 @@ static void pick_recipients(struct delivery *d, struct now now)
 	d->wire_index = arena_zalloc(&d->arena, env->rcpts_n * sizeof(*d->wire_index));
 	for (size_t i = 0; i < env->rcpts_n; i++) {
 		const struct envelope_rcpt *r = &env->rcpts[i];
-		if (fate_is_final(r->fate) || (!d->item->flushed && r->due_ms > now.wall_ms))
+		if (fate_is_final(r->fate) || (!d->item->flushed && r->due_ms > due_by))
 			continue;
 		d->rcpts[d->rcpts_n].index = i;
 		d->rcpts[d->rcpts_n].text = "";

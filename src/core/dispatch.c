@@ -380,7 +380,7 @@ static bool has_work(struct dispatch *d, struct queue_item *item, struct now now
 	}
 	if (settlement_expire(d->mta, item, NULL, now))
 		return false;
-	if (item->flushed || envelope_due_ms(env) <= now.wall_ms)
+	if (item->flushed || envelope_due_ms(env) <= queue_due_by(item, now))
 		return true;
 	queue_park(d->mta->queue, item,
 	    envelope_due_ms(env)); /* the tail knew better than the name */

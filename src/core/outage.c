@@ -52,7 +52,8 @@ void outage_note(struct outage *o, struct site *s, uint64_t flush)
 }
 
 /* No attempt was made: the event has no number of one. */
-static void tell(struct outage *o, const struct site *s, const struct envelope *env, struct now now)
+static void tell(struct outage *o, const struct site *s, const struct queue_item *item,
+    const struct envelope *env, struct now now)
 {
 	struct event e = { .kind = EVENT_DEFERRED,
 		.envelope = env,
@@ -64,7 +65,7 @@ static void tell(struct outage *o, const struct site *s, const struct envelope *
 
 	for (size_t i = 0; i < env->rcpts_n; i++) {
 		const struct envelope_rcpt *r = &env->rcpts[i];
-		if (fate_is_final(r->fate) || r->due_ms > now.wall_ms)
+		if (fate_is_final(r->fate) || r->due_ms > queue_due_by(item, now))
 			continue;
 		e.recipient = r->address;
 		accounting_add(o->mta->accounting, &e, now);
@@ -87,10 +88,10 @@ static void adopt_read(struct outage *o, struct queue_item *item, const struct e
 
 	if (item->want_hold) { /* asked for while it was being read */
 		settlement_rest(m, item, now);
-	} else if (env && !item->flushed && item->due_ms > now.wall_ms) {
+	} else if (env && !item->flushed && item->due_ms > queue_due_by(item, now)) {
 		queue_park(m->queue, item, 0); /* the file knew better than its name */
 	} else if (env && s && s->health == SITE_DOWN) {
-		tell(o, s, env, now);
+		tell(o, s, item, env, now);
 		add_told(o, item);
 	} else if (env) {
 		dispatch_add(m->dispatch, item); /* somebody answers by now */
@@ -135,7 +136,7 @@ static bool tell_item(struct outage *o, const struct site *s, struct queue_item 
 		add_told(o, item);
 	} else if (item->mail) {
 		take(o, item);
-		tell(o, s, item->mail->envelope, now);
+		tell(o, s, item, item->mail->envelope, now);
 		queue_unload(m->queue, item); /* memory is for mail that goes out */
 		add_told(o, item);
 	} else if (o->reading < OUTAGE_READS) {

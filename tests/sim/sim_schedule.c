@@ -220,13 +220,6 @@ static int64_t jumps_ms(int64_t from_ms, int64_t to_ms, int sign)
 	return sum;
 }
 
-/* What is due is waited for on the monotonic clock, but then looked at with the other: so much may
- * be lost. */
-static int64_t set_back_ms(int64_t from_ms, int64_t to_ms)
-{
-	return jumps_ms(from_ms, to_ms, -1);
-}
-
 /* All that waited from when it was due until it was tried comes here. */
 static void check_wait(const struct sim_rcpt *r, int64_t from_ms, int64_t to_ms, const char *what)
 {
@@ -313,8 +306,6 @@ static void check_probed(const struct sim_rcpt *r, const struct sim_event *told,
 {
 	struct sim_wait w;
 
-	if (set_back_ms(told->at_ms, to_ms) > 0)
-		return; /* it is not due any more */
 	sim_busy_measure(r->domain->site, told->at_ms, to_ms, &w);
 	if (w.idle_ms > SCHEDULE_PROBE_MS)
 		sim_violation("%s: waits, but %s was not probed for %lld s", r->address,
@@ -341,7 +332,7 @@ static void check_retry(const struct sim_rcpt *r, const struct sim_event *before
 		sim_violation("%s: tried %lld s too early", r->address,
 		    (long long)(d->next_wall_ms - e->wall_ms) / 1000);
 	if (!waited)
-		check_wait(r, due_ms(d, e) + set_back_ms(d->at_ms, e->at_ms), e->at_ms, "tried");
+		check_wait(r, due_ms(d, e), e->at_ms, "tried");
 	/* A report that could not be stored costs no attempt either. */
 	if (e->kind == SIM_EVENT_DEFERRED && !is_told(e) && strcmp(e->stage, "local") != 0 &&
 	    !is_next && !sim_disk_was_troubled(d->at_ms, d->at_ms))
@@ -356,7 +347,7 @@ static void check_first(const struct sim_rcpt *r, const struct sim_event *receiv
 			  ? received->at_ms
 			  : stored_due_ms(received->wall_ms, &sim.lives[e->life]);
 
-	check_wait(r, due + set_back_ms(received->at_ms, e->at_ms), e->at_ms, "first tried");
+	check_wait(r, due, e->at_ms, "first tried");
 }
 
 /* e tells that it waits: once for each due time. told: the time before, since it was tried. */
@@ -365,7 +356,7 @@ static void check_told(const struct sim_rcpt *r, const struct sim_event *told,
 {
 	if (e->next_wall_ms < e->wall_ms)
 		sim_violation("%s: waits for the past", r->address);
-	if (told && told->life == e->life && !moved && set_back_ms(told->at_ms, e->at_ms) == 0 &&
+	if (told && told->life == e->life && !moved &&
 	    !sim_disk_was_troubled(told->at_ms, e->at_ms))
 		sim_violation("%s: told twice that it waits", r->address);
 }
