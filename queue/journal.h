@@ -62,8 +62,9 @@
  * first record that is not whole; each record says how much was durable when
  * it was written (batch_at), so a bad record with good ones of a later batch
  * behind it is damage, not a torn tail: what it was is copied to corrupt/ and
- * the rest is read. Nothing is written but that: a second replay finds the
- * same. The last segment is never written again; a new one is begun.
+ * the rest is read. The last batch is written again as it is, and synced: what
+ * was read may stand in a cache alone. Nothing else is written, a second replay
+ * finds the same, and a new segment is begun.
  *
  * Threads. All but journal_open, journal_close and the journal_replayed walk
  * may be called from any thread.

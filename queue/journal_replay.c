@@ -25,7 +25,8 @@ struct replay {
 	char *bytes;     /* of the segment being read */
 	size_t bytes_n;
 	uint64_t records, damaged;
-	bool lost; /* a segment was set aside */
+	uint64_t last_batch; /* where that of the last good record begins */
+	bool lost;           /* a segment was set aside */
 };
 
 /* --- files ---------------------------------------------------------------------- */
@@ -268,10 +269,29 @@ static int read_segment(struct replay *r, struct journal_segment *s, uint64_t li
 			return err;
 		if (good && rec.head.type == JOURNAL_ENDS)
 			apply_ends(r, rec.front);
+		if (good)
+			r->last_batch = rec.head.batch_at;
 		r->records++;
 	}
 	s->end = scan.at;
 	return 0;
+}
+
+/*
+ * What a killed process had not synced yet is read all the same, so it must be
+ * durable before anyone acts on it. If its sync had failed, the cache still
+ * shows it, and another sync would say yes and do nothing: hence the last batch
+ * is written again, as it is. All before it was durable when it was written.
+ */
+static int make_last_durable(struct replay *r, const struct journal_segment *s)
+{
+	const struct qio *io = r->j->io;
+	int err = 0;
+	if (r->last_batch >= JOURNAL_HEADER_BYTES && r->last_batch < s->end) {
+		struct iovec iov = { r->bytes + r->last_batch, (size_t)(s->end - r->last_batch) };
+		err = io->pwritev(io->arg, s->fd, &iov, 1, r->last_batch);
+	}
+	return err < 0 ? err : io->sync(io->arg, s->fd);
 }
 
 static int read_segments(struct replay *r, struct errbuf *eb)
@@ -288,13 +308,12 @@ static int read_segments(struct replay *r, struct errbuf *eb)
 		}
 		list_push(&j->used, &s->node);
 		j->used_n++;
-		/* What a killed process had not synced yet is read all the same: so it must be
-		 * durable before anyone acts on it. */
-		if (i + 1 == r->found_n && err == 0)
-			err = j->io->sync(j->io->arg, s->fd);
+		r->last_batch = 0;
 		if (err == 0)
 			err =
 			    read_segment(r, s, journal_limit(r->headers, r->found_n, s->sequence));
+		if (i + 1 == r->found_n && err == 0)
+			err = make_last_durable(r, s);
 		if (err < 0 && eb != NULL && eb->text[0] == '\0')
 			(void)errbuf_set(eb, err, "journal/%08x: can't be read: %s", s->slot,
 			    err_text(err));
