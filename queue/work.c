@@ -139,7 +139,7 @@ static void free_slot(struct work *w, size_t i)
 enum work_answer work_begin(struct work *w, struct qid id, unsigned part, int64_t mono_ms)
 {
 	size_t at = w->fd < 0 ? 0 : find(w, id, part);
-	bool is_suspect = at > 0 && w->slots[at - 1].crashes > 0;
+	bool is_suspect = at > 0 && w->slots[at - 1].crashes >= WORK_SUSPECT;
 	if (w->fd < 0)
 		return WORK_GO;
 	if (is_suspect && w->slots[at - 1].crashes >= WORK_CRASHES_MAX)
@@ -246,8 +246,8 @@ static int read_slots(struct work *w)
 	mem_free(bytes);
 	if (w->suspects_n > 0)
 		log_notice("queue",
-		    "%zu items were in work when the last process died: they are "
-		    "tried one at a time",
+		    "%zu items were in work when a process died; those at two in a row are tried "
+		    "one at a time",
 		    w->suspects_n);
 	work_write(w);
 	if (got >= 0 && n > w->slots_n) /* what is behind them is old */

@@ -4,8 +4,9 @@
  * (it is never synced: a power cut is no message's fault).
  *
  * An item is in work from queue_begin_work until it rests or is gone. One that
- * was when the process died gets a crash to its count; it is a suspect until
- * an attempt of it comes to its end. Suspects are tried one at a time, so that
+ * was when the process died gets a crash to its count, until an attempt of it
+ * comes to its end. One crash says little, and many are in work at it. At the
+ * second in a row an item is a suspect: these are tried one at a time, so that
  * the next crash counts for one of them only; one that has been in work for
  * WORK_ALONE_MS without harm is not in its way any longer, nor does the next
  * crash count for it. At WORK_CRASHES_MAX the item is to be held. A clean stop
@@ -26,6 +27,7 @@
 #define WORK_SLOTS_MAX   65536 /* what is beyond is not recorded */
 #define WORK_SLOTS_MIN   128   /* written at start: a block, to be had when the disk is full */
 #define WORK_CRASHES_MAX 3
+#define WORK_SUSPECT     2 /* crashes, from which on it is tried alone */
 #define WORK_ALONE_MS    10000
 #define WORK_WAKE_MS     1000
 
