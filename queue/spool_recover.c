@@ -113,25 +113,37 @@ int spool_read_epoch(struct spool *s, uint64_t *epoch)
 	return ERR_CORRUPT;
 }
 
-int spool_write_epoch(struct spool *s, uint64_t epoch)
+static int put_epoch(struct spool *s, const char *name, enum qio_open how, uint64_t epoch)
 {
 	char text[EPOCH_TEXT_MAX];
 	int len = snprintf(text, sizeof(text), "%" PRIu64 "\n", epoch);
-	int err = s->io->unlink(s->io->arg, s->state, "epoch.new");
-	if (err < 0 && err != -ENOENT)
-		return err;
-	int fd = s->io->open(s->io->arg, s->state, "epoch.new", QIO_OPEN_CREATE);
+	int fd = s->io->open(s->io->arg, s->state, name, how);
 	if (fd < 0)
 		return fd;
 	struct iovec iov = { text, (size_t)len };
-	err = s->io->pwritev(s->io->arg, fd, &iov, 1, 0);
+	int err = s->io->pwritev(s->io->arg, fd, &iov, 1, 0);
 	if (err == 0)
 		err = s->io->sync(s->io->arg, fd);
 	int closed = s->io->close(s->io->arg, fd);
-	if (err == 0)
-		err = closed;
+	return err < 0 ? err : closed;
+}
+
+int spool_write_epoch(struct spool *s, uint64_t epoch)
+{
+	int err = s->io->unlink(s->io->arg, s->state, "epoch.new");
+	if (err < 0 && err != -ENOENT)
+		return err;
+	err = put_epoch(s, "epoch.new", QIO_OPEN_CREATE, epoch);
 	if (err == 0)
 		err = s->io->replace(s->io->arg, s->state, "epoch.new", "epoch");
+	return err < 0 ? err : s->io->sync_directory(s->io->arg, s->state);
+}
+
+/* In the block it has, for which no space is needed. */
+static int overwrite_epoch(struct spool *s, uint64_t epoch)
+{
+	(void)s->io->unlink(s->io->arg, s->state, "epoch.new"); /* else the next start does it */
+	int err = put_epoch(s, "epoch", QIO_OPEN_WRITE, epoch);
 	return err < 0 ? err : s->io->sync_directory(s->io->arg, s->state);
 }
 
@@ -145,6 +157,9 @@ int spool_next_epoch(struct spool *s, uint32_t *epoch)
 	else if (err < 0)
 		return err;
 	err = spool_write_epoch(s, last + 1);
+	/* A full disk must not keep the mail on it from being delivered. */
+	if (err == -ENOSPC || err == -EDQUOT)
+		err = overwrite_epoch(s, last + 1);
 	*epoch = (uint32_t)((last + 1) % ((uint64_t)QID_EPOCH_MAX + 1));
 	return err;
 }
