@@ -10,10 +10,12 @@ e2e_tests = \
 	tests/e2e/test_site.py \
 	tests/e2e/test_smuggling.py \
 	tests/e2e/test_snapshot.py \
+	tests/e2e/test_spool.py \
 	tests/e2e/test_submission.py
 TESTS += $(e2e_tests)
 EXTRA_DIST += \
 	$(e2e_tests) \
+	tests/e2e/disks.py \
 	tests/e2e/harness.py \
 	tests/e2e/others.py \
 	tests/e2e/peer.py \
