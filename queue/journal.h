@@ -83,7 +83,7 @@ struct journal_group;
 struct journal_options {
 	uint64_t segment_bytes; /* 0: 1/64 of the filesystem, at least 4 and at most 64 MiB */
 	unsigned segments_max;  /* 0: 16, or what 1/8 of the filesystem holds; at least 4 */
-	uint64_t keep_bytes;    /* no segment is made that would leave less free than this */
+	uint64_t keep_bytes;    /* no segment for messages is made that would leave less free */
 	uint64_t seed;
 	int64_t age_ms; /* mail of a segment filled so long ago is to leave; 0: 5 minutes */
 	bool read_only; /* messages are refused (JOURNAL_PASS); what is there is served */

@@ -90,7 +90,7 @@ struct journal {
 	uint64_t doomed;  /* of them, those to be removed once a newer header is durable */
 	uint64_t zombies; /* of them, those whose file is to go but can't be removed yet */
 	bool complained;  /* of that, in the log */
-	bool no_more;     /* making a file failed: tried again by journal_sync only */
+	bool no_more;     /* making a file failed: for messages tried again by journal_sync only */
 	struct journal_segment *head; /* NULL: the next batch begins a new one */
 
 	struct prng prng;

@@ -51,13 +51,14 @@ static int write_zeros(struct journal *j, int fd)
 	return err;
 }
 
-static bool has_space(struct journal *j)
+/* Ends and reports may use what is kept free. */
+static bool has_space(struct journal *j, bool for_messages)
 {
 	struct qio_space space;
+	uint64_t keep = for_messages ? j->keep_bytes : 0;
 	if (j->io->space(j->io->arg, j->spool->journal, &space) < 0)
 		return true; /* the writing will tell */
-	return space.bytes_free >= j->segment_bytes &&
-	       space.bytes_free - j->segment_bytes >= j->keep_bytes;
+	return space.bytes_free >= j->segment_bytes && space.bytes_free - j->segment_bytes >= keep;
 }
 
 /* By way of tmp/, so that whatever bears a segment's name has been written whole. stays: it failed,
@@ -130,7 +131,7 @@ int journal_make_spare(struct journal *j, bool for_messages)
 	if (!may)
 		return -ENOSPC;
 	bool stays = false;
-	int err = has_space(j) ? create_file(j, slot, &fd, &stays) : -ENOSPC;
+	int err = has_space(j, for_messages) ? create_file(j, slot, &fd, &stays) : -ENOSPC;
 	pthread_mutex_lock(&j->lock);
 	if (err == 0) {
 		struct journal_segment *s = journal_segment_new(j, slot, fd);
@@ -280,7 +281,7 @@ int journal_rotate(struct journal *j, bool for_messages)
 	CHECK(j->writing);
 	pthread_mutex_lock(&j->lock);
 	struct journal_segment *s = take_free(j, for_messages);
-	bool may_make = s == NULL && j->free_n == 0 && !j->no_more;
+	bool may_make = s == NULL && j->free_n == 0 && (!j->no_more || !for_messages);
 	pthread_mutex_unlock(&j->lock);
 	if (may_make && journal_make_spare(j, for_messages) == 0) {
 		pthread_mutex_lock(&j->lock);
