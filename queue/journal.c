@@ -3,6 +3,7 @@
  * sync, and telling those who wait.
  */
 #include <errno.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <string.h>
 
@@ -21,6 +22,8 @@ enum {
 	RECORDS_PER_SEGMENT = 4,
 	RESERVE_FRACTION = 16,
 	LATECOMERS = 8,
+	YIELDS = 8,
+	YIELD_BYTES = 128 * 1024,
 	AGE_MS_DEFAULT = 5 * 60 * 1000
 };
 
@@ -410,9 +413,15 @@ static void end_round(struct round *r, struct list_node *taken, struct buf *ends
 		    err_text(r->err));
 }
 
-/* Who came while the others' records went to the file goes with them: the sync is what costs. */
-static bool more(struct journal *j, struct list_node *batch)
+/*
+ * Who came while the others' records went to the file goes with them: the sync
+ * is what costs. Those whose mail has just become durable are awake by now; as
+ * long as the batch is small, they get the processor first.
+ */
+static bool more(struct journal *j, const struct round *r, struct list_node *batch)
 {
+	for (unsigned i = 0; i < YIELDS && r->at - r->start < YIELD_BYTES; i++)
+		sched_yield();
 	pthread_mutex_lock(&j->lock);
 	list_splice(batch, &j->waiting);
 	pthread_mutex_unlock(&j->lock);
@@ -431,8 +440,8 @@ static int write_round(struct journal *j, struct list_node *batch, struct buf *e
 	size_t ends_n = put_ends(r, ends);
 	put_entries(r, batch, &taken);
 	flush(r);
-	for (unsigned i = 0;
-	     with_late && i < LATECOMERS && r->err == 0 && list_is_empty(batch) && more(j, batch);
+	for (unsigned i = 0; with_late && i < LATECOMERS && r->err == 0 && list_is_empty(batch) &&
+			     more(j, r, batch);
 	     i++) {
 		put_entries(r, batch, &taken);
 		flush(r);
