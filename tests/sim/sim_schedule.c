@@ -9,6 +9,7 @@
  * site is excused by nothing but the disk.
  */
 #include <stdlib.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -258,23 +259,24 @@ static int64_t due_ms(const struct sim_event *d, const struct sim_event *e)
 }
 
 /* A start bounds the times it finds by the schedule, which may be another. */
-static bool may_be_bounded(const struct sim_event *d, const struct sim_event *e)
+static bool may_be_bounded(const struct sim_event *d, const struct sim_event *e, unsigned attempts)
 {
 	const struct sim_life *now = &sim.lives[e->life];
 	const struct sim_schedule *s;
 	size_t cursor = 0;
 
 	while (d->life != e->life && (s = next_in_force(now->begin_ms, &cursor)))
-		if (e->at_ms >= now->begin_ms + interval_ms(s, d->attempt))
+		if (e->at_ms >= now->begin_ms + interval_ms(s, attempts))
 			return true;
 	return false;
 }
 
-static bool is_early(const struct sim_event *d, const struct sim_event *e)
+static bool is_early(const struct sim_event *d, const struct sim_event *e, unsigned attempts)
 {
-	/* By either clock: the one it had, or the one that was set since. */
+	/* By any clock: the one it had, the one that was set since, the one its life began with. */
 	return e->kind != SIM_EVENT_EXPIRED && e->wall_ms < d->next_wall_ms &&
-	       e->at_ms < d->at_ms + (d->next_wall_ms - d->wall_ms) && !may_be_bounded(d, e);
+	       e->at_ms < d->at_ms + (d->next_wall_ms - d->wall_ms) && e->at_ms < due_ms(d, e) &&
+	       !may_be_bounded(d, e, attempts);
 }
 
 /* --- behind a site that is down --------------------------------------------------------- */
@@ -312,6 +314,20 @@ static void check_probed(const struct sim_rcpt *r, const struct sim_event *told,
 		    r->domain->name, (long long)w.idle_ms / 1000);
 }
 
+/* Its next attempt is set for the end of its life. */
+static bool is_capped(const struct sim_rcpt *r, const struct sim_event *d)
+{
+	const struct sim_event *received = sim_judge_received(r);
+
+	for (size_t i = 0; received && i < notes.periods_n; i++) {
+		int64_t end_ms =
+		    received->wall_ms + (int64_t)notes.periods[i].schedule->lifetime_s * 1000;
+		if (llabs(d->next_wall_ms - end_ms) < 10 * SIM_SECOND)
+			return true;
+	}
+	return false;
+}
+
 /* e comes after a deferral d, which came after `before` (or NULL): neither early, nor late. */
 static void check_retry(const struct sim_rcpt *r, const struct sim_event *before,
     const struct sim_event *d, const struct sim_event *e, const struct sim_event *told, bool moved)
@@ -321,14 +337,15 @@ static void check_retry(const struct sim_rcpt *r, const struct sim_event *before
 	bool is_free = before && before->next_wall_ms == d->next_wall_ms;
 	bool may_be_free = is_free || (before && was_flushed(r, before->at_ms, d->at_ms) &&
 					  d->next_wall_ms <= before->next_wall_ms);
-	bool is_next =
-	    (e->attempt == d->attempt + 1 && !is_free) || (e->attempt == d->attempt && may_be_free);
+	bool may_count = !is_free || is_capped(r, d); /* that time may be due to its age */
+	bool is_next = (e->attempt == d->attempt + 1 && may_count) ||
+		       (e->attempt == d->attempt && may_be_free);
 	bool forgotten = e->life != d->life && sim_judge_may_be_forgotten(d->life, d->at_ms);
 
 	if (moved || forgotten || was_flushed(r, d->at_ms, e->at_ms))
 		return;
 	bool waited = told && told->life == e->life; /* it was due, and is judged by that event */
-	if (!waited && is_early(d, e))
+	if (!waited && is_early(d, e, d->attempt - is_free))
 		sim_violation("%s: tried %lld s too early", r->address,
 		    (long long)(d->next_wall_ms - e->wall_ms) / 1000);
 	if (!waited)
