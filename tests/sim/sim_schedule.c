@@ -9,7 +9,6 @@
  * site is excused by nothing but the disk.
  */
 #include <stdlib.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
