@@ -25,6 +25,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sim_plan.c tests/sim/sim_plan.h \
 	tests/sim/sim_run.c tests/sim/sim_run.h \
 	tests/sim/sim_schedule.c \
+	tests/sim/sim_storm.c tests/sim/sim_storm.h \
 	tests/sim/sim_stream.c \
 	tests/sim/sim_submit.c tests/sim/sim_submit.h \
 	tests/sim/sim_system.c \

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "sim/sim_run.h"
+#include "sim/sim_storm.h"
 
 #define SEED_SECONDS_MAX 120 /* of CPU time: it hangs */
 #define RESULT_FD        3
@@ -44,6 +45,7 @@ struct options {
 	unsigned jobs;
 	enum sim_break broken;
 	bool verbose;
+	size_t storm;      /* items; 0: seeds are run instead */
 	bool until_caught; /* with --break: success is a failing seed */
 };
 
@@ -53,10 +55,9 @@ struct job {
 	uint64_t seed;
 };
 
-static int child(const struct options *o, uint64_t seed)
+static void prepare(void)
 {
 	const struct rlimit cpu = { SEED_SECONDS_MAX, SEED_SECONDS_MAX };
-	struct sim_result r;
 
 	if (setrlimit(RLIMIT_CPU, &cpu) < 0)
 		abort();
@@ -64,6 +65,13 @@ static int child(const struct options *o, uint64_t seed)
 	mallopt(M_MMAP_THRESHOLD, 32 << 20);
 	mallopt(M_TRIM_THRESHOLD, 512 << 20);
 	setvbuf(stdout, NULL, _IOLBF, 0); /* whatever happens, the trace is there */
+}
+
+static int child(const struct options *o, uint64_t seed)
+{
+	struct sim_result r;
+
+	prepare();
 	sim_run(seed, o->broken, o->verbose, &r);
 	fflush(stdout);
 	return write(RESULT_FD, &r, sizeof(r)) == (ssize_t)sizeof(r) && r.violations == 0 ? 0 : 1;
@@ -167,6 +175,7 @@ static void usage(FILE *to)
 	fprintf(to,
 	    "usage: sim [--seeds N] [--from S] [--jobs N] [--break NAME] [--until-caught] "
 	    "[--verbose]\n"
+	    "       sim --storm [ITEMS] [--verbose]\n"
 	    "\n"
 	    "Runs the daemon in simulated worlds and checks that it kept its laws. --break\n"
 	    "sabotages it:\n ");
@@ -180,7 +189,8 @@ static bool parse(struct options *o, int argc, char **argv)
 	static const struct option names[] = { { "seeds", required_argument, NULL, 's' },
 		{ "from", required_argument, NULL, 'f' }, { "jobs", required_argument, NULL, 'j' },
 		{ "break", required_argument, NULL, 'b' }, { "verbose", no_argument, NULL, 'v' },
-		{ "until-caught", no_argument, NULL, 'c' }, { NULL, 0, NULL, 0 } };
+		{ "until-caught", no_argument, NULL, 'c' }, { "storm", no_argument, NULL, 't' },
+		{ NULL, 0, NULL, 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "v", names, NULL)) != -1) {
@@ -201,6 +211,9 @@ static bool parse(struct options *o, int argc, char **argv)
 		case 'c':
 			o->until_caught = true;
 			break;
+		case 't':
+			o->storm = SIM_STORM_ITEMS;
+			break;
 		case 'v':
 			o->verbose = true;
 			break;
@@ -208,6 +221,8 @@ static bool parse(struct options *o, int argc, char **argv)
 			return false;
 		}
 	}
+	if (o->storm && optind < argc)
+		o->storm = strtoul(argv[optind++], NULL, 10);
 	return optind == argc && o->jobs >= 1 && o->jobs <= 16;
 }
 
@@ -220,6 +235,10 @@ int main(int argc, char **argv)
 	if (!parse(&o, argc, argv)) {
 		usage(stderr);
 		return 2;
+	}
+	if (o.storm) {
+		prepare();
+		return sim_storm(o.from, o.storm, o.verbose) ? 0 : 1;
 	}
 	if (o.verbose)
 		o.jobs = 1;

@@ -91,6 +91,7 @@ struct sim {
 	int64_t wall_offset_ms;
 	enum sim_break broken;
 	bool verbose;
+	bool calm; /* nothing fails by chance, disk and hosts answer within some ms */
 
 	struct sim_timer **heap; /* [1..heap_n] */
 	size_t heap_n, heap_cap;
@@ -154,7 +155,8 @@ enum sim_side {
 enum sim_side sim_mem_side(enum sim_side side);
 size_t sim_mem_bytes(void); /* the daemon's, at present */
 size_t sim_mem_blocks(void);
-void sim_mem_drop(void); /* frees all that is the daemon's: it has died */
+uint64_t sim_mem_calls(void); /* for a block, of the daemon so far */
+void sim_mem_drop(void);      /* frees all that is the daemon's: it has died */
 
 static inline void sim_side_restore(enum sim_side *side)
 {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mem.h"
 #include "fault/qio_mem.h"
 #include "sim/sim_submit.h"
 
@@ -17,6 +18,8 @@ static struct {
 	struct qio_mem mem;
 	uint64_t bytes;
 	bool journal[FDS_MAX]; /* descriptors of segments */
+	char *names[FDS_MAX];  /* of what is open, while on_change is set */
+	sim_disk_change_fn *on_change;
 	unsigned countdown;
 	enum sim_end death;
 	bool dying;
@@ -81,12 +84,27 @@ static bool is_journal(int fd)
 	return fd >= 0 && (size_t)fd < FDS_MAX && disk.journal[fd];
 }
 
+static void note_change(const char *name)
+{
+	if (disk.on_change && name)
+		disk.on_change(name);
+}
+
+static void note_write(int fd)
+{
+	if (fd >= 0 && fd < FDS_MAX)
+		note_change(disk.names[fd]);
+}
+
 static int open_file(int dirfd, const char *name, enum qio_open how)
 {
 	int fd = M->io.open(M, dirfd, name, how);
 
-	if (fd >= 0 && fd < FDS_MAX)
-		disk.journal[fd] = is_journal_name(name);
+	if (fd < 0 || fd >= FDS_MAX)
+		return fd;
+	disk.journal[fd] = is_journal_name(name);
+	mem_free(disk.names[fd]);
+	disk.names[fd] = disk.on_change ? mem_strdup(name) : NULL;
 	return fd;
 }
 
@@ -127,6 +145,7 @@ static void look_for_password(const struct iovec *iov, int n)
 static int d_pwritev(void *arg UNUSED, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
 	look_for_password(iov, n);
+	note_write(fd);
 
 	enum sim_break forgets = is_journal(fd) ? SIM_BREAK_RECORD : SIM_BREAK_OUTCOME;
 	bool forget = sim.broken == forgets && offset > 0 && sim_chance(10);
@@ -135,11 +154,13 @@ static int d_pwritev(void *arg UNUSED, int fd, const struct iovec *iov, int n, u
 
 static int d_copy(void *arg UNUSED, int from, uint64_t from_at, int to, uint64_t to_at, uint64_t n)
 {
+	note_write(to);
 	CALL(CALL_GROWS, M->io.copy(M, from, from_at, to, to_at, n));
 }
 
 static int d_truncate(void *arg UNUSED, int fd, uint64_t bytes)
 {
+	note_write(fd);
 	CALL(CALL_WRITES, M->io.truncate(M, fd, bytes));
 }
 
@@ -170,16 +191,19 @@ static int d_sync_directory(void *arg UNUSED, int fd)
 
 static int d_rename(void *arg UNUSED, int from_dir, const char *from, int to_dir, const char *to)
 {
+	note_change(from);
 	CALL(CALL_WRITES, M->io.rename(M, from_dir, from, to_dir, to));
 }
 
 static int d_replace(void *arg UNUSED, int dir, const char *from, const char *to)
 {
+	note_change(from);
 	CALL(CALL_WRITES, M->io.replace(M, dir, from, to));
 }
 
 static int d_unlink(void *arg UNUSED, int dirfd, const char *name)
 {
+	note_change(name);
 	bool forget = sim.broken == SIM_BREAK_SETTLE && sim_chance(5);
 	CALL(CALL_WRITES, forget ? 0 : M->io.unlink(M, dirfd, name));
 }
@@ -284,6 +308,11 @@ void sim_disk_drop(bool power)
 	if (power)
 		qio_mem_restart(&disk.mem);
 	disk.mem.fds_n = 0;
+}
+
+void sim_disk_watch(sim_disk_change_fn *fn)
+{
+	disk.on_change = fn;
 }
 
 size_t sim_disk_files(const char *folder)

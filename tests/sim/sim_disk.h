@@ -28,6 +28,9 @@ void sim_disk_drop(bool power);
 /* Files in a folder of the spool ("tmp", "corrupt"), and in all folders of queue files. */
 size_t sim_disk_files(const char *folder);
 size_t sim_disk_queue_files(void);
+/* From now on told of each call that changes a file or its name, with that name. */
+typedef void sim_disk_change_fn(const char *name);
+void sim_disk_watch(sim_disk_change_fn *fn);
 void sim_disk_lose_one(void); /* sabotage: a queue file is gone */
 
 #endif

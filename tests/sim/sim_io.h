@@ -68,6 +68,13 @@ struct sim_dns_reply {
 void sim_dns_ask(const char *name, enum dns_type type, struct sim_dns_reply *r);
 struct sim_site *sim_dns_site(const char *name); /* whose hosts are looked for; NULL: nobody's */
 
+/* --- the price of a turn ------------------------------------------------------------------ */
+
+/* Asked at the end of each turn of the loop, with the calls made into the daemon in it: how many
+ * us it took. NULL: turns take no time. */
+typedef int64_t sim_cost_fn(unsigned made);
+void sim_loop_set_cost(sim_cost_fn *fn);
+
 /* --- the daemon's death: what it held is cleared away ------------------------------------ */
 
 void sim_raise(int signo);

@@ -3,9 +3,9 @@
  *
  * A turn: time jumps to the next event of the world or the daemon's timer,
  * the world moves, calls that were posted are made, finished jobs reported,
- * then the step. Jobs take their time and end in any order, but as many run
- * at once as the pool has threads; what a job does happens at one instant,
- * at its beginning or its end.
+ * then the step; what all that cost, if anybody knows. Jobs take their time and end in any order,
+ * but as many run at once as the pool has threads; what a job does happens at one instant, at its
+ * beginning or its end.
  */
 #include "io/loop.h"
 
@@ -35,6 +35,9 @@ struct loop {
 };
 
 static struct loop *the_loop;
+static sim_cost_fn *cost;
+static int64_t cost_us; /* less than a millisecond, not charged yet */
+static unsigned made;   /* calls into the daemon in this turn */
 
 struct loop *loop_new(void)
 {
@@ -100,6 +103,12 @@ void sim_raise(int signo)
 	for (size_t i = 0; the_loop && i < the_loop->signals_n; i++)
 		if (the_loop->signals[i].signo == signo)
 			the_loop->raised |= 1U << i;
+}
+
+void sim_loop_set_cost(sim_cost_fn *fn)
+{
+	cost = fn;
+	cost_us = 0;
 }
 
 /* --- jobs ------------------------------------------------------------------------- */
@@ -169,6 +178,8 @@ static int64_t duration_ms(void)
 {
 	uint64_t luck = sim_below(1000);
 
+	if (sim.calm)
+		return sim_between(0, 4);
 	if (luck == 0)
 		return sim_between(1000, 20000); /* a disk that is busy with something else */
 	return luck < 100 ? sim_between(20, 500) : sim_between(0, 20);
@@ -226,6 +237,7 @@ static void report_finished(struct worker_pool *p)
 		enum sim_side before = sim_mem_side(SIM_SIDE_DAEMON);
 		job->done(job);
 		sim_mem_side(before);
+		made++;
 	}
 }
 
@@ -262,7 +274,15 @@ static void make_calls(void)
 		struct sim_call *c = list_first(&batch, struct sim_call, node);
 		list_remove(&c->node);
 		c->fn(c);
+		made++;
 	}
+}
+
+static void charge(void)
+{
+	cost_us += cost(made);
+	sim.now_ms += cost_us / 1000;
+	cost_us %= 1000;
 }
 
 static void make_signals(struct loop *l)
@@ -299,6 +319,7 @@ static void turn(struct loop *l)
 {
 	advance(l);
 	l->again = false;
+	made = 0;
 	sim_mem_side(SIM_SIDE_WORLD);
 	sim_run_events();
 	if (l->timer_at_ms <= sim.now_ms)
@@ -310,6 +331,8 @@ static void turn(struct loop *l)
 		report_finished(list_entry(it, struct worker_pool, node));
 	if (l->step)
 		l->step(l->step_arg, loop_now(l));
+	if (cost)
+		charge();
 	sim.steps++;
 }
 

@@ -25,6 +25,7 @@ _Static_assert(sizeof(struct block) % 16 == 0, "what follows a block is aligned 
 static struct block daemon_blocks = { &daemon_blocks, &daemon_blocks, 0, SIM_SIDE_DAEMON, 0 };
 static enum sim_side current;
 static size_t bytes, blocks;
+static uint64_t calls;
 
 enum sim_side sim_mem_side(enum sim_side side)
 {
@@ -44,6 +45,11 @@ size_t sim_mem_blocks(void)
 	return blocks;
 }
 
+uint64_t sim_mem_calls(void)
+{
+	return calls;
+}
+
 static void enter(struct block *b)
 {
 	if (b->side != SIM_SIDE_DAEMON)
@@ -54,6 +60,7 @@ static void enter(struct block *b)
 	daemon_blocks.prev = b;
 	bytes += b->n;
 	blocks++;
+	calls++;
 }
 
 static void leave(struct block *b)

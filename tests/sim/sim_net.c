@@ -19,6 +19,7 @@ static struct {
 	struct sim_domain *domains;
 	const struct sim_domain
 	    *routes[NET_ROUTES]; /* the domain whose hosts it goes to, or NULL */
+	const struct sim_domain *shunned;
 } net;
 
 static const char *const character_names[] = {
@@ -63,6 +64,8 @@ static void make_host(struct sim_domain *d, size_t i, bool wild)
 	h->tls = sim_chance(40) || h->character == SIM_HOST_BAD_TLS;
 	h->latency_ms = (int)sim_between(1, 150);
 	h->blackhole = sim_chance(50);
+	if (sim.calm)
+		h->latency_ms = 1;
 	if (!wild || !sim_chance(25))
 		return;
 	h->down_from_ms = sim_between(0, SIM_DAY);
@@ -184,7 +187,17 @@ void sim_net_init(const struct sim_net_options *o)
 
 struct sim_domain *sim_net_any(void)
 {
-	return &net.domains[sim_below(net.options.domains)];
+	struct sim_domain *d;
+
+	do
+		d = &net.domains[sim_below(net.options.domains)];
+	while (d == net.shunned);
+	return d;
+}
+
+void sim_net_shun(const struct sim_domain *d)
+{
+	net.shunned = d;
 }
 
 struct sim_domain *sim_net_find(struct slice name)
@@ -196,6 +209,12 @@ struct sim_domain *sim_net_find(struct slice name)
 }
 
 /* --- DNS -------------------------------------------------------------------------------- */
+
+/* A mishap, by chance. */
+static bool happens(unsigned permille)
+{
+	return sim_permille(permille) && !sim.calm;
+}
 
 static void fail(struct sim_dns_reply *r, const char *why)
 {
@@ -278,10 +297,12 @@ void sim_dns_ask(const char *name, enum dns_type type, struct sim_dns_reply *r)
 	r->answer = (struct dns_answer){ .outcome = DNS_NXDOMAIN, .ttl_s = 60 };
 	/* Never at once: each question shows among the things the daemon did. */
 	r->delay_ms = sim_chance(95) ? sim_between(1, 80) : sim_between(80, 3000);
-	r->silent = sim_permille(2) || (d && is_out(d) && sim_chance(50));
+	if (sim.calm)
+		r->delay_ms = 1;
+	r->silent = happens(2) || (d && is_out(d) && sim_chance(50));
 	if (!d || d->dns == SIM_DNS_NXDOMAIN)
 		return;
-	if (is_out(d) || sim_permille(5) || (d->dns == SIM_DNS_FLAKY && sim_chance(40)))
+	if (is_out(d) || happens(5) || (d->dns == SIM_DNS_FLAKY && sim_chance(40)))
 		fail(r, "SERVFAIL");
 	else if (type == DNS_TYPE_MX)
 		answer_mx(d, r);
@@ -372,12 +393,13 @@ void sim_dial(const struct netaddr *to, struct sim_dialed *r)
 	const struct sim_site *s = h->domain->site;
 	if (s->open + 1 > sim_busy_site_limit() * (s->is_route ? 1 : s->domains))
 		sim_violation("%u connections to %s at once", s->open + 1, s->name);
+	h->dials++;
 	watch_probes(h);
 	if (is_down(h)) {
 		r->error = h->blackhole ? ERR_TIMEOUT : -ECONNREFUSED;
 		return;
 	}
-	if (sim_permille(3)) {
+	if (happens(3)) {
 		r->error = sim_chance(50) ? ERR_TIMEOUT : -ENETUNREACH;
 		return;
 	}

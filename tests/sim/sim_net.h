@@ -54,6 +54,7 @@ struct sim_host {
 	unsigned number;    /* for stable choices */
 	int64_t dialled_ms; /* the last time while its whole domain was dead; 0: not */
 	unsigned probes;    /* since that was known */
+	unsigned dials;     /* in all */
 };
 
 struct sim_domain {
@@ -80,7 +81,8 @@ struct sim_net_options {
 
 void sim_net_init(const struct sim_net_options *o);
 void sim_net_write_routes(FILE *config);
-struct sim_domain *sim_net_any(void);
+struct sim_domain *sim_net_any(void); /* not the one that is shunned */
+void sim_net_shun(const struct sim_domain *d);
 struct sim_domain *sim_net_find(struct slice name);
 const char *sim_character_name(enum sim_character c);
 

@@ -94,7 +94,7 @@ static void say(struct peer *p, const char *fmt, ...)
 		UNREACHABLE();
 	p->replies++;
 	p->host->domain->talked_ms = sim.now_ms;
-	int64_t wait_ms = sim_chance(10) ? sim_between(1, 2000) : 0;
+	int64_t wait_ms = sim_chance(10) && !sim.calm ? sim_between(1, 2000) : 0;
 	if (p->host->character == SIM_HOST_TARPITS)
 		wait_ms = sim_between(5, 90) * SIM_SECOND;
 	if (wait_ms > 0) {

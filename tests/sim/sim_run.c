@@ -33,6 +33,11 @@ static bool finished;     /* the run is over: the daemon stops for good */
 static int low_fd;        /* descriptors from here on are the daemon's */
 static FILE *warnings;    /* of the configuration: that it runs as root */
 
+const struct mta *sim_run_mta(void)
+{
+	return the_mta;
+}
+
 /* --- what happens to a life --------------------------------------------------------------- */
 
 static void on_log(void *arg UNUSED, const char *line, size_t n)
@@ -255,7 +260,7 @@ static void end_life(void)
 }
 
 /* One incarnation, from its start to whatever ends it. */
-static void live(void)
+void sim_run_live(void)
 {
 	struct mta_options options = { .qio = sim_disk_qio(), .seed = prng_next(&sim.rng) };
 	struct errbuf eb;
@@ -299,7 +304,7 @@ static void pause_between_lives(void)
 		sim_disk_lose_one();
 }
 
-static void begin_world(uint64_t seed, enum sim_break broken, bool verbose)
+void sim_run_begin(uint64_t seed, enum sim_break broken, bool verbose, void (*plan)(void))
 {
 	sim.seed = seed;
 	sim.broken = broken;
@@ -310,7 +315,7 @@ static void begin_world(uint64_t seed, enum sim_break broken, bool verbose)
 	list_init(&sim.calls);
 	snprintf(sim.directory, sizeof(sim.directory), "/tmp/sim-XXXXXX");
 	CHECK(mkdtemp(sim.directory) != NULL);
-	sim_plan_make();
+	plan();
 	sim_plan_write_users();
 	log_set_sink(on_log, NULL);
 	log_configure(verbose ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE, LOG_FORMAT_DEFAULT, false);
@@ -335,7 +340,7 @@ static void begin_world(uint64_t seed, enum sim_break broken, bool verbose)
 	close(low_fd);
 }
 
-static void remove_files(void)
+void sim_run_remove_files(void)
 {
 	static const char *const names[] = { "postrider.conf", "events", "users", "" };
 	char path[100];
@@ -364,9 +369,9 @@ void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_resu
 {
 	char path[100];
 
-	begin_world(seed, broken, verbose);
+	sim_run_begin(seed, broken, verbose, sim_plan_make);
 	for (;;) {
-		live();
+		sim_run_live();
 		if (finished)
 			break;
 		pause_between_lives();
@@ -375,7 +380,7 @@ void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_resu
 	sim_check_events(path);
 	sim_check();
 	check_spool();
-	remove_files();
+	sim_run_remove_files();
 	*r = (struct sim_result){
 		.messages = sim_totals.messages,
 		.recipients = sim_totals.recipients,

@@ -115,6 +115,8 @@ static size_t random_bytes(void)
 {
 	uint64_t luck = sim_below(100);
 
+	if (sim.calm)
+		return (size_t)sim_between(200, 8000);
 	if (luck == 0 && sim_chance(30)) /* more than a record of the journal may be */
 		return (size_t)sim_between(1 << 20, 3 << 20);
 	if (luck < 2)
