@@ -47,7 +47,7 @@ static void choose_sizes(struct journal *j, const struct journal_options *opt)
 	CHECK(j->segment_bytes >= SEGMENT_SMALLEST);
 	j->segment_bytes = j->segment_bytes / JOURNAL_HEADER_BYTES * JOURNAL_HEADER_BYTES;
 	j->segments_max =
-	    (unsigned)MIN(MAX(max, SEGMENTS_MIN), JOURNAL_SLOTS_MAX - JOURNAL_SLOTS_EXTRA);
+	    (unsigned)MIN(MAX(max, SEGMENTS_MIN), JOURNAL_SLOTS_MAX - JOURNAL_SLOTS_EXTRA - 1);
 	j->reserve = j->segment_bytes / RESERVE_FRACTION;
 	j->record_max = (j->segment_bytes - j->reserve) / RECORDS_PER_SEGMENT;
 }

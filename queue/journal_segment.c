@@ -97,10 +97,15 @@ static unsigned max_slots(const struct journal *j, bool for_messages)
 	return j->segments_max + (for_messages ? 0 : JOURNAL_SLOTS_EXTRA);
 }
 
-/* A number no file has; false when there are as many as may be. */
+/*
+ * A number no file has; false when there are as many as may be. Those doomed
+ * wait for the header of a new one, so where it may be had for ends they don't
+ * count: or were all of them doomed, none would ever go.
+ */
 static bool reserve_slot(struct journal *j, bool for_messages, unsigned *slot)
 {
-	if (j->slots_n >= max_slots(j, for_messages))
+	unsigned doomed = (unsigned)__builtin_popcountll(j->doomed);
+	if (j->slots_n - (for_messages ? 0 : doomed) >= max_slots(j, for_messages))
 		return false;
 	for (unsigned i = 0; i < JOURNAL_SLOTS_MAX; i++) {
 		if ((j->slots >> i & 1) != 0)

@@ -217,7 +217,7 @@ def _():
         check(not bad.is_set(), "it is not tried again")
         peer.script = {}
         d.restart()
-        matches(r"state: held", d.cli_ok("show", ident))
+        matches(r"state: held", wait_for(lambda: d.cli("show", ident)[1], "show after a restart"))
         d.cli_ok("release", ident)
         equal(d.wait_fate("poison@bad.test")["event"], "delivered", "when the danger is over")
         d.wait_empty()

@@ -272,6 +272,9 @@ static void check_reported(const struct sim_msg *m, const struct sim_rcpt *r)
 	for (const struct sim_event *e = r->events; e; e = e->next) {
 		if (!failed && (e->kind == SIM_EVENT_BOUNCED || e->kind == SIM_EVENT_EXPIRED))
 			failed = e;
+		/* A crash forgot it, and with another clock it was not too old any more. */
+		if (failed && e->kind == SIM_EVENT_DELIVERED && e->life > failed->life)
+			failed = NULL;
 	}
 	unsigned n = count_reports(&m->sender, r->address);
 	if (m->null_sender && n > 0)

@@ -621,6 +621,42 @@ static bool replay_once(unsigned nth, int way)
 	return fired;
 }
 
+/* Batch after batch fails while one message keeps the oldest segment in use: when that is gone, all
+ * there are are to go, and the header that says so needs one more. */
+static void commit_and_deliver(bool fails)
+{
+	const char *rcpt = "a@x.test";
+	struct queue_done done;
+	struct queue_op *op = fixture_op_commit(&f, fixture_message(&f, &rcpt, 1, 100));
+	if (fails) {
+		qio_fault_arm(&disk, 1, false, false, -EIO);
+		disk.calls = QIO_FAULT_SYNCS;
+	}
+	(void)fixture_run(&f, op, &done);
+	qio_fault_disarm(&disk);
+	list_foreach_safe(node, &done.items) {
+		list_remove(node);
+		finish(list_entry(node, struct queue_item, link));
+	}
+}
+
+START_TEST(all_segments_are_given_up)
+{
+	setup();
+	struct queue_item *old = fixture_commit_one(&f, "old@old.test", 100);
+	for (int i = 0; i < 20; i++)
+		commit_and_deliver(i % 2 == 0);
+	finish(old);
+	for (int i = 0; i < 3; i++)
+		(void)run_sync();
+	ck_assert_int_eq(run_sync(), 0);
+	ck_assert_ptr_nonnull(fixture_commit_one(&f, "new@new.test", 100)->record);
+	ck_assert_int_eq(run_sync(), 0);
+	teardown();
+}
+
+END_TEST
+
 START_TEST(replay_can_be_tried_again)
 {
 	for (unsigned nth = 1; replay_once(nth, _i); nth++)
@@ -751,6 +787,7 @@ Suite *test_journal_suite(void)
 	tcase_set_timeout(tc, 240);
 	tcase_add_loop_test(tc, every_call_fails, 0, WAYS);
 	tcase_add_loop_test(tc, replay_can_be_tried_again, 0, WAYS);
+	tcase_add_test(tc, all_segments_are_given_up);
 	suite_add_tcase(s, tc);
 	return s;
 }
