@@ -98,14 +98,24 @@ static unsigned max_slots(const struct journal *j, bool for_messages)
 }
 
 /*
- * A number no file has; false when there are as many as may be. Those doomed
- * wait for the header of a new one, so where it may be had for ends they don't
- * count: or were all of them doomed, none would ever go.
+ * Segments given up, in use or doomed: these don't count against one for ends.
+ * Doomed ones wait for its header; and what keeps the others in use may itself
+ * wait for it, as a bounce whose report is refused until then. Or were all of
+ * them given up, none would ever go.
  */
+static unsigned given_up(const struct journal *j)
+{
+	unsigned n = 0;
+	list_foreach(node, &j->used)
+		n += list_entry(node, struct journal_segment, node)->dead;
+	return n;
+}
+
+/* A number no file has; false when there are as many as may be. */
 static bool reserve_slot(struct journal *j, bool for_messages, unsigned *slot)
 {
-	unsigned doomed = (unsigned)__builtin_popcountll(j->doomed);
-	if (j->slots_n - (for_messages ? 0 : doomed) >= max_slots(j, for_messages))
+	unsigned apart = for_messages ? 0 : given_up(j) + (unsigned)__builtin_popcountll(j->doomed);
+	if (j->slots_n - apart >= max_slots(j, for_messages))
 		return false;
 	for (unsigned i = 0; i < JOURNAL_SLOTS_MAX; i++) {
 		if ((j->slots >> i & 1) != 0)
@@ -230,7 +240,8 @@ void journal_advance(struct journal *j)
 static struct journal_segment *take_free(struct journal *j, bool for_messages)
 {
 	journal_advance(j);
-	if (j->free_n == 0 || j->used_n >= max_slots(j, for_messages))
+	size_t used = j->used_n - (for_messages ? 0 : given_up(j));
+	if (j->free_n == 0 || used >= max_slots(j, for_messages))
 		return NULL;
 	struct journal_segment *s = list_first(&j->free, struct journal_segment, node);
 	list_remove(&s->node);
