@@ -445,7 +445,7 @@ static void start_next(struct dispatch *d, struct site *s, struct now now)
 
 /* --- expiry ------------------------------------------------------------------ */
 
-static bool is_expired(const struct dispatch *d, const struct queue_item *item, struct now now)
+bool dispatch_is_expired(const struct dispatch *d, const struct queue_item *item, struct now now)
 {
 	return now.wall_ms >= retry_expires_at(&d->mta->conf->outbound.retry, item->arrival_ms);
 }
@@ -488,7 +488,8 @@ static void expire(struct dispatch *d, struct now now)
 		if (list_is_empty(&d->expired))
 			return;
 		struct queue_item *item = list_first(&d->expired, struct queue_item, timer.node);
-		if (!is_expired(d, item, now)) { /* the clocks differ, or the lifetime is longer */
+		if (!dispatch_is_expired(d, item,
+			now)) { /* the clocks differ, or the lifetime is longer */
 			wheel_set(&d->expiry, &item->timer,
 			    MAX(expires_at_ms(d, item, now), now.mono_ms + 1));
 			continue;

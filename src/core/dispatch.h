@@ -25,6 +25,8 @@ void dispatch_add(struct dispatch *d, struct queue_item *item);
 /* An item that is ACTIVE because it waits here is given back, still ACTIVE, for a command of the
  * operator; false if it is elsewhere (in a delivery, or inside an operation). */
 bool dispatch_withdraw(struct dispatch *d, struct queue_item *item);
+/* Its lifetime is over, by the clock. */
+bool dispatch_is_expired(const struct dispatch *d, const struct queue_item *item, struct now now);
 void dispatch_step(struct dispatch *d,
     struct now now); /* takes due items, starts deliveries; once a turn */
 int64_t dispatch_next_at(const struct dispatch *d,

@@ -126,12 +126,11 @@ static bool tell_item(struct outage *o, const struct site *s, struct queue_item 
     struct now now)
 {
 	struct mta *m = o->mta;
-	bool old = now.wall_ms >= retry_expires_at(&m->conf->outbound.retry, item->arrival_ms);
 
 	if (site_item_is_early(item, now.wall_ms)) {
 		take(o, item);
 		dispatch_add(m->dispatch, item); /* as one that comes by a flush */
-	} else if (item->told || old) {
+	} else if (item->told || dispatch_is_expired(m->dispatch, item, now)) {
 		take(o, item);
 		add_told(o, item);
 	} else if (item->mail) {

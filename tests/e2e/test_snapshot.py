@@ -27,7 +27,6 @@ nothing stays behind.
 """
 
 import collections
-import ctypes
 import datetime
 import os
 import random
@@ -37,6 +36,7 @@ import sys
 import threading
 import time
 
+from disks import own_namespace, run_root, unmount
 from harness import *
 
 sys.path.insert(0, os.path.join(TOP_SRCDIR, "tests", "reader"))
@@ -51,8 +51,6 @@ PAUSE_S = 0.02  # of a sender between two messages: the load is to be checked in
 IMAGE_MIB = 320  # mkfs.xfs wants 300
 LAG_S = 5 * SLOW  # outcomes are to be on disk 1 s after the peer's reply; the rest is for a busy machine
 
-CLONE_NEWNS = 0x00020000
-
 FILESYSTEMS = {
     "ext4, data=ordered": (["mkfs.ext4", "-q", "-F"], "data=ordered"),
     "ext4, data=writeback": (["mkfs.ext4", "-q", "-F"], "data=writeback"),
@@ -61,20 +59,6 @@ FILESYSTEMS = {
 
 
 # --- disks -----------------------------------------------------------------------------
-
-
-def run_root(*args):
-    status, _, err = run_command(list(args))
-    if status != 0:
-        raise OSError(f"{' '.join(args)}: {err.strip()}")
-
-
-def own_namespace():
-    """Mounts from here on are seen by this process and its children only, and end with them."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNS) != 0:
-        raise Skip("no mount namespace: " + os.strerror(ctypes.get_errno()))
-    run_root("mount", "--make-rprivate", "/")
 
 
 class Disk:
@@ -105,20 +89,8 @@ class Disk:
         top = self.w.path(name)
         os.mkdir(top, 0o700)
         run_root("mount", "-o", ",".join(["loop", "noatime"] + ([options] if options else [])), image, top)
-        self.w.on_close(lambda: self.unmount(top))
+        self.w.on_close(lambda: unmount(top))
         return top
-
-    @staticmethod
-    def unmount(top):
-        """Also when somebody is still in it: the loop device goes away with the last user. May be called again."""
-        if os.path.ismount(top):
-            try:
-                run_root("umount", top)
-            except OSError as why:
-                say(why)
-                run_root("umount", "--lazy", top)
-        if os.path.isdir(top):
-            os.rmdir(top)
 
     def snapshot(self, number):
         copy = f"{self.outer}/snapshot{number}.img"
@@ -137,7 +109,7 @@ class Mounted:
         return self.top + "/spool"
 
     def __exit__(self, *_):
-        self.disk.unmount(self.top)
+        unmount(self.top)
         os.unlink(self.cut.image)
 
 
