@@ -41,9 +41,14 @@ struct conf_tls_policy {
 	enum tls_level level;
 };
 
+/* Of one site; what an entry does not set is as in the one for "default". */
 struct conf_traffic {
-	const char *site;     /* "default", a domain or "*.domain" */
-	unsigned connections; /* at the same time to one destination */
+	const char *site;     /* "default", a domain or host, or "*.domain" */
+	unsigned connections; /* at the same time */
+	unsigned deliveries_per_connection;
+	int idle_timeout_s;   /* 0: a connection without mail is closed at once */
+	int connection_age_s; /* older ones take no more mail */
+	bool pipelining, chunking;
 };
 
 struct conf {
@@ -143,8 +148,15 @@ void conf_unref(struct conf **c);
  */
 void conf_diff_static(const struct conf *a, const struct conf *b, char *buf, size_t n);
 
-/* The first in the file that matches, else the one for "default"; never NULL. */
+/*
+ * Limits of a domain: of the entry that names it, else of one whose pattern it
+ * matches, else of one that names, or whose pattern matches, any of the hosts
+ * its mail goes to, else of "default". Among several of a kind the first in the
+ * file counts. Never NULL, and as long-lived as the snapshot.
+ */
 const struct conf_traffic *conf_find_traffic(const struct conf *c, struct slice domain);
+const struct conf_traffic *conf_find_traffic_mx(const struct conf *c, struct slice domain,
+    const struct slice *hosts, size_t n);
 /* By the route (may be NULL), then tls_policy, then outbound.enable_tls; never NONE_SET. */
 enum tls_level conf_find_tls_level(const struct conf *c, const struct route *route,
     struct slice domain);

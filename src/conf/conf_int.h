@@ -111,8 +111,12 @@ void conf_set_preset(const struct conf_key *key, void *base);
 /* Reads, checks, stores; a mistake leaves the field alone. Simple types only. */
 void conf_set_value(struct conf_loader *l, const struct conf_key *key, const config_setting_t *s,
     void *base);
-/* Presets, then the group's members into base; unknown names are mistakes. group is the schema's
- * name for it, s may be NULL. */
+/* The presets of the group, which is the schema's name for it. */
+void conf_set_presets(const char *group, void *base);
+/* The group's members that are set; unknown names are mistakes. s may be NULL. */
+void conf_set_members(struct conf_loader *l, const char *group, const config_setting_t *s,
+    void *base);
+/* Both. */
 void conf_set_group(struct conf_loader *l, const char *group, const config_setting_t *s,
     void *base);
 

@@ -281,39 +281,78 @@ static void load_routes(struct conf_loader *l)
 
 /* 5. traffic, tls_policy */
 
+static bool is_default(const char *site)
+{
+	return strcmp(site, "default") == 0 || strcmp(site, "*") == 0;
+}
+
+/* What all other entries inherit: the presets, and what the list sets for "default". */
+static void load_traffic_default(struct conf_loader *l, const config_setting_t *list, size_t n,
+    struct conf_traffic *t)
+{
+	conf_set_presets("traffic", t);
+	t->site = "default";
+	for (unsigned i = 0; i < n; i++) {
+		const config_setting_t *element = conf_list_at(list, i);
+		const config_setting_t *s = member(element, "site");
+		if (!s || config_setting_type(s) != CONFIG_TYPE_STRING ||
+		    !is_default(config_setting_get_string(s)))
+			continue;
+		conf_set_members(l, "traffic", element, t);
+		return;
+	}
+}
+
+/* "default", or a pattern; "" after a mistake. */
+static const char *traffic_site(struct conf_loader *l, const config_setting_t *element,
+    struct reach *reach)
+{
+	const char *text;
+	if (!needed_text(l, element, "traffic", "site", &text))
+		return "";
+	struct conf_place at = conf_place_of(l, member(element, "site"));
+	const char *site = is_default(text) ? "default" : pattern_of(l, text);
+	if (!site) {
+		conf_mistake(l, at,
+		    "traffic.site: \"%s\" is neither \"default\" nor a domain nor \"*.domain\"",
+		    text);
+		return "";
+	}
+	if (map_find(&reach->seen, slice_str(site))) {
+		if (is_default(text))
+			conf_mistake(l, at, "traffic.site: \"default\" is listed twice");
+		else
+			conf_warning(l, at, "traffic: \"%s\" is never reached: it is listed before",
+			    text);
+	}
+	map_put(&reach->seen, slice_str(site), l);
+	return site;
+}
+
 static void load_traffic(struct conf_loader *l)
 {
 	struct conf *c = l->conf;
+	struct reach reach = { .all = false };
 	const config_setting_t *list = conf_find(l, "traffic");
 	size_t n;
 	const struct conf_traffic *given = elements(l, "traffic", sizeof(*given), &n);
-	bool has_default = false;
+	struct conf_traffic fallback;
+	map_init(&reach.seen, 0);
+	load_traffic_default(l, list, n, &fallback);
 	c->traffic = arena_zalloc(&c->arena, sizeof(*c->traffic) * (n + 1));
 	c->traffic_n = n;
 	for (unsigned i = 0; i < n; i++) {
 		const config_setting_t *element = conf_list_at(list, i);
-		const char *text;
-		conf_set_group(l, "traffic", element, &c->traffic[i]);
-		c->traffic[i].site = "";
-		if (!needed_text(l, element, "traffic", "site", &text))
-			continue;
-		bool is_default = strcmp(text, "default") == 0 || strcmp(text, "*") == 0;
-		const char *site = is_default ? "default" : pattern_of(l, text);
-		if (!site)
-			conf_mistake(l, conf_place_of(l, member(element, "site")),
-			    "traffic.site: \"%s\" is neither \"default\" nor a domain nor "
-			    "\"*.domain\"",
-			    text);
-		else if (is_default && has_default)
-			conf_mistake(l, conf_place_of(l, member(element, "site")),
-			    "traffic.site: \"default\" is listed twice");
-		has_default = has_default || is_default;
-		c->traffic[i].site = site ? site : "";
+		struct conf_traffic *t = &c->traffic[i];
+		const char *site = traffic_site(l, element, &reach);
+		*t = fallback;
+		t->site = site;
+		if (!is_default(site)) /* whose members are known, and their mistakes told */
+			conf_set_members(l, "traffic", element, t);
 	}
-	if (!has_default) {
-		conf_set_group(l, "traffic", NULL, &c->traffic[n]);
-		c->traffic[c->traffic_n++].site = "default";
-	}
+	if (!map_find(&reach.seen, SLICE("default")))
+		c->traffic[c->traffic_n++] = fallback;
+	map_fini(&reach.seen);
 }
 
 static void load_tls_policy(struct conf_loader *l)
@@ -343,18 +382,46 @@ void conf_rules_load(struct conf_loader *l)
 	load_tls_policy(l);
 }
 
+/* How well an entry fits; the greater the better. */
+enum fit {
+	FIT_NONE = 0,
+	FIT_DEFAULT,
+	FIT_HOST,    /* one of the hosts */
+	FIT_PATTERN, /* the domain, among others */
+	FIT_DOMAIN,
+};
+
+static enum fit fit_of(struct slice site, struct slice domain, const struct slice *hosts, size_t n)
+{
+	if (slice_eq(site, SLICE("default")))
+		return FIT_DEFAULT;
+	if (route_pattern_matches(site, domain))
+		return slice_starts(site, SLICE("*.")) ? FIT_PATTERN : FIT_DOMAIN;
+	for (size_t i = 0; i < n; i++)
+		if (route_pattern_matches(site, hosts[i]))
+			return FIT_HOST;
+	return FIT_NONE;
+}
+
+const struct conf_traffic *conf_find_traffic_mx(const struct conf *c, struct slice domain,
+    const struct slice *hosts, size_t n)
+{
+	const struct conf_traffic *best = NULL;
+	enum fit best_fit = FIT_NONE;
+	for (size_t i = 0; i < c->traffic_n && best_fit < FIT_DOMAIN; i++) {
+		enum fit fit = fit_of(slice_str(c->traffic[i].site), domain, hosts, n);
+		if (fit > best_fit) {
+			best = &c->traffic[i];
+			best_fit = fit;
+		}
+	}
+	CHECK(best != NULL);
+	return best;
+}
+
 const struct conf_traffic *conf_find_traffic(const struct conf *c, struct slice domain)
 {
-	const struct conf_traffic *fallback = NULL;
-	for (size_t i = 0; i < c->traffic_n; i++) {
-		const struct conf_traffic *t = &c->traffic[i];
-		if (strcmp(t->site, "default") == 0)
-			fallback = t;
-		else if (route_pattern_matches(slice_str(t->site), domain))
-			return t;
-	}
-	CHECK(fallback != NULL);
-	return fallback;
+	return conf_find_traffic_mx(c, domain, NULL, 0);
 }
 
 enum tls_level conf_find_tls_level(const struct conf *c, const struct route *route,

@@ -310,13 +310,18 @@ static void unknown_key(struct conf_loader *l, const char *group, const config_s
 	    near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
 }
 
-void conf_set_group(struct conf_loader *l, const char *group, const config_setting_t *s, void *base)
+void conf_set_presets(const char *group, void *base)
 {
 	size_t n;
 	const struct conf_key *schema = conf_schema(&n);
 	for (size_t i = 0; i < n; i++)
 		if (conf_key_is_in(&schema[i], group) && is_simple(schema[i].type))
 			conf_set_preset(&schema[i], base);
+}
+
+void conf_set_members(struct conf_loader *l, const char *group, const config_setting_t *s,
+    void *base)
+{
 	if (!s)
 		return;
 	if (config_setting_type(s) != CONFIG_TYPE_GROUP) {
@@ -332,6 +337,12 @@ void conf_set_group(struct conf_loader *l, const char *group, const config_setti
 		else if (is_simple(key->type))
 			conf_set_value(l, key, member, base);
 	}
+}
+
+void conf_set_group(struct conf_loader *l, const char *group, const config_setting_t *s, void *base)
+{
+	conf_set_presets(group, base);
+	conf_set_members(l, group, s, base);
 }
 
 unsigned conf_list_length(struct conf_loader *l, const config_setting_t *s, const char *name,

@@ -260,7 +260,8 @@ START_TEST(dump_loads_again)
 	    "\"lmtp://h.example\",\n"
 	    "  \"smtps://h2.example\", \"unix:/x\" ]; bind = \"::1\"; helo = \"h.example\"; tls = "
 	    "\"none\"; } );\n"
-	    "traffic = ( { site = \"big.example\"; connections = 3; } );\n"
+	    "traffic = ( { site = \"big.example\"; connections = 3; connection_age = 61; },\n"
+	    "  { site = \"default\"; idle_timeout = 0; chunking = false; } );\n"
 	    "tls_policy = ( { domain = \"*\"; level = \"encrypt\"; } );\n"
 	    "log = { to = \"/a\\\"b\\\\c\"; };");
 	char *first = dump(c);
@@ -274,6 +275,10 @@ START_TEST(dump_loads_again)
 	ck_assert_ptr_nonnull(strstr(first, "temp_fail_intervals = \"7s, 60s*3\";"));
 	ck_assert_ptr_nonnull(strstr(first, "rate = \"7/1m30s\";"));
 	ck_assert_ptr_nonnull(strstr(first, "lifetime = \"90061s\";"));
+	ck_assert_ptr_nonnull(strstr(first,
+	    "{ site = \"big.example\"; connections = 3; deliveries_per_connection = 100; "
+	    "idle_timeout = \"0s\"; connection_age = \"1m1s\"; pipelining = true; "
+	    "chunking = false; }"));
 	free(first);
 	free(second);
 	conf_unref(&c);

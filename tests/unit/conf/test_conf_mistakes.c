@@ -151,6 +151,13 @@ static const struct {
 	    "traffic.site: \"default\" is listed twice" },
 	{ "traffic = ( { site = \"a b\"; } );",
 	    "traffic.site: \"a b\" is neither \"default\" nor a domain nor \"*.domain\"" },
+	{ "traffic = ( { site = \"default\"; connections = 0; } );",
+	    "traffic.connections: must be from 1 to 100000" },
+	{ "traffic = ( { site = \"a.example\"; idle_timeout = \"2h\"; } );",
+	    "traffic.idle_timeout: must be from 0s to 1h" },
+	{ "traffic = ( { site = \"a.example\"; idle_time = 5; } );",
+	    "unknown key \"idle_time\" in \"traffic\" (did you mean \"idle_timeout\"?)" },
+	{ "traffic = ( 5 );", "traffic: must be a group { ... }, not a number" },
 	{ "tls_policy = ( { domain = \"a.example\"; } );", "tls_policy: level is missing" },
 	{ "tls_policy = ( { domain = \"a.example\"; level = \"dane\"; } );",
 	    "tls_policy.level: must be one of \"none\" \"may\" \"encrypt\" \"verify\"" },
@@ -329,6 +336,10 @@ static const struct {
 	{ "tls_policy = ( { domain = \".A.example\"; level = \"may\"; },\n"
 	  "{ domain = \"*.a.example\"; level = \"none\"; } );",
 	    "warning: @/x.conf:3: tls_policy: \"*.a.example\" is never reached: it is listed "
+	    "before\n" },
+	{ "traffic = ( { site = \".A.example\"; }, { site = \"a.example\"; },\n"
+	  "{ site = \"*.a.example\"; connections = 3; } );",
+	    "warning: @/x.conf:3: traffic: \"*.a.example\" is never reached: it is listed "
 	    "before\n" },
 	{ "submission = { trusted_networks = [ \"0.0.0.0/0\" ]; };",
 	    "warning: @/x.conf:2: submission.trusted_networks: \"0.0.0.0/0\" makes this host an "

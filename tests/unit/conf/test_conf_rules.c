@@ -67,12 +67,73 @@ START_TEST(traffic)
 				     "  { site = \"plain.example\"; } );");
 	ck_assert_uint_eq(conf_find_traffic(c, SLICE("a.big.example"))->connections, 1);
 	ck_assert_uint_eq(conf_find_traffic(c, SLICE("b.big.example"))->connections, 2);
-	ck_assert_uint_eq(conf_find_traffic(c, SLICE("plain.example"))->connections, 20);
+	ck_assert_uint_eq(conf_find_traffic(c, SLICE("plain.example"))->connections, 7);
 	ck_assert_uint_eq(conf_find_traffic(c, SLICE("other.example"))->connections, 7);
 	conf_unref(&c);
 	c = folder_conf("");
 	ck_assert_uint_eq(conf_find_traffic(c, SLICE("other.example"))->connections, 20);
 	ck_assert_str_eq(conf_find_traffic(c, SLICE(""))->site, "default");
+	conf_unref(&c);
+}
+
+END_TEST
+
+/* By kind, not by place: the domain's own, a pattern for it, its hosts, the rest. */
+START_TEST(traffic_by_mx)
+{
+	struct conf *c = folder_conf("traffic = ( { site = \"*.mx.example\"; connections = 1; },\n"
+				     "  { site = \"a.mx.example\"; connections = 2; },\n"
+				     "  { site = \"*.corp.example\"; connections = 3; },\n"
+				     "  { site = \"own.corp.example\"; connections = 4; } );");
+	const struct slice hosts[] = { SLICE("mail.else.example"), SLICE("A.mx.example") };
+
+	const struct {
+		const char *domain;
+		size_t hosts_n;
+		unsigned connections;
+	} cases[] = {
+		{ "own.corp.example", 2, 4 },
+		{ "x.corp.example", 2, 3 },
+		{ "other.example", 2, 1 }, /* the first in the file that a host matches */
+		{ "other.example", 1, 20 },
+		{ "other.example", 0, 20 },
+		{ "a.mx.example", 0, 2 },
+		{ "mx.example", 0, 20 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		ck_assert_uint_eq(conf_find_traffic_mx(c, slice_str(cases[i].domain), hosts,
+				      cases[i].hosts_n)
+				      ->connections,
+		    cases[i].connections);
+	conf_unref(&c);
+}
+
+END_TEST
+
+START_TEST(traffic_inherits)
+{
+	struct conf *c =
+	    folder_conf("traffic = ( { site = \"a.example\"; idle_timeout = 0; },\n"
+			"  { site = \"*\"; deliveries_per_connection = 7; idle_timeout = "
+			"\"1m\"; pipelining = false; },\n"
+			"  { site = \"b.example\"; connection_age = \"1h\"; "
+			"pipelining = true; chunking = false; } );");
+	const struct conf_traffic *t = conf_find_traffic(c, SLICE("a.example"));
+	ck_assert_uint_eq(t->connections, 20);
+	ck_assert_uint_eq(t->deliveries_per_connection, 7);
+	ck_assert_int_eq(t->idle_timeout_s, 0);
+	ck_assert_int_eq(t->connection_age_s, 300);
+	ck_assert(!t->pipelining);
+	ck_assert(t->chunking);
+	t = conf_find_traffic(c, SLICE("b.example"));
+	ck_assert_uint_eq(t->deliveries_per_connection, 7);
+	ck_assert_int_eq(t->idle_timeout_s, 60);
+	ck_assert_int_eq(t->connection_age_s, 3600);
+	ck_assert(t->pipelining);
+	ck_assert(!t->chunking);
+	ck_assert_str_eq(conf_find_traffic(c, SLICE("c.example"))->site, "default");
+	ck_assert_int_eq(conf_find_traffic(c, SLICE("c.example"))->idle_timeout_s, 60);
 	conf_unref(&c);
 }
 
@@ -110,6 +171,8 @@ Suite *test_conf_rules_suite(void)
 	tcase_add_test(tc, listeners);
 	tcase_add_test(tc, routes);
 	tcase_add_test(tc, traffic);
+	tcase_add_test(tc, traffic_by_mx);
+	tcase_add_test(tc, traffic_inherits);
 	tcase_add_test(tc, tls_levels);
 	suite_add_tcase(s, tc);
 	return s;
