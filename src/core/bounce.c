@@ -9,7 +9,7 @@
 #include "proto/header.h"
 #include "proto/path.h"
 
-#define BOUNCE_PART_MAX (16 * 1024 * 1024) /* template, status part and returned header */
+#define BOUNCE_TAIL_MAX 4096
 
 bool bounce_is_due(const struct envelope *env, const struct envelope_rcpt *rcpt)
 {
@@ -122,8 +122,8 @@ static void describe(struct mta *m, struct report *r, const struct envelope *env
 	r->dsn.pid = system_pid();
 	r->dsn.original_8bit = (env->flags & (ENVELOPE_HAS_8BIT | ENVELOPE_UTF8_HEADER)) != 0;
 	buf_init(&r->original, HEADER_BLOCK_MAX + BOUNCE_ORIGINAL_MAX);
-	buf_init(&r->head, BOUNCE_PART_MAX);
-	buf_init(&r->tail, BOUNCE_PART_MAX);
+	buf_init(&r->head, DSN_HEAD_MAX);
+	buf_init(&r->tail, BOUNCE_TAIL_MAX);
 }
 
 int bounce_make(struct mta *m, const struct queue_mail *mail, const struct dsn_rcpt *rcpts,

@@ -27,6 +27,9 @@ enum {
 	FIELD_VALUE_MAX =
 	    6000, /* of foreign text in one field; "\\x{10FFFF}" makes ten bytes of four */
 	FIELD_MAX = 65536,
+	/* Reply texts make most of a report to many: what all share of it, and what each has */
+	DIAGNOSTICS_MAX = 4 << 20,
+	DIAGNOSTIC_MIN = 128,
 	ID_SHOWN_MAX = 40, /* of the report's id in the boundary, which has 70 at most (RFC 2046) */
 	BOUNDARY_MAX = 71,
 	BODY_MAX = 4 << 20 /* beyond what any template can become */
@@ -271,6 +274,14 @@ static void put_original_recipient(struct writer *w, const char *orcpt)
 		put_field(w, "Original-Recipient", DSN_TEXT_ESCAPED, "", slice_str(orcpt));
 }
 
+static struct slice diagnostic_of(const struct writer *w, const struct dsn_rcpt *rcpt)
+{
+	size_t share = DIAGNOSTICS_MAX / w->r->rcpts_n;
+	struct slice text = slice_str(rcpt->diagnostic);
+	text.n = MIN(text.n, MAX(share, (size_t)DIAGNOSTIC_MIN));
+	return text;
+}
+
 static void put_recipient(struct writer *w, const struct dsn_rcpt *rcpt)
 {
 	put(w, "\r\n");
@@ -281,7 +292,7 @@ static void put_recipient(struct writer *w, const struct dsn_rcpt *rcpt)
 	if (*rcpt->remote_mta)
 		put_ascii(w, "Remote-MTA", "dns; ", rcpt->remote_mta);
 	if (*rcpt->diagnostic)
-		put_ascii(w, "Diagnostic-Code", "smtp; ", rcpt->diagnostic);
+		put_field(w, "Diagnostic-Code", DSN_TEXT_ASCII, "smtp; ", diagnostic_of(w, rcpt));
 	put_date(w, "Last-Attempt-Date", rcpt->last_attempt_ms);
 }
 

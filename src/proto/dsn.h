@@ -14,11 +14,16 @@
 #include "base/err.h"
 #include "proto/dsn_template.h"
 
+/* For the buffer of a head: room for a template and for 50,000 recipients, each with the longest
+ * addresses that SMTP allows, escaped. */
+#define DSN_HEAD_MAX (256 * 1024 * 1024)
+
 struct dsn_rcpt {
 	const char *address; /* Final-Recipient */
 	const char *orcpt;   /* as received: "rfc822;xtext"; "" none */
 	const char *status;  /* "5.1.1", always */
-	/* folded reply, "550 5.1.1 no such user"; "" if none was received: no Diagnostic-Code */
+	/* folded reply, "550 5.1.1 no such user"; "" if none was received: no Diagnostic-Code.
+	 * Of many recipients only the start of each is shown, but all have their fields. */
 	const char *diagnostic;
 	const char *remote_mta;  /* host name; "" none */
 	const char *reason;      /* for people: the reply, or what we found */

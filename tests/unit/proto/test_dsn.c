@@ -280,6 +280,14 @@ START_TEST(test_header_block_ends)
 
 END_TEST
 
+static size_t count(const char *text, const char *what)
+{
+	size_t n = 0;
+	for (const char *p = text; (p = strstr(p, what)); p++)
+		n++;
+	return n;
+}
+
 /* A message for thousands: the text is cut, the status part is not. */
 START_TEST(test_many_recipients)
 {
@@ -297,14 +305,73 @@ START_TEST(test_many_recipients)
 	struct buf out;
 	write_report(&r, dsn_template_builtin(), SLICE_NONE, &out);
 	check_lines(buf_slice(&out));
-	size_t fields = 0;
-	for (const char *p = buf_cstr(&out); (p = strstr(p, "Final-Recipient:")); p++)
-		fields++;
-	ck_assert_uint_eq(fields, MANY);
+	ck_assert_uint_eq(count(buf_cstr(&out), "Final-Recipient:"), MANY);
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "r@b.example: even\r\nr@b.example: odd ..."));
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "r@b.example ...\r\n"));
 	buf_fini(&out);
 	mem_free(rcpts);
+}
+
+END_TEST
+
+/* Returns the bytes of its head. */
+static size_t report_to_many(size_t n, const struct dsn_rcpt *each)
+{
+	struct dsn_report r = plain_report();
+	struct dsn_rcpt *rcpts = mem_zalloc(n * sizeof(*rcpts));
+	struct buf head, tail;
+	for (size_t i = 0; i < n; i++)
+		rcpts[i] = *each;
+	r.rcpts = rcpts;
+	r.rcpts_n = n;
+	r.headers_only = true;
+	buf_init(&head, DSN_HEAD_MAX);
+	buf_init(&tail, OUT_MAX);
+	ck_assert_int_eq(dsn_write(&r, dsn_template_builtin(), &head, &tail), 0);
+	check_lines(buf_slice(&head));
+	size_t bytes = buf_len(&head);
+	ck_assert_uint_eq(count(buf_cstr(&head), "\r\nFinal-Recipient: rfc822;"), n);
+	ck_assert_uint_eq(count(buf_cstr(&head), "\r\nDiagnostic-Code: smtp; 550 5.1.1"), n);
+	buf_fini(&head);
+	buf_fini(&tail);
+	mem_free(rcpts);
+	return bytes;
+}
+
+/* However long the replies: all recipients, in a report of a size that can be sent. */
+START_TEST(test_long_replies)
+{
+	struct dsn_rcpt each = plain_rcpt[0];
+	char *reply = mem_printf("550 5.1.1 %04000d", 0);
+	each.diagnostic = reply;
+	ck_assert_uint_lt(report_to_many(50000, &each), 25 << 20);
+	ck_assert_uint_gt(report_to_many(1000, &each), 1000 * strlen(reply));
+	mem_free(reply);
+}
+
+END_TEST
+
+/* As SMTP takes them at most: 50,000 of them would have room. */
+START_TEST(test_longest_addresses)
+{
+	enum {
+		MANY = 5000
+	};
+
+	char address[255] = "", orcpt[501] = "utf-8;";
+	struct dsn_rcpt each = plain_rcpt[0];
+	for (size_t i = 0; i + 2 < sizeof(address); i += 2)
+		memcpy(address + i, "\xc3\xbf", 3);
+	for (size_t i = strlen(orcpt); i + 2 < sizeof(orcpt); i += 2)
+		memcpy(orcpt + i, "\xdf\xbf", 3);
+	char *host = mem_printf("%0255d", 0), *reply = mem_printf("550 5.1.1 %04000d", 0);
+	each.address = address;
+	each.orcpt = orcpt;
+	each.remote_mta = host;
+	each.diagnostic = reply;
+	ck_assert_uint_lt(report_to_many(MANY, &each), DSN_HEAD_MAX / (50000 / MANY));
+	mem_free(host);
+	mem_free(reply);
 }
 
 END_TEST
@@ -464,6 +531,8 @@ Suite *test_dsn_suite(void)
 	t = tcase_create("limits");
 	tcase_add_test(t, test_header_block_ends);
 	tcase_add_test(t, test_many_recipients);
+	tcase_add_test(t, test_long_replies);
+	tcase_add_test(t, test_longest_addresses);
 	tcase_add_test(t, test_no_room);
 	tcase_add_test(t, test_random_text);
 	suite_add_tcase(s, t);
