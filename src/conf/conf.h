@@ -29,6 +29,8 @@ enum conf_listen_tls {
 	CONF_LISTEN_TLS_IMPLICIT,
 };
 
+#define CONF_RECIPIENTS_MAX 50000 /* that max_recipients may allow */
+
 struct conf_listen {
 	struct netaddr address;
 	enum conf_listen_tls tls;

@@ -20,6 +20,8 @@
 #define SESSION_RECEIVED_MAX                                                                       \
 	(64 * 1024 * 1024) /* event lines of the largest message: max_recipients of them */
 
+_Static_assert(CONF_RECIPIENTS_MAX <= ENVELOPE_RCPTS_MAX, "an envelope takes all of a message");
+
 struct session_commit {
 	struct mta *mta;
 	struct session *session; /* NULL: the client is gone */
