@@ -23,6 +23,7 @@ libproto_a_SOURCES = \
 	src/proto/smtp_client.c \
 	src/proto/smtp_client.h \
 	src/proto/smtp_client_commands.c \
+	src/proto/smtp_client_messages.c \
 	src/proto/smtp_client_priv.h \
 	src/proto/smtp_client_replies.c \
 	src/proto/smtp_client_results.c \

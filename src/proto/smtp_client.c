@@ -1,6 +1,5 @@
 #include "proto/smtp_client.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -26,7 +25,7 @@ static const unsigned legal[CLIENT_STATES] = {
 	[CLIENT_TLS] = TO(EHLO) | TO(CLOSED),
 	[CLIENT_AUTH] = TO(AUTH) | TO(READY) | TO(QUIT) | TO(CLOSED),
 	[CLIENT_READY] = TO(MAIL) | TO(QUIT) | TO(CLOSED),
-	[CLIENT_MAIL] = TO(RCPT) | TO(RSET) | TO(CLOSED),
+	[CLIENT_MAIL] = TO(RCPT) | TO(RSET) | TO(QUIT) | TO(CLOSED),
 	[CLIENT_RCPT] = TO(RCPT) | TO(DATA) | TO(RSET) | TO(CLOSED),
 	[CLIENT_DATA] = TO(BODY) | TO(DOT) | TO(RSET) | TO(CLOSED),
 	[CLIENT_BODY] = TO(DOT) | TO(CLOSED),
@@ -70,7 +69,7 @@ void client_set_state(struct smtp_client *c, enum client_state to)
 		client_forget_secrets(c);
 }
 
-static bool is_in_message(const struct smtp_client *c)
+bool client_is_in_message(const struct smtp_client *c)
 {
 	return c->state == CLIENT_MAIL || c->state == CLIENT_RCPT || c->state == CLIENT_DATA;
 }
@@ -87,10 +86,7 @@ void client_fail(struct smtp_client *c, const struct smtp_result *why, bool poli
 {
 	if (!is_idle(c))
 		smtp_result_copy(&c->session, why);
-	if (c->msg_state == MSG_WAITING || c->msg_state == MSG_ACTIVE) {
-		client_decide_rest(c, why);
-		c->msg_state = MSG_DECIDED;
-	}
+	client_fail_messages(c, why);
 	if (c->state == CLIENT_BODY || c->state == CLIENT_DOT)
 		buf_clear(&c->out); /* the rest of a message that must not be completed now */
 	if (polite)
@@ -158,128 +154,48 @@ static void wipe_drained_output(struct smtp_client *c)
 	c->out_secret = false;
 }
 
-/* 3. messages */
+/* 3. the peer */
 
-/* What this host can't take, found before it is asked (RFC 1870 5, RFC 6531 3.6). */
-static void check_needs(const struct smtp_client *c, struct smtp_result *r)
+/* Commands that lie in the last n bytes of the output: each is one line. */
+static size_t commands_in(const struct smtp_client *c, size_t n)
 {
-	const struct client_caps *caps = &c->caps;
-	r->stage = SMTP_STAGE_MAIL;
-	if (!client_msg_is_clean(&c->msg)) {
-		r->stage = SMTP_STAGE_LOCAL;
-		r->err = ERR_SYNTAX;
-	} else if (c->msg.needs_utf8 && !caps->smtputf8) {
-		r->need = SMTP_NEED_UTF8;
-	} else if (caps->size && caps->size_max && c->msg.body_bytes > caps->size_max) {
-		r->need = SMTP_NEED_SIZE;
+	struct slice out = buf_slice(&c->out);
+	size_t lines = 0;
+	for (out = slice_from(out, out.n - MIN(out.n, n)); out.n > 0; lines++) {
+		ptrdiff_t end = slice_find(out, '\n');
+		CHECK(end >= 0);
+		out = slice_from(out, (size_t)end + 1);
 	}
+	return lines;
 }
 
-static void begin_message(struct smtp_client *c)
+/* The commands of the one ahead whose end has left the output. */
+static size_t owed_ahead(struct smtp_client *c)
 {
-	struct smtp_result unmet;
-	smtp_result_init(&unmet);
-	check_needs(c, &unmet);
-	c->send_at = c->recv_at = 0;
-	c->mail_refused = false;
-	c->pipelined = false;
-	if (unmet.need || unmet.err) {
-		client_decide_rest(c, &unmet);
-		c->msg_state = MSG_DECIDED;
-	} else {
-		c->msg_state = MSG_ACTIVE;
-		c->pipelined = c->pipelining_wanted && c->caps.pipelining;
-		client_pump(c);
-		client_set_state(c, CLIENT_MAIL);
-	}
-	smtp_result_fini(&unmet);
-}
-
-void client_become_ready(struct smtp_client *c)
-{
-	client_set_state(c, CLIENT_READY);
-	c->ready_given = false;
-	if (c->msg_state == MSG_WAITING)
-		begin_message(c);
-}
-
-void smtp_client_send(struct smtp_client *c, const struct smtp_client_msg *msg, struct now now)
-{
-	CHECK(c->msg_state == MSG_NONE);
-	CHECK(msg->rcpts_n > 0);
-	c->now = now;
-	c->msg = *msg;
-	client_results_begin(c, msg->rcpts_n);
-	c->msg_state = MSG_WAITING;
-	c->ready_given = false;
-	if (c->state == CLIENT_READY) {
-		begin_message(c);
-	} else if (c->state == CLIENT_QUIT || c->state == CLIENT_CLOSED) {
-		struct smtp_result why;
-		smtp_result_init(&why);
-		why.stage = SMTP_STAGE_MAIL;
-		why.err = ERR_CLOSED;
-		client_decide_rest(c, c->session.stage ? &c->session : &why);
-		smtp_result_fini(&why);
-		c->msg_state = MSG_DECIDED;
-		c->close_given = false;
-	}
-}
-
-void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct now now)
-{
-	c->now = now;
-	if (c->state != CLIENT_BODY)
-		return; /* it ended while the piece was on its way */
-	c->body_asked = false;
-	int r = dot_encode(&c->dot, piece, &c->out);
-	if (!r && last)
-		r = dot_encode_end(&c->dot, &c->out);
-	if (r) {
-		client_fail_err(c, SMTP_STAGE_LOCAL, r);
-	} else if (!last) {
-		c->out_mark = buf_len(&c->out);
-		c->deadline_at = now.mono_ms + c->timeout_ms[CLIENT_BODY];
-	} else if (!reply_parser_is_idle(&c->parser)) {
-		client_fail_err(c, SMTP_STAGE_BODY, ERR_PROTOCOL); /* half a reply, to nothing */
-	} else {
-		client_set_state(c, CLIENT_DOT);
-	}
-}
-
-void smtp_client_body_failed(struct smtp_client *c)
-{
-	if (c->state == CLIENT_BODY)
-		client_fail_err(c, SMTP_STAGE_LOCAL, -EIO);
-}
-
-/* 4. the peer */
-
-/*
- * A command whose end still lies in the output can't have been answered. With
- * PIPELINING earlier ones can, and to a body a refusal may come early.
- */
-static bool is_unsent(const struct smtp_client *c)
-{
-	if (c->state == CLIENT_BODY || c->state == CLIENT_DOT || c->state == CLIENT_QUIT)
-		return false;
-	return buf_len(&c->out) > 0 && !(is_in_message(c) && c->pipelined);
+	struct client_txn *t = client_ahead(c);
+	return t ? t->send_at - commands_in(c, c->behind_bytes) : 0;
 }
 
 /*
- * How many replies the peer may send now. Counted when bytes come in, so what
- * stands behind the reply to our last command, in the same read, is surplus
- * even though handling that reply has sent another.
+ * How many replies the peer may send now: a command whose end still lies in the
+ * output can't have been answered, but to a body a refusal may come early.
+ * Counted when bytes come in, so what stands behind the reply to our last
+ * command, in the same read, is surplus even though handling that reply has
+ * sent another.
  */
-static size_t replies_owed(const struct smtp_client *c)
+static size_t replies_owed(struct smtp_client *c)
 {
-	if (c->state == CLIENT_READY || c->state == CLIENT_TLS || is_unsent(c))
+	if (client_is_in_message(c))
+		return c->cur->send_at - c->cur->recv_at - commands_in(c, SIZE_MAX);
+	if (c->state == CLIENT_READY || c->state == CLIENT_TLS)
 		return 0;
-	if (is_in_message(c))
-		return c->send_at - c->recv_at;
+	if (c->state == CLIENT_QUIT)
+		return SIZE_MAX;
 	if (c->state == CLIENT_DOT && c->lmtp)
-		return c->accepted_n;
-	return c->state == CLIENT_QUIT ? SIZE_MAX : 1;
+		return c->cur->accepted_n;
+	if (c->state == CLIENT_DOT)
+		return 1 + owed_ahead(c);
+	return c->state == CLIENT_BODY || buf_len(&c->out) == 0 ? 1 : 0;
 }
 
 /*
@@ -295,8 +211,10 @@ static void on_surplus(struct smtp_client *c, struct slice in)
 		client_fail_reply(c, client_stage(c), false);
 		return;
 	}
-	if (c->state == CLIENT_RSET && c->msg_state == MSG_DECIDED && c->pipelined)
-		client_desynced(c);
+	struct client_txn *t = c->cur;
+	bool untold = t->state == MSG_FENCED || t->state == MSG_DECIDED;
+	if (c->state == CLIENT_RSET && untold && t->pipelined)
+		client_desynced(t);
 	client_fail_err(c, client_stage(c), ERR_PROTOCOL);
 }
 
@@ -320,6 +238,7 @@ void smtp_client_feed(struct smtp_client *c, struct slice in, struct now now)
 		if (complete) {
 			owed--;
 			client_on_reply(c);
+			DCHECK((client_check(c), true));
 		}
 	}
 }
@@ -350,7 +269,7 @@ void smtp_client_quit(struct smtp_client *c, struct now now)
 	c->now = now;
 	if (c->state == CLIENT_QUIT || c->state == CLIENT_CLOSED)
 		return;
-	if (is_idle(c) && c->msg_state != MSG_WAITING) {
+	if (is_idle(c) && !client_ahead(c)) {
 		client_put_line(c, "QUIT");
 		client_set_state(c, CLIENT_QUIT);
 	} else {
@@ -364,7 +283,8 @@ void smtp_client_quit(struct smtp_client *c, struct now now)
  */
 static bool output_moves(struct smtp_client *c)
 {
-	size_t left = buf_len(&c->out);
+	size_t len = buf_len(&c->out);
+	size_t left = len - MIN(len, c->behind_bytes);
 	bool moves = left < c->out_mark;
 	c->out_mark = left;
 	if (c->state == CLIENT_BODY)
@@ -388,7 +308,7 @@ int64_t smtp_client_deadline(const struct smtp_client *c)
 	return c->deadline_at;
 }
 
-/* 5. the driver */
+/* 4. the driver */
 
 static bool give_once(bool *given, bool now)
 {
@@ -397,17 +317,26 @@ static bool give_once(bool *given, bool now)
 	return give;
 }
 
+/* The output may have drained: more of a long list of recipients. */
+static void pump_drained(struct smtp_client *c)
+{
+	struct client_txn *ahead = c->state == CLIENT_DOT ? client_ahead(c) : NULL;
+	if (client_is_in_message(c))
+		client_pump(c, c->cur);
+	else if (ahead && ahead->state == MSG_ACTIVE)
+		client_pump(c, ahead);
+}
+
 enum smtp_client_action_kind smtp_client_next(struct smtp_client *c)
 {
-	if (is_in_message(c))
-		client_pump(c); /* the output has drained: more of a long list of recipients */
-	if (c->msg_state == MSG_DECIDED) {
-		c->msg_state = MSG_NONE;
+	pump_drained(c);
+	if (c->under_way > 0 && c->txns[c->oldest].state == MSG_DECIDED) {
+		client_tell(c);
 		return SMTP_CLIENT_MSG_DONE;
 	}
 	if (give_once(&c->start_tls_given, c->state == CLIENT_TLS))
 		return SMTP_CLIENT_START_TLS;
-	if (give_once(&c->ready_given, c->state == CLIENT_READY))
+	if (give_once(&c->ready_given, c->state == CLIENT_READY || client_may_overlap(c)))
 		return SMTP_CLIENT_READY;
 	bool room = buf_len(&c->out) < CLIENT_WINDOW_BYTES;
 	if (give_once(&c->body_asked, c->state == CLIENT_BODY && room))
@@ -420,12 +349,6 @@ enum smtp_client_action_kind smtp_client_next(struct smtp_client *c)
 struct buf *smtp_client_output(struct smtp_client *c)
 {
 	return &c->out;
-}
-
-const struct smtp_result *smtp_client_result(const struct smtp_client *c, size_t rcpt)
-{
-	CHECK(rcpt < c->rcpts_n);
-	return &c->rcpts[rcpt].result;
 }
 
 const struct smtp_result *smtp_client_session_result(const struct smtp_client *c)
@@ -448,7 +371,7 @@ bool smtp_client_offers_dsn(const struct smtp_client *c)
 	return c->caps.dsn;
 }
 
-/* 6. life */
+/* 5. life */
 
 static void set_timeouts(struct smtp_client *c, const struct smtp_client_config *cfg)
 {
@@ -498,6 +421,7 @@ struct smtp_client *smtp_client_new(const struct smtp_client_config *cfg, struct
 	c->auth_mechanism = mem_strdup(cfg->auth_mechanism ? cfg->auth_mechanism : "");
 	c->lmtp = cfg->lmtp;
 	c->pipelining_wanted = cfg->pipelining;
+	c->overlap_wanted = cfg->overlap;
 	c->auth_in_clear_ok = cfg->auth_in_clear_ok;
 	c->tls = cfg->tls;
 	c->secured = cfg->tls_active;
@@ -507,7 +431,9 @@ struct smtp_client *smtp_client_new(const struct smtp_client_config *cfg, struct
 	buf_init(&c->out, CLIENT_OUTPUT_MAX);
 	reply_init(&c->reply);
 	reply_parser_init(&c->parser, &c->reply);
-	c->msg_state = MSG_NONE;
+	for (size_t i = 0; i < CLIENT_TXNS; i++)
+		c->txns[i].state = MSG_NONE;
+	c->cur = &c->txns[CLIENT_TXNS - 1]; /* no message of the driver yet */
 	c->state = CLIENT_GREETING;
 	c->now = now;
 	c->deadline_at = now.mono_ms + c->timeout_ms[CLIENT_GREETING];
@@ -521,7 +447,8 @@ void smtp_client_free(struct smtp_client **cp)
 	if (!c)
 		return;
 	client_forget_secrets(c);
-	client_results_free(c);
+	for (size_t i = 0; i < CLIENT_TXNS; i++)
+		client_results_free(&c->txns[i]);
 	if (c->out_secret)
 		client_wipe_buf(&c->out);
 	buf_fini(&c->out);

@@ -9,6 +9,9 @@
  * and the reply, or the failure, that decided it. RFC 5321, 1870, 2033, 2034,
  * 2920, 3207, 3461, 4954, 6152, 6531.
  *
+ * Where wanted (overlap) the next message begins while the reply to the end of
+ * the one before is still to come: at most two are under way, told in order.
+ *
  * The engine draws no conclusion (retry? bounce?): that is policy/verdict.
  */
 #ifndef PROTO_SMTP_CLIENT_H
@@ -52,6 +55,15 @@ struct smtp_result { /* of one recipient, or of the connection */
 	enum smtp_need need;
 	/* it has the message: 2xx to the dot after 2xx to its RCPT; LMTP: its own 2xx */
 	bool accepted;
+	/*
+	 * Nothing is known about the message: the connection ended, or refused it with 421 or 503
+	 * to MAIL, before any other answer to it, and it was not the first on this connection, so
+	 * what was wrong is this connection and not the host. The end of its body was never in the
+	 * output, so the peer can't have it. It can go out over another connection without an
+	 * attempt counted; that ends, since CLOSE always follows and the first message of a new
+	 * connection is never untried. Stage MAIL; the same for all recipients of the message.
+	 */
+	bool untried;
 };
 
 void smtp_result_init(struct smtp_result *r);
@@ -73,6 +85,12 @@ struct smtp_client_config { /* copied strings; borrowed until smtp_client_new re
 	const char *auth_mechanism;            /* "" or NULL: best common one */
 	bool auth_in_clear_ok;                 /* else credentials are only sent inside TLS */
 	bool pipelining;                       /* use it where offered */
+	/*
+	 * Give READY already when the body of a message has been handed over, if pipelining is in
+	 * use (RFC 2920 3.1), not LMTP, and this connection has answered the end of a message
+	 * before: a server that breaks on it does so with one message at stake, not two.
+	 */
+	bool overlap;
 
 	struct {
 		int greeting_ms, ehlo_ms, starttls_ms, auth_ms, mail_ms, rcpt_ms, data_ms, body_ms,
@@ -100,9 +118,13 @@ struct smtp_client_msg { /* all borrowed until MSG_DONE */
 enum smtp_client_action_kind {
 	SMTP_CLIENT_NONE = 0,
 	SMTP_CLIENT_START_TLS, /* handshake; answer with smtp_client_tls_done */
-	SMTP_CLIENT_READY,     /* smtp_client_send or smtp_client_quit; given once per message */
-	SMTP_CLIENT_NEED_BODY, /* give the next piece with smtp_client_body */
-	SMTP_CLIENT_MSG_DONE,  /* smtp_client_result of each recipient is final */
+	/*
+	 * smtp_client_send, or smtp_client_quit if no message is under way. With overlap it is
+	 * given before MSG_DONE of the message; again behind that if no other was sent.
+	 */
+	SMTP_CLIENT_READY,
+	SMTP_CLIENT_NEED_BODY, /* of the message sent last: the next piece, smtp_client_body */
+	SMTP_CLIENT_MSG_DONE,  /* of the oldest: smtp_client_result of each recipient is final */
 	SMTP_CLIENT_CLOSE,     /* send what is in the output if the socket takes it, then close */
 };
 
@@ -117,12 +139,14 @@ enum smtp_client_action_kind smtp_client_next(struct smtp_client *c);
 struct buf *smtp_client_output(struct smtp_client *c); /* to send; the driver consumes it */
 
 /*
- * Begins a message; only at READY. Call it before the connection is ready too
- * if you like: it then starts as soon as the session is (so that a failure of
- * greeting, EHLO, TLS or AUTH becomes the result of its recipients, MSG_DONE
- * follows, then CLOSE).
+ * Begins a message; with another under way only at READY. Call it before the
+ * connection is ready too if you like: it then starts as soon as the session is
+ * (so that a failure of greeting, EHLO, TLS or AUTH becomes the result of its
+ * recipients, MSG_DONE follows, then CLOSE).
  */
 void smtp_client_send(struct smtp_client *c, const struct smtp_client_msg *msg, struct now now);
+/* Messages sent whose MSG_DONE was not given yet: 0 to 2. */
+unsigned smtp_client_under_way(const struct smtp_client *c);
 /*
  * Body as stored (un-stuffed); the engine stuffs dots. last with n 0 or more
  * ends it. Asks again with NEED_BODY when its output has drained below a window
@@ -140,8 +164,8 @@ void smtp_client_body_failed(struct smtp_client *c);
 void smtp_client_tls_done(struct smtp_client *c, int err, struct now now);
 /*
  * The stream failed or ended; err as from the stream (ERR_CLOSED for an orderly
- * end). Undecided recipients get stage and err; MSG_DONE (if a message was
- * under way), then CLOSE.
+ * end). Undecided recipients get stage and err; MSG_DONE for each message under
+ * way, then CLOSE.
  */
 void smtp_client_lost(struct smtp_client *c, int err, struct now now);
 /*
@@ -153,7 +177,8 @@ void smtp_client_quit(struct smtp_client *c, struct now now);
 void smtp_client_tick(struct smtp_client *c, struct now now);
 int64_t smtp_client_deadline(const struct smtp_client *c); /* mono ms; INT64_MAX: none */
 
-/* of recipient rcpt of the last message; valid until the next send */
+/* of recipient rcpt of the message that MSG_DONE was last given for; valid until the next MSG_DONE
+ */
 const struct smtp_result *smtp_client_result(const struct smtp_client *c, size_t rcpt);
 /* why the session failed; stage NONE if it did not (an idle session that ends has not) */
 const struct smtp_result *smtp_client_session_result(const struct smtp_client *c);

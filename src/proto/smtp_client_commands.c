@@ -76,9 +76,8 @@ void client_put_auth_answer(struct smtp_client *c, const struct buf *answer)
 	put(c, "\r\n");
 }
 
-static void put_mail(struct smtp_client *c)
+static void put_mail(struct smtp_client *c, const struct smtp_client_msg *m)
 {
-	const struct smtp_client_msg *m = &c->msg;
 	put(c, "MAIL FROM:<");
 	put(c, m->sender);
 	put(c, ">");
@@ -146,30 +145,33 @@ static void put_rcpt(struct smtp_client *c, const struct smtp_client_rcpt *rcpt)
  * window, so that a message of 50,000 recipients does not lie in the output
  * at once. The first step without a reply outstanding is always sent.
  */
-static bool may_send(const struct smtp_client *c)
+static bool may_send(const struct smtp_client *c, const struct client_txn *t)
 {
-	size_t data_step = c->rcpts_n + 1;
-	bool idle = c->send_at == c->recv_at;
-	if (c->send_at > data_step || c->mail_refused)
+	size_t data_step = t->rcpts_n + 1;
+	bool idle = t == c->cur && t->send_at == t->recv_at;
+	if (t->send_at > data_step || t->mail_refused)
 		return false;
-	if (!idle && (!c->pipelined || buf_len(&c->out) >= CLIENT_WINDOW_BYTES))
+	if (!idle && (!t->pipelined || buf_len(&c->out) >= CLIENT_WINDOW_BYTES))
 		return false;
 	/* RFC 2920 3.1: once it is known that nobody was accepted, DATA is not sent. */
-	return c->send_at < data_step || !idle || c->accepted_n > 0;
+	return t->send_at < data_step || !idle || t->accepted_n > 0;
 }
 
-void client_pump(struct smtp_client *c)
+void client_pump(struct smtp_client *c, struct client_txn *t)
 {
-	CHECK(c->msg_state == MSG_ACTIVE);
-	while (may_send(c)) {
-		if (c->send_at == 0)
-			put_mail(c);
-		else if (c->send_at <= c->rcpts_n)
-			put_rcpt(c, &c->msg.rcpts[c->send_at - 1]);
+	CHECK(t->state == MSG_ACTIVE);
+	size_t before = buf_len(&c->out);
+	while (may_send(c, t)) {
+		if (t->send_at == 0)
+			put_mail(c, &t->msg);
+		else if (t->send_at <= t->rcpts_n)
+			put_rcpt(c, &t->msg.rcpts[t->send_at - 1]);
 		else
 			put(c, "DATA\r\n");
-		c->send_at++;
+		t->send_at++;
 	}
+	if (t != c->cur)
+		c->behind_bytes += buf_len(&c->out) - before;
 }
 
 static bool is_one_line(const char *s)

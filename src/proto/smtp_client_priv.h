@@ -2,6 +2,7 @@
  * smtp_client_priv.h - what the parts of the client engine share.
  *
  * smtp_client.c holds the session: states, failure, time, the public face;
+ * smtp_client_messages.c begins messages and takes their bodies;
  * smtp_client_commands.c writes commands and moves the send cursor;
  * smtp_client_replies.c reads replies, one handler per step, and moves the
  * receive cursor; smtp_client_results.c keeps what became of each recipient.
@@ -12,12 +13,17 @@
  *                        DATA -> DOT -> READY   354, but nobody was accepted
  *   READY -> QUIT -> CLOSED; a refused session too; every state -> CLOSED
  *
- * The state names the reply we wait for. A message of n recipients has the
- * steps 0 MAIL, 1..n RCPT, n+1 DATA; send_at is the first not yet in the
- * output, recv_at the first not yet answered. Invariants:
- *   recv_at <= send_at <= n + 2; without PIPELINING send_at - recv_at <= 1
- *   in MAIL, RCPT and DATA, recv_at < send_at and is a step of that name
- *   msg is only looked at while msg_state is MSG_ACTIVE or MSG_WAITING
+ * The state names the reply we wait for, and speaks of the transaction cur. A
+ * message of n recipients has the steps 0 MAIL, 1..n RCPT, n+1 DATA; send_at is
+ * the first not yet in the output, recv_at the first not yet answered.
+ *
+ * With overlap, the next message is given in DOT. It is the one ahead: its
+ * steps go out behind the end of cur's body, and its replies are read once it
+ * is cur, behind the reply to the dot. Invariants (client_check):
+ *   in MAIL, RCPT and DATA, recv_at < send_at <= n + 2 and is a step of that
+ *   name; without PIPELINING send_at - recv_at is 1
+ *   recv_at is 0 for the one ahead; it sends steps only in DOT
+ *   msg is only looked at while its state is MSG_ACTIVE or MSG_WAITING
  *   a decided recipient's result never changes, save by client_desynced
  */
 #ifndef PROTO_SMTP_CLIENT_PRIV_H
@@ -30,6 +36,7 @@
 #define CLIENT_WINDOW_BYTES   65536             /* more output than this asks for nothing new */
 #define CLIENT_OUTPUT_MAX     ((size_t)1 << 30) /* only our own driver fills it; never reached */
 #define CLIENT_CHALLENGES_MAX 8                 /* 334 replies to one AUTH */
+#define CLIENT_TXNS           3                 /* two under way and the one told last */
 
 enum client_state {
 	CLIENT_NONE = 0,
@@ -55,6 +62,7 @@ enum client_msg_state {
 	MSG_NONE = 1, /* none was given yet, or the driver has seen MSG_DONE */
 	MSG_WAITING,  /* given before the session is ready */
 	MSG_ACTIVE,
+	MSG_FENCED,  /* all is decided if the reply to RSET shows that replies are in step */
 	MSG_DECIDED, /* MSG_DONE is to be given */
 };
 
@@ -70,10 +78,24 @@ struct client_rcpt_state {
 	bool decided;
 };
 
+struct client_txn { /* a mail transaction: one message (RFC 5321 3.3) */
+	enum client_msg_state state;
+	struct smtp_client_msg msg;
+	struct client_rcpt_state *rcpts; /* the results outlive msg */
+	size_t rcpts_n;
+	size_t accepted_n; /* undecided and accepted at RCPT */
+	size_t dot_at;     /* LMTP: no accepted recipient before it lacks its reply */
+	size_t send_at, recv_at;
+	bool first; /* no other was begun on this connection before it */
+	bool pipelined;
+	bool overlapped; /* begun behind the body of another */
+	bool mail_refused;
+};
+
 struct smtp_client {
 	/* config; strings are ours */
 	char *helo, *auth_user, *auth_password, *auth_mechanism;
-	bool lmtp, pipelining_wanted, auth_in_clear_ok;
+	bool lmtp, pipelining_wanted, overlap_wanted, auth_in_clear_ok;
 	enum smtp_tls_mode tls;
 	int timeout_ms[CLIENT_STATES];
 
@@ -96,23 +118,21 @@ struct smtp_client {
 	struct reply reply;
 	struct reply_parser parser;
 
-	/* the message */
-	enum client_msg_state msg_state;
-	struct smtp_client_msg msg;
-	struct client_rcpt_state *rcpts; /* of the last message: results outlive it */
-	size_t rcpts_n;
-	size_t accepted_n; /* undecided and accepted at RCPT */
-	size_t dot_at;     /* LMTP: no accepted recipient before it lacks its reply */
-	size_t send_at, recv_at;
-	bool pipelined;
-	bool mail_refused;
+	/* messages: a ring of the one told last and those under way */
+	struct client_txn txns[CLIENT_TXNS];
+	unsigned oldest;    /* under way; where the next one goes if there is none */
+	unsigned under_way; /* 0 to 2 */
+	struct client_txn *cur;
+	bool began_one;      /* some MAIL went into the output */
+	bool completed_one;  /* some end of a body was answered as it should be */
+	size_t behind_bytes; /* put out behind the end of cur's body, for the one ahead */
 	struct dot_encoder dot;
 };
 
 /* smtp_client.c */
 void client_set_state(struct smtp_client *c, enum client_state to);
 enum smtp_stage client_stage(const struct smtp_client *c);
-void client_become_ready(struct smtp_client *c); /* begins a message that waits */
+bool client_is_in_message(const struct smtp_client *c); /* MAIL, RCPT, DATA */
 /* The session is over because of this; undecided recipients share it. polite: QUIT first. */
 void client_fail(struct smtp_client *c, const struct smtp_result *why, bool polite);
 void client_fail_err(struct smtp_client *c, enum smtp_stage stage, int err);
@@ -123,23 +143,32 @@ void client_fail_need(struct smtp_client *c, enum smtp_stage stage, enum smtp_ne
 void client_wipe_buf(struct buf *b);
 void client_forget_secrets(struct smtp_client *c);
 
+/* smtp_client_messages.c */
+void client_become_ready(struct smtp_client *c); /* begins, or goes on with, the one ahead */
+/* Given but not yet what the state speaks of: waits, or sends ahead of its replies. Or NULL. */
+struct client_txn *client_ahead(struct smtp_client *c);
+bool client_may_overlap(const struct smtp_client *c);
+void client_tell(struct smtp_client *c); /* the oldest is told now */
+void client_fail_messages(struct smtp_client *c, const struct smtp_result *why);
+void client_check(struct smtp_client *c); /* the invariants above */
+
 /* smtp_client_commands.c: append to the output */
 void client_put_hello(struct smtp_client *c, bool helo);
 void client_put_line(struct smtp_client *c, const char *line);
 void client_put_auth(struct smtp_client *c, const char *mechanism, const struct buf *initial);
 void client_put_auth_answer(struct smtp_client *c, const struct buf *answer);
-void client_pump(struct smtp_client *c);                   /* sends what steps may be sent now */
-bool client_msg_is_clean(const struct smtp_client_msg *m); /* no text of it could add a line */
+void client_pump(struct smtp_client *c, struct client_txn *t); /* the steps it may send now */
+bool client_msg_is_clean(const struct smtp_client_msg *m);     /* no text of it could add a line */
 
 /* smtp_client_replies.c */
 void client_on_reply(struct smtp_client *c);
 
 /* smtp_client_results.c */
-void client_results_begin(struct smtp_client *c, size_t n);
-void client_results_free(struct smtp_client *c);
-/* The session's reply decides recipient i at a stage. */
+void client_results_begin(struct client_txn *t, size_t n);
+void client_results_free(struct client_txn *t);
+/* The session's reply decides recipient i of cur at a stage. */
 void client_decide(struct smtp_client *c, size_t i, enum smtp_stage stage);
-void client_decide_rest(struct smtp_client *c, const struct smtp_result *as);
-void client_desynced(struct smtp_client *c);
+void client_decide_rest(struct client_txn *t, const struct smtp_result *as);
+void client_desynced(struct client_txn *t);
 
 #endif

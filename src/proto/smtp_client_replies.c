@@ -200,36 +200,49 @@ static void on_auth(struct smtp_client *c)
 /* 3. a message */
 
 /* The state of a step after MAIL. */
-static enum client_state step_state(const struct smtp_client *c, size_t step)
+static enum client_state step_state(const struct client_txn *t, size_t step)
 {
-	return step <= c->rcpts_n ? CLIENT_RCPT : CLIENT_DATA;
+	return step <= t->rcpts_n ? CLIENT_RCPT : CLIENT_DATA;
 }
 
-/* All is decided and the body was not asked for. RSET, so that the next message begins on clean
- * ground. */
+/*
+ * All is decided and the body was not asked for. RSET, so that the next message
+ * begins on clean ground. Behind the end of another body a reply too many to
+ * that would have been taken for ours, and all of ours for the one before; then
+ * what is taken for the reply to RSET is the one to DATA, which is no 2yz. So
+ * the refusals count only once RSET was answered with one.
+ */
 static void end_refused(struct smtp_client *c)
 {
-	CHECK(c->accepted_n == 0);
-	c->msg_state = MSG_DECIDED;
+	struct client_txn *t = c->cur;
+	CHECK(t->accepted_n == 0);
+	t->state = t->overlapped ? MSG_FENCED : MSG_DECIDED;
 	client_put_line(c, "RSET");
 	client_set_state(c, CLIENT_RSET);
 }
 
 static void step_done(struct smtp_client *c)
 {
-	c->recv_at++;
-	client_pump(c);
-	if (c->recv_at == c->send_at)
+	struct client_txn *t = c->cur;
+	t->recv_at++;
+	client_pump(c, t);
+	if (t->recv_at == t->send_at)
 		end_refused(c); /* the pump saw nothing worth sending */
 	else
-		client_set_state(c, step_state(c, c->recv_at));
+		client_set_state(c, step_state(t, t->recv_at));
 }
 
 static void on_mail(struct smtp_client *c)
 {
+	struct client_txn *t = c->cur;
+	if (c->reply.code == 503 && !t->first) {
+		/* It is out of step with us, or has had enough of this connection. */
+		client_fail_reply(c, SMTP_STAGE_MAIL, true);
+		return;
+	}
 	if (reply_class(&c->reply) != 2) {
-		c->mail_refused = true;
-		for (size_t i = 0; i < c->rcpts_n; i++)
+		t->mail_refused = true;
+		for (size_t i = 0; i < t->rcpts_n; i++)
 			client_decide(c, i, SMTP_STAGE_MAIL);
 	}
 	step_done(c);
@@ -237,12 +250,13 @@ static void on_mail(struct smtp_client *c)
 
 static void on_rcpt(struct smtp_client *c)
 {
-	size_t i = c->recv_at - 1;
-	if (c->rcpts[i].decided) {
-		CHECK(c->mail_refused);
+	struct client_txn *t = c->cur;
+	size_t i = t->recv_at - 1;
+	if (t->rcpts[i].decided) {
+		CHECK(t->mail_refused);
 	} else if (reply_class(&c->reply) == 2) {
-		c->rcpts[i].accepted = true;
-		c->accepted_n++;
+		t->rcpts[i].accepted = true;
+		t->accepted_n++;
 	} else {
 		client_decide(c, i, SMTP_STAGE_RCPT);
 	}
@@ -260,26 +274,27 @@ static void send_lone_dot(struct smtp_client *c)
 		return;
 	}
 	client_put_line(c, ".");
-	c->msg_state = MSG_DECIDED;
+	c->cur->state = MSG_DECIDED;
 	client_set_state(c, CLIENT_DOT);
 }
 
 static void on_data(struct smtp_client *c)
 {
+	struct client_txn *t = c->cur;
 	int class = reply_class(&c->reply);
-	c->recv_at++;
+	t->recv_at++;
 	if (class == 4 || class == 5) {
-		for (size_t i = 0; i < c->rcpts_n; i++)
-			if (!c->rcpts[i].decided)
+		for (size_t i = 0; i < t->rcpts_n; i++)
+			if (!t->rcpts[i].decided)
 				client_decide(c, i, SMTP_STAGE_DATA);
 		end_refused(c);
 	} else if (c->reply.code != 354) {
 		/* No server answers DATA so: the replies are one off, and the refusals before
 		 * it may have been meant for others. */
-		if (c->pipelined)
-			client_desynced(c);
+		if (t->pipelined)
+			client_desynced(t);
 		client_fail_err(c, SMTP_STAGE_DATA, ERR_PROTOCOL);
-	} else if (c->accepted_n == 0) {
+	} else if (t->accepted_n == 0) {
 		send_lone_dot(c);
 	} else {
 		dot_encoder_init(&c->dot);
@@ -296,30 +311,39 @@ static void on_early(struct smtp_client *c)
 
 static void on_dot(struct smtp_client *c)
 {
-	if (buf_len(&c->out) > 0) {
+	struct client_txn *t = c->cur;
+	if (buf_len(&c->out) > c->behind_bytes) {
 		on_early(c); /* it can't have seen the dot */
 		return;
 	}
-	if (c->msg_state == MSG_ACTIVE) {
-		for (; c->accepted_n > 0; c->dot_at++) {
-			if (c->rcpts[c->dot_at].decided)
+	if (t->state == MSG_ACTIVE) {
+		for (; t->accepted_n > 0; t->dot_at++) {
+			if (t->rcpts[t->dot_at].decided)
 				continue;
-			client_decide(c, c->dot_at, SMTP_STAGE_DOT);
+			client_decide(c, t->dot_at, SMTP_STAGE_DOT);
 			if (c->lmtp)
 				break; /* RFC 2033 4.2: each has its own */
 		}
-		if (c->accepted_n > 0) {
+		if (t->accepted_n > 0) {
 			client_set_state(c, CLIENT_DOT);
 			return;
 		}
-		c->msg_state = MSG_DECIDED;
+		t->state = MSG_DECIDED;
+		c->completed_one = true;
 	}
 	client_become_ready(c);
 }
 
 static void on_rset(struct smtp_client *c)
 {
-	if (reply_class(&c->reply) == 2)
+	struct client_txn *t = c->cur;
+	bool ok = reply_class(&c->reply) == 2;
+	if (t->state == MSG_FENCED) {
+		t->state = MSG_DECIDED;
+		if (!ok)
+			client_desynced(t);
+	}
+	if (ok)
 		client_become_ready(c);
 	else
 		client_fail_err(c, SMTP_STAGE_MAIL, ERR_PROTOCOL);

@@ -47,67 +47,63 @@ void smtp_result_copy(struct smtp_result *to, const struct smtp_result *from)
 	to->err = from->err;
 	to->need = from->need;
 	to->accepted = from->accepted;
+	to->untried = from->untried;
 	reply_copy(&to->reply, &from->reply);
 }
 
-void client_results_free(struct smtp_client *c)
+void client_results_free(struct client_txn *t)
 {
-	for (size_t i = 0; i < c->rcpts_n; i++)
-		smtp_result_fini(&c->rcpts[i].result);
-	mem_free(c->rcpts);
-	c->rcpts = NULL;
-	c->rcpts_n = 0;
+	for (size_t i = 0; i < t->rcpts_n; i++)
+		smtp_result_fini(&t->rcpts[i].result);
+	mem_free(t->rcpts);
+	t->rcpts = NULL;
+	t->rcpts_n = 0;
 }
 
-void client_results_begin(struct smtp_client *c, size_t n)
+void client_results_begin(struct client_txn *t, size_t n)
 {
-	client_results_free(c);
-	c->rcpts = mem_zalloc(n * sizeof(*c->rcpts));
-	c->rcpts_n = n;
+	client_results_free(t);
+	t->rcpts = mem_zalloc(n * sizeof(*t->rcpts));
+	t->rcpts_n = n;
 	for (size_t i = 0; i < n; i++)
-		smtp_result_init(&c->rcpts[i].result);
-	c->accepted_n = 0;
-	c->dot_at = 0;
+		smtp_result_init(&t->rcpts[i].result);
 }
 
-static void decide_as(struct smtp_client *c, size_t i, const struct smtp_result *as)
+/* From here on its result is what the caller says. */
+static struct smtp_result *close_result(struct client_txn *t, size_t i)
 {
-	struct client_rcpt_state *s = &c->rcpts[i];
+	struct client_rcpt_state *s = &t->rcpts[i];
 	CHECK(!s->decided);
 	if (s->accepted)
-		c->accepted_n--;
+		t->accepted_n--;
 	s->decided = true;
-	smtp_result_copy(&s->result, as);
+	return &s->result;
 }
 
 void client_decide(struct smtp_client *c, size_t i, enum smtp_stage stage)
 {
-	struct client_rcpt_state *s = &c->rcpts[i];
-	CHECK(!s->decided);
-	if (s->accepted)
-		c->accepted_n--;
-	s->decided = true;
-	s->result.stage = stage;
-	s->result.accepted = stage == SMTP_STAGE_DOT && reply_class(&c->reply) == 2;
-	reply_copy(&s->result.reply, &c->reply);
+	struct smtp_result *r = close_result(c->cur, i);
+	r->stage = stage;
+	r->accepted = stage == SMTP_STAGE_DOT && reply_class(&c->reply) == 2;
+	reply_copy(&r->reply, &c->reply);
 }
 
-void client_decide_rest(struct smtp_client *c, const struct smtp_result *as)
+void client_decide_rest(struct client_txn *t, const struct smtp_result *as)
 {
-	for (size_t i = 0; i < c->rcpts_n; i++)
-		if (!c->rcpts[i].decided)
-			decide_as(c, i, as);
+	for (size_t i = 0; i < t->rcpts_n; i++)
+		if (!t->rcpts[i].decided)
+			smtp_result_copy(close_result(t, i), as);
 }
 
 /*
- * The server sent more replies than it owed, in the same breath as those that
- * refused a pipelined message, and the driver has not been told yet. Any of
- * them may have been taken for its neighbour's, so none proves anything.
+ * The server sent more replies than it owed in the time of those that refused
+ * a pipelined message, and the driver has not been told yet. Any of them may
+ * have been taken for its neighbour's, so none proves anything.
  */
-void client_desynced(struct smtp_client *c)
+void client_desynced(struct client_txn *t)
 {
-	for (size_t i = 0; i < c->rcpts_n; i++) {
-		struct smtp_result *r = &c->rcpts[i].result;
+	for (size_t i = 0; i < t->rcpts_n; i++) {
+		struct smtp_result *r = &t->rcpts[i].result;
 		CHECK(!r->accepted);
 		reply_clear(&r->reply);
 		r->err = ERR_PROTOCOL;

@@ -15,6 +15,8 @@ tests_unit_unit_proto_SOURCES = \
 	tests/unit/proto/test_sasl.c \
 	tests/unit/proto/test_smtp_client.c \
 	tests/unit/proto/test_smtp_client_flow.c \
+	tests/unit/proto/test_smtp_client_overlap.c \
+	tests/unit/proto/test_smtp_client_reuse.c \
 	tests/unit/proto/test_smtp_server.c \
 	tests/unit/proto/test_smtp_server_auth.c \
 	tests/unit/proto/test_smtp_server_data.c \

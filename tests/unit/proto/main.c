@@ -12,6 +12,8 @@ unit_suite_fn test_reply_suite;
 unit_suite_fn test_sasl_suite;
 unit_suite_fn test_smtp_client_suite;
 unit_suite_fn test_smtp_client_flow_suite;
+unit_suite_fn test_smtp_client_overlap_suite;
+unit_suite_fn test_smtp_client_reuse_suite;
 unit_suite_fn test_smtp_server_suite;
 unit_suite_fn test_smtp_server_auth_suite;
 unit_suite_fn test_smtp_server_data_suite;
@@ -29,6 +31,8 @@ static unit_suite_fn *const suites[] = {
 	test_sasl_suite,
 	test_smtp_client_suite,
 	test_smtp_client_flow_suite,
+	test_smtp_client_overlap_suite,
+	test_smtp_client_reuse_suite,
 	test_smtp_server_suite,
 	test_smtp_server_auth_suite,
 	test_smtp_server_data_suite,

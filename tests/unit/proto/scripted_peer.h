@@ -15,8 +15,8 @@
 #define EOF_HERE     "\001eof"
 #define TIMEOUT_HERE "\001timeout"
 #define UNREADABLE   "\001unreadable" /* as body: the file can't be read */
-#define ROWS_MAX     16
-#define MESSAGES_MAX 3
+#define ROWS_MAX     20
+#define MESSAGES_MAX 4
 #define ME           "EHLO me.example\r\n"
 #define HELLO                                                                                      \
 	{                                                                                          \
@@ -38,7 +38,8 @@ enum config_flag {
 	UTF8 = 128,
 	EIGHT_BIT = 256,
 	DSN = 512,
-	SURPLUS = 1024 /* what stands behind a reply must come in the same read */
+	SURPLUS = 1024, /* what stands behind a reply must come in the same read */
+	OVERLAP = 2048, /* and message n has the sender "n@a.example" */
 };
 
 struct talk {
