@@ -309,13 +309,22 @@ static enum smtp_tls_mode tls_mode(const struct delivery *d)
 static void start_tls(struct delivery *d)
 {
 	struct mta *m = d->work.mta;
-	struct tls_ctx *ctx =
-	    d->level == TLS_LEVEL_VERIFY ? m->tls_client_verify : m->tls_client_may;
-	int timeout_ms = d->conf->outbound.timeouts.starttls_s
-			     ? d->conf->outbound.timeouts.starttls_s * 1000
-			     : 120000;
+	const struct resolve_candidate *c = &d->candidates[d->at];
+	char address[NETADDR_TEXT_MAX];
+	char key[NETADDR_TEXT_MAX + 16];
+	struct stream_tls_options o = {
+		.ctx = d->level == TLS_LEVEL_VERIFY ? m->tls_client_verify : m->tls_client_may,
+		.host = c->host,
+		.resume_key = c->addr.family == NETADDR_UNIX ? NULL : key,
+		.timeout_ms = d->conf->outbound.timeouts.starttls_s
+				  ? d->conf->outbound.timeouts.starttls_s * 1000
+				  : 120000,
+	};
 
-	stream_start_tls(d->stream, ctx, false, d->candidates[d->at].host, timeout_ms);
+	/* A resumed session is verified no more: what decided trust is its key. */
+	snprintf(key, sizeof(key), "%s %s", netaddr_format(&c->addr, address),
+	    tls_level_name(d->level));
+	stream_start_tls(d->stream, &o);
 }
 
 static void prepare_message(struct delivery *d)

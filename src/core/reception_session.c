@@ -39,6 +39,17 @@ static void make_engine(struct session *s, const struct conf_listen *listen, str
 	s->engine = smtp_server_new(&s->cfg, &facts, now);
 }
 
+static void start_tls(struct session *s)
+{
+	const struct stream_tls_options o = {
+		.ctx = s->work.mta->tls_server,
+		.server = true,
+		.timeout_ms = SESSION_TLS_TIMEOUT_MS,
+	};
+
+	stream_start_tls(s->stream, &o);
+}
+
 void session_start(struct reception *r, int fd, const struct session_options *o)
 {
 	struct session *s = mem_zalloc(sizeof(*s));
@@ -58,7 +69,7 @@ void session_start(struct reception *r, int fd, const struct session_options *o)
 	s->stream = stream_from_fd(r->mta->loop, fd, on_stream, s);
 	make_engine(s, o->listen, loop_now(r->mta->loop));
 	if (s->implicit_tls)
-		stream_start_tls(s->stream, r->mta->tls_server, true, NULL, SESSION_TLS_TIMEOUT_MS);
+		start_tls(s);
 	log_debug("smtpd", "connect from %s%s", s->ip, s->trusted ? " (trusted)" : "");
 	mta_mark(&s->work);
 }
@@ -216,8 +227,7 @@ static bool pass_starttls(struct session *s, struct now now)
 	else if (buf_len(out) > 0)
 		mta_deadline(&s->work, s->close_at_ms);
 	else
-		stream_start_tls(s->stream, s->work.mta->tls_server, true, NULL,
-		    SESSION_TLS_TIMEOUT_MS);
+		start_tls(s);
 	return false;
 }
 

@@ -21,7 +21,13 @@ libio_a_SOURCES = \
 	src/io/system_files.c \
 	src/io/tls.c \
 	src/io/tls.h \
+	src/io/tls_cache.c \
+	src/io/tls_cache.h \
 	src/io/tls_private.h \
+	src/io/tls_resume.c \
+	src/io/tls_resume.h \
+	src/io/tls_ring.c \
+	src/io/tls_ring.h \
 	src/io/tls_selfsigned.c \
 	src/io/tls_session.c \
 	src/io/tls_session.h \

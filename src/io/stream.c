@@ -536,10 +536,17 @@ int stream_send(struct stream *s, struct buf *out)
 	return r;
 }
 
-void stream_start_tls(struct stream *s, struct tls_ctx *ctx, bool server, const char *host,
-    int timeout_ms)
+void stream_start_tls(struct stream *s, const struct stream_tls_options *o)
 {
 	struct errbuf eb;
+	struct tls_session_options session = {
+		.ctx = o->ctx,
+		.fd = s->fd,
+		.server = o->server,
+		.host = o->host,
+		.resume_key = o->resume_key,
+		.now = loop_now(s->loop),
+	};
 	if (s->state == STREAM_FAILED)
 		return;
 	CHECK(s->state == STREAM_OPEN || s->state == STREAM_EOF);
@@ -549,19 +556,19 @@ void stream_start_tls(struct stream *s, struct tls_ctx *ctx, bool server, const 
 	int r = ERR_CLOSED;
 	errbuf_set(&eb, r, "%s", err_text(r));
 	if (s->state == STREAM_OPEN)
-		r = tls_session_new(ctx, s->fd, server, host, &s->tls, &eb);
+		r = tls_session_new(&session, &s->tls, &eb);
 	if (r < 0) {
 		fail(s, ERR_TLS, eb.text);
 		notify_later(s);
 		return;
 	}
 	set_state(s, STREAM_HANDSHAKE);
-	arm_timer(s, timeout_ms);
+	arm_timer(s, o->timeout_ms);
 	if (s->read_paused)
 		arm(&s->readable);
 	s->read_paused = false;
 	/* The client speaks first; the server's turn comes with the poll. */
-	if (!server && advance_handshake(s))
+	if (!o->server && advance_handshake(s))
 		notify_later(s);
 }
 

@@ -69,13 +69,25 @@ void stream_resume(struct stream *s);       /* input was consumed: read on if re
  */
 int stream_send(struct stream *s, struct buf *out) MUST_USE;
 
+struct stream_tls_options {
+	struct tls_ctx *ctx; /* server: from tls_server_new; borrowed until the call returns */
+	bool server;
+	const char *host; /* client: SNI and the name to verify (a name or an IP address) */
+	/*
+	 * Client: a session of an earlier stream that gave the same key, host and ctx may be
+	 * resumed. Nothing is verified then, so the key must hold all that decides trust and is
+	 * not in host or ctx: address, port, TLS level, a digest of the TLSA set. NULL: a full
+	 * handshake, and nothing of it is kept.
+	 */
+	const char *resume_key;
+	int timeout_ms; /* for the whole handshake */
+};
+
 /*
  * Handshake on an OPEN stream with empty input; HANDSHAKE until OPEN or FAILED(ERR_TLS), whatever
- * ended it: refusal, hang-up, or timeout_ms. server: ctx from tls_server_new; client: SNI and the
- * name to verify in host (a name or an IP address). ctx must live until this returns.
+ * ended it: refusal, hang-up, or timeout_ms.
  */
-void stream_start_tls(struct stream *s, struct tls_ctx *ctx, bool server, const char *host,
-    int timeout_ms);
+void stream_start_tls(struct stream *s, const struct stream_tls_options *o);
 const struct tls_info *stream_tls(const struct stream *s); /* NULL while in clear */
 
 #endif

@@ -7,11 +7,16 @@
 
 #include "base/defs.h"
 #include "base/mem.h"
+#include "io/tls_cache.h"
 #include "io/tls_private.h"
+#include "io/tls_resume.h"
+#include "io/tls_ring.h"
 
 struct tls_ctx {
 	SSL_CTX *handle;
 	bool verifies;
+	struct tls_cache *cache; /* client: of this context alone, so a new config starts afresh */
+	struct tls_ring *ring;   /* server: likewise */
 	atomic_uint refs;
 };
 
@@ -62,8 +67,6 @@ static void set_modes(SSL_CTX *c)
 	 */
 	SSL_CTX_set_options(c,
 	    SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-	/* Tickets need no cache here; the cache would be a lock between the shards. */
-	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
 }
 
 static int set_version(SSL_CTX *c, const char *name, int *version, struct errbuf *eb)
@@ -139,7 +142,9 @@ int tls_server_new(const struct tls_server_options *o, struct tls_ctx **ctx_r, s
 		SSL_CTX_free(c);
 		return r;
 	}
+	tls_resume_prepare_server(c);
 	*ctx_r = wrap(c, false);
+	(*ctx_r)->ring = tls_ring_new();
 	return 0;
 }
 
@@ -184,7 +189,9 @@ int tls_client_new(const struct tls_client_options *o, struct tls_ctx **ctx_r, s
 		SSL_CTX_free(c);
 		return r;
 	}
+	tls_resume_prepare_client(c);
 	*ctx_r = wrap(c, o->verify);
+	(*ctx_r)->cache = tls_cache_new(TLS_CACHE_SESSIONS_MAX);
 	return 0;
 }
 
@@ -201,7 +208,9 @@ void tls_unref(struct tls_ctx **ctxp)
 	*ctxp = NULL;
 	if (!ctx || atomic_fetch_sub(&ctx->refs, 1) > 1)
 		return;
-	SSL_CTX_free(ctx->handle); /* sessions under way hold a reference of their own */
+	SSL_CTX_free(ctx->handle);
+	tls_cache_free(&ctx->cache);
+	tls_ring_free(&ctx->ring);
 	mem_free(ctx);
 }
 
@@ -213,4 +222,14 @@ void *tls_ctx_handle(const struct tls_ctx *ctx)
 bool tls_ctx_verifies(const struct tls_ctx *ctx)
 {
 	return ctx->verifies;
+}
+
+struct tls_cache *tls_ctx_cache(const struct tls_ctx *ctx)
+{
+	return ctx->cache;
+}
+
+struct tls_ring *tls_ctx_ring(const struct tls_ctx *ctx)
+{
+	return ctx->ring;
 }

@@ -1,8 +1,10 @@
 /*
  * tls.h - TLS contexts (OpenSSL), made once and shared by reference.
  *
- * A context is immutable after it is made; reload makes a new one and old
- * sessions keep theirs. Thread-safe references.
+ * A context is immutable after it is made, but for what it remembers of
+ * sessions that may be resumed: a client's of its hosts, a server's the keys of
+ * its tickets. Reload makes a new one, which remembers nothing, and old sessions
+ * keep theirs. All of it is thread-safe.
  */
 #ifndef IO_TLS_H
 #define IO_TLS_H
@@ -37,8 +39,10 @@ struct tls_info {         /* of an established session */
 	char version[16]; /* "TLSv1.3" */
 	char cipher[64];
 	/* Chain and name were checked and good: noted, without consequence, also for opportunistic
-	 * sessions. False on the server's side. */
+	 * sessions. Of a resumed session: at the full handshake it stems from. False on the
+	 * server's side. */
 	bool verified;
+	bool resumed; /* no certificate was shown: the keys of an earlier session were */
 };
 
 /*

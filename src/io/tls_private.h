@@ -1,5 +1,5 @@
 /*
- * tls_private.h - between tls.c, tls_session.c and tls_verify.c.
+ * tls_private.h - between tls.c, tls_session.c, tls_verify.c and tls_resume.c.
  *
  * Private to src/io. The handles are OpenSSL's, typed void because headers of
  * this layer name no third-party type: an SSL_CTX, an SSL.
@@ -10,8 +10,13 @@
 #include "base/err.h"
 #include "io/tls.h"
 
-void *tls_ctx_handle(const struct tls_ctx *ctx);  /* SSL_CTX, borrowed */
-bool tls_ctx_verifies(const struct tls_ctx *ctx); /* a client context that insists */
+struct tls_cache;
+struct tls_ring;
+
+void *tls_ctx_handle(const struct tls_ctx *ctx);            /* SSL_CTX, borrowed */
+bool tls_ctx_verifies(const struct tls_ctx *ctx);           /* a client context that insists */
+struct tls_cache *tls_ctx_cache(const struct tls_ctx *ctx); /* a client's, else NULL */
+struct tls_ring *tls_ctx_ring(const struct tls_ctx *ctx);   /* a server's, else NULL */
 
 /* The reason of the first queued OpenSSL error, or `fallback`; empties the queue. */
 const char *tls_error_text(const char *fallback);

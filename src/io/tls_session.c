@@ -8,34 +8,37 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "io/tls_private.h"
+#include "io/tls_resume.h"
 
 struct tls_session {
 	SSL *ssl;
-	bool server;
+	struct tls_resume resume;
 	struct tls_info info;
 };
 
-int tls_session_new(struct tls_ctx *ctx, int fd, bool server, const char *host,
-    struct tls_session **s_r, struct errbuf *eb)
+int tls_session_new(const struct tls_session_options *o, struct tls_session **s_r,
+    struct errbuf *eb)
 {
 	int r = 0;
 	ERR_clear_error();
-	SSL *ssl = SSL_new(tls_ctx_handle(ctx));
-	if (!ssl || !SSL_set_fd(ssl, fd))
+	SSL *ssl = SSL_new(tls_ctx_handle(o->ctx));
+	if (!ssl || !SSL_set_fd(ssl, o->fd))
 		r = errbuf_set(eb, ERR_TLS, "%s", tls_error_text("no session"));
-	if (r == 0 && !server)
-		r = tls_verify_prepare(ssl, host, tls_ctx_verifies(ctx), eb);
+	if (r == 0 && !o->server)
+		r = tls_verify_prepare(ssl, o->host, tls_ctx_verifies(o->ctx), eb);
 	if (r < 0) {
 		SSL_free(ssl);
 		return r;
 	}
-	if (server)
+	struct tls_session *s = mem_zalloc(sizeof(*s));
+	s->ssl = ssl;
+	tls_resume_init(&s->resume, o->ctx, o->now, ssl);
+	if (o->server)
 		SSL_set_accept_state(ssl);
 	else
 		SSL_set_connect_state(ssl);
-	struct tls_session *s = mem_zalloc(sizeof(*s));
-	s->ssl = ssl;
-	s->server = server;
+	if (!o->server && o->resume_key)
+		tls_resume_offer(&s->resume, ssl, o->host, o->resume_key);
 	*s_r = s;
 	return 0;
 }
@@ -47,6 +50,7 @@ void tls_session_free(struct tls_session **sp)
 		return;
 	*sp = NULL;
 	SSL_free(s->ssl);
+	tls_resume_fini(&s->resume);
 	mem_free(s);
 }
 
@@ -85,7 +89,7 @@ static void fill_info(struct tls_session *s)
 {
 	snprintf(s->info.version, sizeof(s->info.version), "%s", SSL_get_version(s->ssl));
 	snprintf(s->info.cipher, sizeof(s->info.cipher), "%s", SSL_get_cipher_name(s->ssl));
-	s->info.verified = !s->server && tls_verify_is_good(s->ssl);
+	tls_resume_fill(&s->resume, s->ssl, &s->info);
 }
 
 int tls_session_handshake(struct tls_session *s, struct errbuf *eb)

@@ -20,9 +20,18 @@ enum tls_want { /* what a call waits for; negative: enum err, text in the errbuf
 	TLS_WANT_WRITE = 2,
 };
 
-/* host: client side only, for SNI and the name check. ERR_TLS if it can't be had. */
-int tls_session_new(struct tls_ctx *ctx, int fd, bool server, const char *host,
-    struct tls_session **s_r, struct errbuf *eb) MUST_USE;
+struct tls_session_options {
+	struct tls_ctx *ctx; /* the session takes a reference */
+	int fd;
+	bool server;
+	const char *host;       /* client only: for SNI and the name check */
+	const char *resume_key; /* client only: NULL: a full handshake, of which nothing is kept */
+	struct now now;
+};
+
+/* ERR_TLS if it can't be had. */
+int tls_session_new(const struct tls_session_options *o, struct tls_session **s_r,
+    struct errbuf *eb) MUST_USE;
 void tls_session_free(struct tls_session **s); /* sends nothing */
 /* One try at a close_notify; only on a session that was established and has not failed. */
 void tls_session_goodbye(struct tls_session *s);

@@ -181,7 +181,9 @@ static void start_tls(struct conn *c, struct now now)
 		return;
 	}
 	c->handshake = true;
-	stream_start_tls(c->stream, c->smtp->tls, true, NULL, HANDSHAKE_TIMEOUT_MS);
+	stream_start_tls(c->stream, &(struct stream_tls_options){ .ctx = c->smtp->tls,
+					.server = true,
+					.timeout_ms = HANDSHAKE_TIMEOUT_MS });
 }
 
 static void tls_up(struct conn *c)

@@ -196,8 +196,7 @@ int stream_send(struct stream *s, struct buf *out)
 	return 0;
 }
 
-void stream_start_tls(struct stream *s, struct tls_ctx *ctx UNUSED, bool server UNUSED,
-    const char *host UNUSED, int timeout_ms)
+void stream_start_tls(struct stream *s, const struct stream_tls_options *o)
 {
 	SIM_WORLD_SIDE;
 
@@ -212,7 +211,7 @@ void stream_start_tls(struct stream *s, struct tls_ctx *ctx UNUSED, bool server 
 		return;
 	}
 	s->state = STREAM_HANDSHAKE;
-	sim_timer_in(&s->timer, timeout_ms);
+	sim_timer_in(&s->timer, o->timeout_ms);
 	if (s->conn->party && !s->conn->silent)
 		s->conn->party->tls(s->conn->arg);
 }

@@ -9,6 +9,8 @@ unit_suite_fn test_password_suite;
 unit_suite_fn test_stream_suite;
 unit_suite_fn test_system_suite;
 unit_suite_fn test_tls_suite;
+unit_suite_fn test_tls_cache_suite;
+unit_suite_fn test_tls_resume_suite;
 unit_suite_fn test_worker_suite;
 
 static unit_suite_fn *const suites[] = {
@@ -20,6 +22,8 @@ static unit_suite_fn *const suites[] = {
 	test_stream_suite,
 	test_system_suite,
 	test_tls_suite,
+	test_tls_cache_suite,
+	test_tls_resume_suite,
 	test_worker_suite,
 };
 

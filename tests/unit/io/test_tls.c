@@ -6,46 +6,21 @@
 #include "io/stream.h"
 #include "lib/unit.h"
 #include "unit/io/pump.h"
+#include "unit/io/tls_files.h"
 
-static char cert[256];
-static char key[256];
-
-static void setup(void)
+static void start_server(struct pair *p, struct tls_ctx *ctx, int timeout_ms)
 {
-	struct errbuf eb;
-	scratch_make();
-	scratch_path("cert.pem", cert);
-	scratch_path("key.pem", key);
-	ck_assert_msg(tls_make_self_signed("mx.example.com", cert, key, &eb) == 0, "%s", eb.text);
+	stream_start_tls(p->end[1],
+	    &(struct stream_tls_options){ .ctx = ctx, .server = true, .timeout_ms = timeout_ms });
 }
 
-static void teardown(void)
+static void start_client(struct pair *p, struct tls_ctx *ctx, const char *host,
+    const char *resume_key)
 {
-	scratch_remove();
-}
-
-static struct tls_ctx *server_ctx(const char *min_version)
-{
-	struct errbuf eb;
-	struct tls_ctx *ctx = NULL;
-	struct tls_server_options o = { .certificate = cert,
-		.key = key,
-		.min_version = min_version,
-		.ciphers = "" };
-	ck_assert_msg(tls_server_new(&o, &ctx, &eb) == 0, "%s", eb.text);
-	return ctx;
-}
-
-static struct tls_ctx *client_ctx(bool verify, const char *ca_file, const char *min_version)
-{
-	struct errbuf eb;
-	struct tls_ctx *ctx = NULL;
-	struct tls_client_options o = { .min_version = min_version,
-		.ciphers = "",
-		.ca_file = ca_file,
-		.verify = verify };
-	ck_assert_msg(tls_client_new(&o, &ctx, &eb) == 0, "%s", eb.text);
-	return ctx;
+	stream_start_tls(p->end[0], &(struct stream_tls_options){ .ctx = ctx,
+					.host = host,
+					.resume_key = resume_key,
+					.timeout_ms = PUMP_MS });
 }
 
 static bool is_settled(void *arg)
@@ -60,8 +35,8 @@ static void shake(struct pair *p, struct loop *l, struct tls_ctx *client, struct
     const char *host)
 {
 	pair_open(p, l);
-	stream_start_tls(p->end[1], server, true, NULL, PUMP_MS);
-	stream_start_tls(p->end[0], client, false, host, PUMP_MS);
+	start_server(p, server, PUMP_MS);
+	start_client(p, client, host, NULL);
 	/* Sessions keep their own hold on the context. */
 	tls_unref(&client);
 	tls_unref(&server);
@@ -88,23 +63,23 @@ START_TEST(files_are_private_and_name_their_errors)
 	struct tls_ctx *ctx = NULL;
 	char other[256];
 	char other_key[256];
-	ck_assert_int_eq(stat(key, &st), 0);
+	ck_assert_int_eq(stat(tls_files_key, &st), 0);
 	ck_assert_int_eq(st.st_mode & 07777, 0600);
-	ck_assert_int_eq(stat(cert, &st), 0);
+	ck_assert_int_eq(stat(tls_files_cert, &st), 0);
 	ck_assert_int_eq(st.st_mode & 07777, 0600);
 	ck_assert_int_lt(tls_make_self_signed("x", "/nonexistent/c", "/nonexistent/k", &eb), 0);
 	ck_assert_ptr_nonnull(strstr(eb.text, "/nonexistent/k"));
 
 	struct tls_server_options o = { .certificate = "/nonexistent/c",
-		.key = key,
+		.key = tls_files_key,
 		.min_version = "TLSv1.2",
 		.ciphers = "" };
 	ck_assert_int_eq(tls_server_new(&o, &ctx, &eb), ERR_TLS);
 	ck_assert_str_eq(eb.text, "/nonexistent/c: No such file or directory");
-	o.certificate = key; /* a file, but no certificate in it */
+	o.certificate = tls_files_key; /* a file, but no certificate in it */
 	ck_assert_int_eq(tls_server_new(&o, &ctx, &eb), ERR_TLS);
-	ck_assert_ptr_nonnull(strstr(eb.text, key));
-	o.certificate = cert;
+	ck_assert_ptr_nonnull(strstr(eb.text, tls_files_key));
+	o.certificate = tls_files_cert;
 	o.key = "/nonexistent/k";
 	ck_assert_int_eq(tls_server_new(&o, &ctx, &eb), ERR_TLS);
 	ck_assert_ptr_nonnull(strstr(eb.text, "/nonexistent/k"));
@@ -114,7 +89,7 @@ START_TEST(files_are_private_and_name_their_errors)
 	o.key = other_key;
 	ck_assert_int_eq(tls_server_new(&o, &ctx, &eb), ERR_TLS);
 	ck_assert_ptr_nonnull(strstr(eb.text, other_key));
-	o.key = key;
+	o.key = tls_files_key;
 	o.min_version = "SSLv3";
 	ck_assert_int_lt(tls_server_new(&o, &ctx, &eb), 0);
 	ck_assert_ptr_nonnull(strstr(eb.text, "SSLv3"));
@@ -174,7 +149,7 @@ START_TEST(verification_is_noted_or_enforced)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct pair p;
 		struct loop *l = loop_new();
-		const char *ca = cases[i].ca ? cert : "";
+		const char *ca = cases[i].ca ? tls_files_cert : "";
 		shake(&p, l, client_ctx(false, ca, "TLSv1.2"), server_ctx("TLSv1.2"),
 		    cases[i].host);
 		expect_open(&p);
@@ -184,9 +159,9 @@ START_TEST(verification_is_noted_or_enforced)
 		pair_open(&p, l);
 		struct tls_ctx *client = client_ctx(true, ca, "TLSv1.2");
 		struct tls_ctx *server = server_ctx("TLSv1.2");
-		stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+		start_server(&p, server, PUMP_MS);
 		unsigned notes = p.notes[0];
-		stream_start_tls(p.end[0], client, false, cases[i].host, PUMP_MS);
+		start_client(&p, client, cases[i].host, NULL);
 		ck_assert_uint_eq(p.notes[0], notes); /* never from inside */
 		tls_unref(&client);
 		tls_unref(&server);
@@ -216,8 +191,9 @@ START_TEST(an_address_is_verified_as_such)
 	struct pair p;
 	struct errbuf eb;
 	struct loop *l = loop_new();
-	ck_assert_int_eq(tls_make_self_signed("127.0.0.1", cert, key, &eb), 0);
-	shake(&p, l, client_ctx(true, cert, "TLSv1.2"), server_ctx("TLSv1.2"), "127.0.0.1");
+	ck_assert_int_eq(tls_make_self_signed("127.0.0.1", tls_files_cert, tls_files_key, &eb), 0);
+	shake(&p, l, client_ctx(true, tls_files_cert, "TLSv1.2"), server_ctx("TLSv1.2"),
+	    "127.0.0.1");
 	expect_open(&p);
 	ck_assert(stream_tls(p.end[0])->verified);
 	pair_close(&p);
@@ -234,7 +210,8 @@ START_TEST(versions_have_a_floor)
 	expect_open(&p);
 	ck_assert_str_eq(stream_tls(p.end[1])->version, "TLSv1.3");
 	pair_close(&p);
-	shake(&p, l, client_ctx(true, cert, "TLSv1.3"), server_ctx("TLSv1"), "mx.example.com");
+	shake(&p, l, client_ctx(true, tls_files_cert, "TLSv1.3"), server_ctx("TLSv1"),
+	    "mx.example.com");
 	expect_open(&p);
 	ck_assert_str_eq(stream_tls(p.end[0])->version, "TLSv1.3");
 	pair_close(&p);
@@ -324,8 +301,8 @@ START_TEST(words_right_behind_the_handshake_are_heard)
 		struct tls_ctx *server = server_ctx("TLSv1.2");
 		struct tls_ctx *client = client_ctx(false, "", "TLSv1.2");
 		pair_open(&p, l);
-		stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
-		stream_start_tls(p.end[0], client, false, "mx.example.com", PUMP_MS);
+		start_server(&p, server, PUMP_MS);
+		start_client(&p, client, "mx.example.com", NULL);
 		pump_until(l, client_is_open, &p);
 		pair_say(&p, 0, "EHLO at once\r\n");
 		pair_expect(&p, 1, "EHLO at once\r\n");
@@ -367,7 +344,7 @@ START_TEST(garbage_is_a_failure)
 	struct loop *l = loop_new();
 	struct tls_ctx *server = server_ctx("TLSv1.2");
 	pair_open(&p, l);
-	stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+	start_server(&p, server, PUMP_MS);
 	pair_say(&p, 0, "EHLO this is not a hello of TLS\r\n");
 	pump_until(l, server_has_failed, &p);
 	ck_assert_int_eq(stream_error(p.end[1]), ERR_TLS);
@@ -376,7 +353,7 @@ START_TEST(garbage_is_a_failure)
 
 	/* Hanging up in the middle is one too. */
 	pair_open(&p, l);
-	stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+	start_server(&p, server, PUMP_MS);
 	stream_close(&p.end[0]);
 	pump_until(l, server_has_failed, &p);
 	ck_assert_int_eq(stream_error(p.end[1]), ERR_TLS);
@@ -385,7 +362,7 @@ START_TEST(garbage_is_a_failure)
 
 	/* And saying nothing. */
 	pair_open(&p, l);
-	stream_start_tls(p.end[1], server, true, NULL, 40);
+	start_server(&p, server, 40);
 	pump_until(l, server_has_failed, &p);
 	ck_assert_int_eq(stream_error(p.end[1]), ERR_TLS);
 	ck_assert_str_eq(stream_error_text(p.end[1]), "TLS handshake timed out");
@@ -396,12 +373,12 @@ START_TEST(garbage_is_a_failure)
 	stream_close(&p.end[0]);
 	pair_wait_state(&p, 1, STREAM_EOF);
 	unsigned notes = p.notes[1];
-	stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+	start_server(&p, server, PUMP_MS);
 	ck_assert_uint_eq(p.notes[1], notes);
 	ck_assert_int_eq(stream_state(p.end[1]), STREAM_FAILED);
 	pump_for(l, 10);
 	ck_assert_uint_eq(p.notes[1], notes + 1);
-	stream_start_tls(p.end[1], server, true, NULL, PUMP_MS);
+	start_server(&p, server, PUMP_MS);
 	pair_close(&p);
 	tls_unref(&server);
 	loop_free(&l);
@@ -417,7 +394,7 @@ START_TEST(nothing_is_sent_amid_the_handshake)
 	struct loop *l = loop_new();
 	struct tls_ctx *client = client_ctx(false, "", "TLSv1.2");
 	pair_open(&p, l);
-	stream_start_tls(p.end[0], client, false, "mx.example.com", PUMP_MS);
+	start_client(&p, client, "mx.example.com", NULL);
 	buf_init(&out, 100);
 	ck_assert_int_eq(buf_add_str(&out, "secret"), 0);
 	ck_assert_int_eq(stream_send(p.end[0], &out), 0);
@@ -425,6 +402,30 @@ START_TEST(nothing_is_sent_amid_the_handshake)
 	buf_fini(&out);
 	pair_close(&p);
 	tls_unref(&client);
+	loop_free(&l);
+}
+
+END_TEST
+
+START_TEST(the_next_stream_resumes)
+{
+	struct pair p;
+	struct loop *l = loop_new();
+	struct tls_ctx *client = client_ctx(true, tls_files_cert, "TLSv1.2");
+	struct tls_ctx *server = server_ctx("TLSv1.2");
+	for (int i = 0; i < 3; i++) {
+		pair_open(&p, l);
+		start_server(&p, server, PUMP_MS);
+		start_client(&p, client, "mx.example.com", i < 2 ? "192.0.2.1:25" : NULL);
+		pump_until(l, is_settled, &p);
+		expect_open(&p);
+		for (int at = 0; at < 2; at++)
+			ck_assert(stream_tls(p.end[at])->resumed == (i == 1));
+		ck_assert(stream_tls(p.end[0])->verified);
+		pair_close(&p);
+	}
+	tls_unref(&client);
+	tls_unref(&server);
 	loop_free(&l);
 }
 
@@ -447,7 +448,7 @@ Suite *test_tls_suite(void)
 	Suite *s = suite_create("tls");
 	TCase *t = tcase_create("tls");
 	tcase_set_timeout(t, 60);
-	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_checked_fixture(t, tls_files_make, scratch_remove);
 	tcase_add_test(t, files_are_private_and_name_their_errors);
 	tcase_add_test(t, opportunistic_takes_any_certificate);
 	tcase_add_test(t, verification_is_noted_or_enforced);
@@ -458,6 +459,7 @@ Suite *test_tls_suite(void)
 	tcase_add_test(t, the_end_is_an_end);
 	tcase_add_test(t, garbage_is_a_failure);
 	tcase_add_test(t, nothing_is_sent_amid_the_handshake);
+	tcase_add_test(t, the_next_stream_resumes);
 	tcase_add_test(t, references_are_counted);
 	suite_add_tcase(s, t);
 	return s;
