@@ -91,6 +91,18 @@ static void note_use(struct tls_cache *c, struct known_host *h)
 	list_push(&c->by_use, &h->node);
 }
 
+static void put_at(struct tls_cache *c, struct known_host *h, unsigned at, const struct tls_kept *k)
+{
+	CHECK(h->n < TLS_CACHE_PER_KEY);
+	memmove(h->kept + at + 1, h->kept + at, (h->n - at) * sizeof(h->kept[0]));
+	h->kept[at] = *k;
+	h->n++;
+	c->count++;
+	note_use(c, h);
+	while (c->count > c->max)
+		drop_host(c, list_first(&c->by_use, struct known_host, node));
+}
+
 void tls_cache_put(struct tls_cache *c, struct slice key, const struct tls_kept *k)
 {
 	CHECK(key.n > 0);
@@ -100,11 +112,20 @@ void tls_cache_put(struct tls_cache *c, struct slice key, const struct tls_kept 
 		h = add_host(c, key);
 	if (h->n == TLS_CACHE_PER_KEY)
 		drop_session(c, h, 0);
-	h->kept[h->n++] = *k;
-	c->count++;
-	note_use(c, h);
-	while (c->count > c->max)
-		drop_host(c, list_first(&c->by_use, struct known_host, node));
+	put_at(c, h, h->n, k);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void tls_cache_give_back(struct tls_cache *c, struct slice key, const struct tls_kept *k)
+{
+	pthread_mutex_lock(&c->lock);
+	struct known_host *h = map_find(&c->hosts, key);
+	if (!h)
+		h = add_host(c, key);
+	if (h->n < TLS_CACHE_PER_KEY)
+		put_at(c, h, 0, k);
+	else
+		SSL_SESSION_free(k->session);
 	pthread_mutex_unlock(&c->lock);
 }
 

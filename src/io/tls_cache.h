@@ -3,8 +3,9 @@
  *
  * Private to src/io; shared by all threads that use the context. Bounded: the
  * key not used for longest gives way. A session of TLS 1.3 leaves the cache
- * when it is taken (RFC 8446 C.4: a ticket is used once); one of TLS 1.2 stays
- * and is lent as a copy, so no two connections ever share a session object.
+ * when it is taken, and is given back only if its host gave no other in
+ * exchange; one of TLS 1.2 stays and is lent as a copy, so no two connections
+ * ever share a session object.
  */
 #ifndef IO_TLS_CACHE_H
 #define IO_TLS_CACHE_H
@@ -36,6 +37,9 @@ void tls_cache_free(struct tls_cache **c);
 void tls_cache_put(struct tls_cache *c, struct slice key, const struct tls_kept *k); /* takes k's */
 /* The newest session of the key that has not ended: the caller's. False: none. */
 bool tls_cache_take(struct tls_cache *c, struct slice key, int64_t now_ms, struct tls_kept *k_r);
+/* One that was taken, was good, and was not exchanged for another. Takes k's; older than all put.
+ */
+void tls_cache_give_back(struct tls_cache *c, struct slice key, const struct tls_kept *k);
 void tls_cache_forget(struct tls_cache *c, struct slice key); /* every session of the key */
 size_t tls_cache_count(struct tls_cache *c);
 

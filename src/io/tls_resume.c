@@ -80,6 +80,12 @@ static int64_t lifetime_s(const SSL_SESSION *session)
 	return s;
 }
 
+static void drop_offered(struct tls_resume *r)
+{
+	SSL_SESSION_free(r->offered.session);
+	r->offered.session = NULL;
+}
+
 /*
  * At the end of the handshake (TLS 1.2) or as the tickets come behind it. What is kept is a copy:
  * OpenSSL marks its own as not resumable when the connection ends without a goodbye, and may do so
@@ -93,6 +99,7 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
 	note_proof(r, ssl);
 	if (tls_ctx_verifies(r->ctx) && !r->verified)
 		return 0;
+	drop_offered(r);
 	int64_t until = MIN(r->now.mono_ms + lifetime_s(session) * 1000, r->proof_until);
 	if (until <= r->now.mono_ms || !SSL_SESSION_is_resumable(session) ||
 	    !is_small(ssl, session))
@@ -118,17 +125,21 @@ void tls_resume_prepare_client(void *handle)
 
 void tls_resume_offer(struct tls_resume *r, void *ssl, const char *host, const char *resume_key)
 {
-	struct tls_kept kept;
+	SSL_SESSION *copy;
 	/* The name is part of the key whatever the owner thinks of: it was checked, and is sent. */
 	r->key = mem_printf("%s %s", host ? host : "", resume_key);
-	if (!tls_cache_take(tls_ctx_cache(r->ctx), slice_str(r->key), r->now.mono_ms, &kept))
+	if (!tls_cache_take(tls_ctx_cache(r->ctx), slice_str(r->key), r->now.mono_ms, &r->offered))
 		return;
-	CHECK(kept.verified || !tls_ctx_verifies(r->ctx));
-	if (SSL_set_session(ssl, kept.session) != 1)
-		ERR_clear_error();
-	SSL_SESSION_free(kept.session);
-	r->verified = kept.verified;
-	r->proof_until = kept.proof_until;
+	CHECK(r->offered.verified || !tls_ctx_verifies(r->ctx));
+	r->verified = r->offered.verified;
+	r->proof_until = r->offered.proof_until;
+	copy = SSL_SESSION_dup(r->offered.session);
+	if (copy)
+		(void)SSL_set_session(ssl, copy);
+	SSL_SESSION_free(copy);
+	ERR_clear_error();
+	if (SSL_SESSION_get_protocol_version(r->offered.session) < TLS1_3_VERSION)
+		drop_offered(r); /* the cache has it still */
 }
 
 /* --- the server: tickets ------------------------------------------------------------------ */
@@ -202,6 +213,8 @@ void tls_resume_fill(struct tls_resume *r, void *ssl, struct tls_info *info)
 	note_proof(r, ssl);
 	r->done = true;
 	info->resumed = SSL_session_reused(ssl) == 1;
+	if (!info->resumed)
+		drop_offered(r);
 	info->verified = r->verified;
 }
 
@@ -210,6 +223,10 @@ void tls_resume_fini(struct tls_resume *r)
 	/* The host, its keys or what lies between may have changed: no more of the old. */
 	if (r->key && !r->done)
 		tls_cache_forget(tls_ctx_cache(r->ctx), slice_str(r->key));
+	if (r->offered.session && r->done)
+		tls_cache_give_back(tls_ctx_cache(r->ctx), slice_str(r->key), &r->offered);
+	else
+		SSL_SESSION_free(r->offered.session);
 	mem_free(r->key);
 	tls_unref(&r->ctx);
 }

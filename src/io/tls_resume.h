@@ -13,6 +13,7 @@
 
 #include "base/defs.h"
 #include "io/tls.h"
+#include "io/tls_cache.h"
 
 struct tls_resume {
 	struct tls_ctx *ctx; /* a reference */
@@ -22,6 +23,13 @@ struct tls_resume {
 	bool verified;       /* what the full handshake proved */
 	int64_t proof_until; /* mono ms */
 	bool done;           /* the handshake was good */
+	/*
+	 * What was offered; no session in it when it was exchanged for another, or need not be
+	 * given back. Many servers (Postfix) give one ticket at the full handshake and mean it to
+	 * be used again. RFC 8446 C.4 advises against that, lest connections be linked by who
+	 * listens: ours are by address and EHLO name anyway.
+	 */
+	struct tls_kept offered;
 };
 
 /* handle, ssl: an SSL_CTX, an SSL. */

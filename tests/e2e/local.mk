@@ -11,7 +11,8 @@ e2e_tests = \
 	tests/e2e/test_smuggling.py \
 	tests/e2e/test_snapshot.py \
 	tests/e2e/test_spool.py \
-	tests/e2e/test_submission.py
+	tests/e2e/test_submission.py \
+	tests/e2e/test_tls.py
 TESTS += $(e2e_tests)
 EXTRA_DIST += \
 	$(e2e_tests) \

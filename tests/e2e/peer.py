@@ -60,6 +60,7 @@ class Conn:
         self.commands = []
         self.received = b""  # everything after decryption
         self.tls = None
+        self.resumed = None
         self.login = None
         self.helo = None
         self.open = True
@@ -135,11 +136,10 @@ class Conn:
     def starttls(self, line):
         if self.answer("STARTTLS", line, "220 go ahead") != 220:
             return
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self.peer.tls)
         self.buffer = b""
-        self.sock = context.wrap_socket(self.sock, server_side=True)
+        self.sock = self.peer.tls.wrap_socket(self.sock, server_side=True)
         self.tls = self.sock.version()
+        self.resumed = self.sock.session_reused
         self.peer.handshakes += 1
 
     def authenticate(self, line):
@@ -286,7 +286,9 @@ class Peer:
         self.auth = auth
         self.credentials = credentials
         self.extensions = extensions
-        self.tls = world.certificate(tls) if tls else None
+        self.world = world
+        self.tls = None
+        self.show(tls)
         self.keep = keep
         self.mails = []
         self.conns = []
@@ -300,6 +302,22 @@ class Peer:
         self.acceptor = threading.Thread(target=self._accept, daemon=True)
         self.acceptor.start()
         world.on_close(self.close)
+
+    def show(self, name):
+        """From now on a certificate for name, with ticket keys of its own; None: no STARTTLS."""
+        context = None
+        if name:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.world.certificate(name))
+        self.tls = context
+
+    def hang_up(self):
+        """Ends all connections, also those that a client keeps for later."""
+        for c in list(self.conns):
+            try:
+                c.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # over already
 
     def _listen(self, unix):
         if unix:
@@ -320,11 +338,7 @@ class Peer:
             pass  # closed before
         self.acceptor.join(PATIENCE)
         self.listener.close()
-        for c in list(self.conns):
-            try:
-                c.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        self.hang_up()
 
     def _accept(self):
         while True:

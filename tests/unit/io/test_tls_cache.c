@@ -51,6 +51,32 @@ START_TEST(the_newest_is_taken_once)
 
 END_TEST
 
+START_TEST(what_is_given_back_is_taken_last)
+{
+	struct tls_cache *c = tls_cache_new(10);
+	struct tls_kept k;
+	SSL_SESSION *first = put(c, "a", TLS1_3_VERSION, 10);
+	ck_assert(tls_cache_take(c, SLICE("a"), 0, &k));
+	tls_cache_give_back(c, SLICE("a"), &k);
+	ck_assert_uint_eq(tls_cache_count(c), 1);
+	ck_assert(tls_cache_take(c, SLICE("a"), 0, &k));
+	SSL_SESSION *second = put(c, "a", TLS1_3_VERSION, 10);
+	tls_cache_give_back(c, SLICE("a"), &k);
+	ck_assert_ptr_eq(take(c, "a", 0), second);
+	ck_assert(tls_cache_take(c, SLICE("a"), 0, &k));
+	ck_assert_ptr_eq(k.session, first);
+	put(c, "a", TLS1_3_VERSION, 10);
+	put(c, "a", TLS1_3_VERSION, 10);
+	tls_cache_give_back(c, SLICE("a"), &k); /* there is better */
+	ck_assert_uint_eq(tls_cache_count(c), TLS_CACHE_PER_KEY);
+	ck_assert_ptr_nonnull(take(c, "a", 0));
+	ck_assert_ptr_nonnull(take(c, "a", 0));
+	ck_assert_ptr_null(take(c, "a", 0));
+	tls_cache_free(&c);
+}
+
+END_TEST
+
 START_TEST(older_versions_are_lent_as_copies)
 {
 	struct tls_cache *c = tls_cache_new(10);
@@ -181,6 +207,7 @@ Suite *test_tls_cache_suite(void)
 	Suite *s = suite_create("tls_cache");
 	TCase *t = tcase_create("tls_cache");
 	tcase_add_test(t, the_newest_is_taken_once);
+	tcase_add_test(t, what_is_given_back_is_taken_last);
 	tcase_add_test(t, older_versions_are_lent_as_copies);
 	tcase_add_test(t, what_has_ended_is_not_taken);
 	tcase_add_test(t, who_is_not_used_gives_way);

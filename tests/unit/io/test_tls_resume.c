@@ -238,8 +238,8 @@ START_TEST(a_new_certificate_is_looked_at)
 
 END_TEST
 
-/* One of TLS 1.3 is used once; one of TLS 1.2 as often as need be. */
-START_TEST(tickets_of_tls13_are_used_once)
+/* One of TLS 1.3 is in one place only; one of TLS 1.2 as often as need be. */
+START_TEST(a_ticket_of_tls13_serves_one_at_a_time)
 {
 	for (int version = 12; version <= 13; version++) {
 		struct talk t = start(true);
@@ -261,6 +261,26 @@ START_TEST(tickets_of_tls13_are_used_once)
 		close_talk(&b, true);
 		finish(&t);
 	}
+}
+
+END_TEST
+
+/* A host that gives one ticket and no more: it serves again, but not after a failure. */
+START_TEST(a_ticket_not_exchanged_serves_again)
+{
+	struct talk t = start(true);
+	ck_assert(!is_resumed(&t, NULL));
+	SSL_CTX_set_num_tickets(tls_ctx_handle(t.server), 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_msg(is_resumed(&t, NULL), "time %d", i);
+	ck_assert_uint_eq(tls_cache_count(tls_ctx_cache(t.client)), 1);
+	open_talk(&t);
+	ck_assert_int_eq(write(t.fd[1], "421 too busy\r\n", 14), 14);
+	ck_assert_int_eq(handshake(t.end[0]), ERR_TLS);
+	close_talk(&t, false);
+	ck_assert(!is_resumed(&t, NULL));
+	ck_assert_uint_eq(tls_cache_count(tls_ctx_cache(t.client)), 0);
+	finish(&t);
 }
 
 END_TEST
@@ -476,7 +496,8 @@ Suite *test_tls_resume_suite(void)
 	tcase_add_test(t, only_under_the_same_key_and_name);
 	tcase_add_test(t, an_opportunistic_session_never_verifies);
 	tcase_add_test(t, a_new_certificate_is_looked_at);
-	tcase_add_test(t, tickets_of_tls13_are_used_once);
+	tcase_add_test(t, a_ticket_of_tls13_serves_one_at_a_time);
+	tcase_add_test(t, a_ticket_not_exchanged_serves_again);
 	tcase_add_test(t, a_failed_handshake_forgets);
 	tcase_add_test(t, no_goodbye_is_no_failure);
 	tcase_add_test(t, what_costs_too_much_is_not_kept);
