@@ -257,6 +257,11 @@ START_TEST(a_ticket_of_tls13_serves_one_at_a_time)
 		ck_assert(tls_session_info(a.end[0])->resumed);
 		ck_assert(tls_session_info(b.end[0])->resumed == (version == 12));
 		ck_assert(tls_session_info(b.end[0])->verified);
+		/* Who came with one goes with another. */
+		ck_assert_uint_eq(tls_cache_count(tls_ctx_cache(t.client)), version == 12);
+		say(&a, 0);
+		say(&a, 1);
+		ck_assert_uint_eq(tls_cache_count(tls_ctx_cache(t.client)), 1);
 		close_talk(&a, true);
 		close_talk(&b, true);
 		finish(&t);
