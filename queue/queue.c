@@ -226,6 +226,23 @@ void queue_item_name(const struct queue_item *item, struct spool_name *name)
 
 /* --- scan ----------------------------------------------------------------------- */
 
+/* What was on its way when we died, or is as it was left: to rest until its time comes, which is
+ * clamped as retry says. */
+static void rest_found(struct queue *q, struct queue_item *item, const struct spool_name *name)
+{
+	item->due_ms = name->due_ms;
+	if (q->has_retry)
+		item->due_ms =
+		    retry_clamp_due(&q->retry, name->attempts, name->due_ms, q->opened.wall_ms);
+	item->found = true;
+	item->flushed =
+	    !name->held && orders_flushed(&q->orders, name) && item->due_ms > q->last.wall_ms;
+	queue_set_state(q, item, name->held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
+	if (!name->held)
+		queue_set_timer(q, item, item->flushed ? q->last.wall_ms : item->due_ms);
+	queue_look_at_suspect(q, name);
+}
+
 /*
  * One queue id, two names: no crash of ours leaves that (rename is atomic), so
  * someone copied files about. The later state is kept, the other goes away
@@ -246,30 +263,12 @@ static void on_duplicate(struct queue *q, unsigned dir, const struct spool_name 
 	if (spool_quarantine_twin(&q->spool, out_dir, text) < 0 || !take_new)
 		return;
 	item->subdir = (uint8_t)dir;
-	item->name_due_ms = item->due_ms = name->due_ms;
+	item->name_due_ms = name->due_ms;
 	item->name_attempts = item->attempts = (uint16_t)name->attempts;
 	item->name_held = item->want_hold = name->held;
 	queue_set_domain(q, item, name->domain);
 	wheel_cancel(&q->wheel, &item->timer);
-	queue_set_state(q, item, name->held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
-	if (!name->held)
-		queue_set_timer(q, item, item->due_ms);
-}
-
-/* What was on its way when we died, or is as it was left: to rest until its time comes, which is
- * clamped as retry says. */
-static void rest_found(struct queue *q, struct queue_item *item, const struct spool_name *name)
-{
-	if (q->has_retry)
-		item->due_ms =
-		    retry_clamp_due(&q->retry, name->attempts, name->due_ms, q->opened.wall_ms);
-	item->clamped = item->due_ms != name->due_ms;
-	item->flushed =
-	    !name->held && orders_flushed(&q->orders, name) && item->due_ms > q->last.wall_ms;
-	queue_set_state(q, item, name->held ? QUEUE_ITEM_HELD : QUEUE_ITEM_PARKED);
-	if (!name->held)
-		queue_set_timer(q, item, item->flushed ? q->last.wall_ms : item->due_ms);
-	queue_look_at_suspect(q, name);
+	rest_found(q, item, name);
 }
 
 static void on_replayed(void *arg, struct journal_part *part, struct qid id, struct envelope *e)

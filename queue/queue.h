@@ -98,7 +98,7 @@ struct queue_item {
 	bool ripe;       /* ACTIVE since its time has come: see queue_due_by */
 	/* The queue's own: the file's name on disk, which may lag behind the rest. */
 	bool name_held;
-	bool clamped;  /* due_ms was bounded at start; the file still says otherwise */
+	bool found;    /* at start, and its due times on disk may be out of bounds still */
 	bool replayed; /* found in the journal at start: a file of it is no find of the scan */
 	bool in_work;  /* since queue_begin_work */
 	uint16_t name_attempts;

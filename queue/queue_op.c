@@ -294,31 +294,35 @@ static void finish_msg(struct queue *q, struct queue_op *op, bool stored, struct
 	queue_free_msg(m);
 }
 
-/* Due times stored before this start are bounded from its opening on, as the name's was. */
-static void clamp_rcpts(struct queue *q, struct envelope *e)
+/* Due times stored before this start are bounded from its opening on, as the name's was. True if
+ * one had to be. */
+static bool clamp_rcpts(struct queue *q, struct envelope *e)
 {
+	bool changed = false;
 	for (size_t i = 0; i < e->rcpts_n; i++) {
 		struct envelope_rcpt *r = &e->rcpts[i];
-		if (r->fate == FATE_PENDING)
-			r->due_ms =
-			    retry_clamp_due(&q->retry, r->attempts, r->due_ms, q->opened.wall_ms);
+		int64_t due_ms =
+		    retry_clamp_due(&q->retry, r->attempts, r->due_ms, q->opened.wall_ms);
+		if (r->fate != FATE_PENDING || due_ms == r->due_ms)
+			continue;
+		r->due_ms = due_ms;
+		changed = true;
 	}
+	return changed;
 }
 
 /* The tail is the truth: where a rename was lost, the name is behind. Nor does a name say a long
- * domain. True if due times were bounded. */
+ * domain. True if due times were bounded: the disk says otherwise until all are written. */
 static bool adopt_envelope(struct queue *q, struct queue_item *item, struct envelope *e)
 {
-	bool clamp = item->clamped && q->has_retry;
-	if (clamp)
-		clamp_rcpts(q, e);
+	item->found = item->found && q->has_retry && clamp_rcpts(q, e);
 	int64_t due_ms = MAX(envelope_due_ms(e), (int64_t)0);
 	item->ripe = item->ripe && due_ms <= item->due_ms;
 	item->due_ms = due_ms;
 	item->attempts = (uint16_t)envelope_attempts(e);
 	if (item->domain->name[0] == '~')
 		queue_set_domain(q, item, slice_str(e->domain));
-	return clamp;
+	return item->found;
 }
 
 static void finish_load(struct queue *q, struct queue_op *op, struct queue_done *done)
@@ -392,7 +396,7 @@ static void finish_settle(struct queue *q, struct queue_op *op, struct queue_don
 		item->attempts = op->attempts;
 		bool written = op->result == 0 && !op->behind && !op->lost;
 		if (written) {
-			item->clamped = item->clamped && !mail->snapshot;
+			item->found = item->found && !mail->snapshot;
 			mail->tail = op->tail;
 		} else {
 			mail->snapshot = true;

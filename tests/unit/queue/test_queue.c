@@ -382,7 +382,7 @@ END_TEST
 START_TEST(the_tail_wins_over_the_name)
 {
 	char before[512], after[512];
-	int64_t due = f.now.wall_ms + HOUR;
+	int64_t due = f.now.wall_ms + 5 * MINUTE;
 	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 100);
 	ck_assert(fixture_find(&f, before, sizeof(before)));
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 3, due), 0);
@@ -472,6 +472,59 @@ START_TEST(a_stored_due_time_is_bounded_at_start)
 	fixture_load(&f, item);
 	ck_assert_int_eq(item->mail->envelope->rcpts[0].due_ms, f.now.wall_ms); /* now on disk */
 	ck_assert_uint_eq(item->attempts, 1);
+}
+
+END_TEST
+
+static bool take_and_load(struct queue_item **item)
+{
+	*item = fixture_take(&f);
+	if (*item != NULL)
+		fixture_load(&f, *item);
+	return *item != NULL;
+}
+
+/* As far off as any, but the crash that came with the clock's change took the new name. */
+START_TEST(a_due_time_that_only_the_tail_knows_is_bounded_too)
+{
+	char before[512], after[512];
+	int64_t year = 365 * 24 * HOUR, bound = MINUTE + 7500;
+	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 10);
+	ck_assert(fixture_find(&f, before, sizeof(before)));
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms + year), 0);
+	ck_assert(fixture_find(&f, after, sizeof(after)));
+	fixture_close(&f);
+	ck_assert_int_eq(rename(after, before), 0);
+	fixture_open(&f);
+	ck_assert(take_and_load(&item));
+	ck_assert_int_eq(item->due_ms, f.now.wall_ms + bound);
+	queue_park(f.q, item, item->due_ms);
+	fixture_advance(&f, bound);
+	ck_assert(take_and_load(&item));
+	ck_assert_int_eq(item->mail->envelope->rcpts[0].due_ms, f.now.wall_ms);
+	/* Times of this start are as they are, however long it lasts. */
+	int64_t due = f.now.wall_ms + MINUTE;
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 2, due), 0);
+	fixture_advance(&f, MINUTE);
+	ck_assert(take_and_load(&item));
+	ck_assert_int_eq(item->due_ms, due);
+}
+
+END_TEST
+
+/* What a start found within its bounds is not looked at that way again. */
+START_TEST(later_due_times_are_not_bounded_by_the_start)
+{
+	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 10);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE), 0);
+	fixture_reopen(&f);
+	fixture_advance(&f, MINUTE);
+	ck_assert(take_and_load(&item));
+	int64_t due = f.now.wall_ms + 24 * HOUR;
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 2, due), 0);
+	fixture_advance(&f, 24 * HOUR);
+	ck_assert(take_and_load(&item));
+	ck_assert_int_eq(item->due_ms, due);
 }
 
 END_TEST
@@ -666,6 +719,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, due_items_come_in_time);
 	tcase_add_test(tc, a_clock_that_is_set_moves_nothing);
 	tcase_add_test(tc, a_stored_due_time_is_bounded_at_start);
+	tcase_add_test(tc, later_due_times_are_not_bounded_by_the_start);
 	tcase_add_test(tc, flush_is_in_memory_and_spares_the_held);
 	tcase_add_test(tc, flush_reaches_what_the_scan_finds_later);
 	tcase_add_test(tc, commands_look_at_what_rests);
@@ -687,6 +741,7 @@ Suite *test_queue_suite(void)
 	tcase_set_timeout(tc, 60);
 	add_tests(tc);
 	tcase_add_test(tc, the_tail_wins_over_the_name);
+	tcase_add_test(tc, a_due_time_that_only_the_tail_knows_is_bounded_too);
 	suite_add_tcase(s, tc);
 	return s;
 }

@@ -234,14 +234,18 @@ END_TEST
 /* Two names of one id: only hands can do that. The later one is kept, none deleted. */
 START_TEST(duplicate_ids_keep_the_later)
 {
-	char path[512], other[512];
-	int64_t due = f.now.wall_ms + MINUTE;
+	char path[512], other[512], later[512];
+	int64_t due = f.now.wall_ms + 1000 * MINUTE, bound = 5 * MINUTE + 37500;
 	size_t n;
 	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 10);
 	ck_assert(fixture_find(&f, path, sizeof(path)));
 	char *early = fixture_read(path, &n);
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 2, due), 0);
+	ck_assert(fixture_find(&f, other, sizeof(other)));
 	fixture_close(&f);
+	fixture_path(&f, "queue/20", later, sizeof(later));
+	strncat(later, strrchr(other, '/'), sizeof(later) - strlen(later) - 1);
+	ck_assert_int_eq(rename(other, later), 0);
 	for (unsigned i = 0; i < 2; i++) { /* found after it, then before it */
 		const char *name = strrchr(path, '/');
 		fixture_path(&f, i == 0 ? "queue/3f" : "queue/00", other, sizeof(other));
@@ -254,6 +258,7 @@ START_TEST(duplicate_ids_keep_the_later)
 		size_t cursor = 0;
 		item = queue_next_item(f.q, &cursor);
 		ck_assert_uint_eq(item->attempts, 2);
+		ck_assert_int_eq(item->due_ms, f.now.wall_ms + bound);
 		queue_flush(f.q, f.now);
 		ck_assert_ptr_eq(fixture_take(&f), item);
 		fixture_load(&f, item);
