@@ -18,6 +18,8 @@ libbase_a_SOURCES = \
 	src/base/list.h \
 	src/base/log.c \
 	src/base/log.h \
+	src/base/lru.c \
+	src/base/lru.h \
 	src/base/map.c \
 	src/base/map.h \
 	src/base/mem.c \

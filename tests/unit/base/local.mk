@@ -9,6 +9,7 @@ tests_unit_unit_base_SOURCES = \
 	tests/unit/base/test_json.c \
 	tests/unit/base/test_list.c \
 	tests/unit/base/test_log.c \
+	tests/unit/base/test_lru.c \
 	tests/unit/base/test_map.c \
 	tests/unit/base/test_mem.c \
 	tests/unit/base/test_netaddr.c \

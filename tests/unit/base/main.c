@@ -10,6 +10,7 @@ unit_suite_fn test_err_suite;
 unit_suite_fn test_json_suite;
 unit_suite_fn test_list_suite;
 unit_suite_fn test_log_suite;
+unit_suite_fn test_lru_suite;
 unit_suite_fn test_map_suite;
 unit_suite_fn test_mem_suite;
 unit_suite_fn test_netaddr_suite;
@@ -28,6 +29,7 @@ static unit_suite_fn *const suites[] = {
 	test_json_suite,
 	test_list_suite,
 	test_log_suite,
+	test_lru_suite,
 	test_map_suite,
 	test_mem_suite,
 	test_netaddr_suite,
