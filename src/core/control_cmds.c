@@ -15,6 +15,7 @@
 #include "core/control.h"
 #include "core/dispatch.h"
 #include "core/reception.h"
+#include "core/resolve.h"
 #include "core/settlement.h"
 #include "io/system.h"
 #include "proto/path.h"
@@ -103,8 +104,10 @@ static void cmd_stats(struct control_call *call)
 	struct mta *m = call->mta;
 	const struct accounting_counts *c = accounting_counts(m->accounting);
 	struct queue_stats st;
+	struct resolver_stats dns;
 
 	queue_stats(m->queue, &st);
+	resolver_stats(m->resolver, &dns);
 
 	const struct {
 		const char *name;
@@ -128,6 +131,14 @@ static void cmd_stats(struct control_call *call)
 		{ "queue_syncs", st.syncs },
 		{ "queue_corrupt", st.corrupt },
 		{ "body_memory_bytes", st.memory_bytes },
+		{ "routes_shared", dns.shared },
+		{ "routes_resolved", dns.resolved },
+		{ "dns_hits", dns.dns.hits },
+		{ "dns_misses", dns.dns.misses },
+		{ "dns_stale", dns.dns.stale },
+		{ "dns_queries", dns.dns.queries },
+		{ "dns_cached", dns.dns.entries },
+		{ "dns_cached_bytes", dns.dns.bytes },
 	};
 
 	ok(call);

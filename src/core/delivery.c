@@ -16,6 +16,7 @@
 
 static void delivery_step(struct mta_work *w, struct now now);
 static void next_host(struct delivery *d, struct now now);
+static void take_resolution(struct delivery *d, struct now now);
 
 static void on_stream(void *arg)
 {
@@ -87,6 +88,7 @@ static void delivery_free(struct delivery *d)
 
 	close_connection(d);
 	resolve_free(&d->resolve);
+	resolution_unref(&d->resolution);
 	for (size_t i = 0; i < d->rcpts_n; i++)
 		smtp_result_fini(&d->rcpts[i].result);
 	arena_fini(&d->arena);
@@ -198,7 +200,7 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a,
  * not, or was not asked. */
 static void decide_rest(struct delivery *d)
 {
-	bool unasked = d->at < d->candidates_n || d->more_hosts;
+	bool unasked = d->at < d->resolution->candidates_n || d->resolution->more_hosts;
 
 	for (size_t i = 0; i < d->rcpts_n; i++) {
 		struct attempt_rcpt *a = &d->rcpts[i];
@@ -236,14 +238,19 @@ static void host_failed(struct delivery *d, enum smtp_stage stage, int err, stru
 
 /* --- connecting ------------------------------------------------------------------- */
 
+static const struct resolution_candidate *candidate(const struct delivery *d)
+{
+	return &d->resolution->candidates[d->order[d->at]];
+}
+
 static const struct route_hop *hop_of(const struct delivery *d)
 {
-	return d->candidates[d->at].hop;
+	return candidate(d)->hop;
 }
 
 static void describe_host(struct delivery *d)
 {
-	const struct resolve_candidate *c = &d->candidates[d->at];
+	const struct resolution_candidate *c = candidate(d);
 
 	d->host = arena_zalloc(&d->arena, sizeof(*d->host));
 	snprintf(d->host->host, sizeof(d->host->host), "%s", c->host);
@@ -256,7 +263,7 @@ static void describe_host(struct delivery *d)
 
 static void connect_host(struct delivery *d, struct now now)
 {
-	const struct resolve_candidate *c = &d->candidates[d->at];
+	const struct resolution_candidate *c = candidate(d);
 	int64_t left = DELIVERY_CONNECTING_MAX_MS - d->connecting_ms;
 	struct stream_connect_options o = {
 		.to = c->addr,
@@ -280,7 +287,8 @@ static void next_host(struct delivery *d, struct now now)
 	d->at++;
 	if (all_decided(d)) {
 		settle(d, now);
-	} else if (d->at >= d->candidates_n || d->connecting_ms >= DELIVERY_CONNECTING_MAX_MS) {
+	} else if (d->at >= d->resolution->candidates_n ||
+		   d->connecting_ms >= DELIVERY_CONNECTING_MAX_MS) {
 		decide_rest(d);
 		settle(d, now);
 	} else {
@@ -309,7 +317,7 @@ static enum smtp_tls_mode tls_mode(const struct delivery *d)
 static void start_tls(struct delivery *d)
 {
 	struct mta *m = d->work.mta;
-	const struct resolve_candidate *c = &d->candidates[d->at];
+	const struct resolution_candidate *c = candidate(d);
 	char address[NETADDR_TEXT_MAX];
 	char key[NETADDR_TEXT_MAX + 16];
 	struct stream_tls_options o = {
@@ -364,7 +372,7 @@ static void prepare_message(struct delivery *d)
  * machine. */
 static bool clear_is_safe(const struct delivery *d)
 {
-	const struct netaddr *addr = &d->candidates[d->at].addr;
+	const struct netaddr *addr = &candidate(d)->addr;
 
 	return d->level == TLS_LEVEL_NONE || addr->family == NETADDR_UNIX ||
 	       netaddr_is_loopback(addr);
@@ -618,6 +626,9 @@ static void delivery_step(struct mta_work *w, struct now now)
 		talk(d, now);
 		break;
 	case DELIVERY_RESOLVING:
+		if (!d->resolve)
+			take_resolution(d, now);
+		break;
 	case DELIVERY_NONE:
 		break;
 	}
@@ -625,22 +636,27 @@ static void delivery_step(struct mta_work *w, struct now now)
 
 /* --- starting ------------------------------------------------------------------------ */
 
-static void on_resolved(void *arg, const struct resolve_result *result)
+static void take_resolution(struct delivery *d, struct now now)
 {
-	struct delivery *d = arg;
-	struct now now = d->work.mta->now;
+	const struct resolution *r = d->resolution;
 
-	if (result->finding != VERDICT_FINDING_NONE) {
-		find(d, result->finding, SMTP_STAGE_DNS, result->why.text);
+	if (r->finding != VERDICT_FINDING_NONE) {
+		find(d, r->finding, SMTP_STAGE_DNS, r->why);
 		settle(d, now);
 		return;
 	}
-	memcpy(d->candidates, result->candidates, sizeof(d->candidates));
-	d->candidates_n = result->candidates_n;
-	d->more_hosts = result->more_hosts;
-	resolve_free(&d->resolve); /* and with it the result */
+	resolution_order(r, &d->work.mta->rng, d->order);
 	d->at = 0;
 	connect_host(d, now);
+}
+
+static void on_resolved(void *arg, struct resolution *r)
+{
+	struct delivery *d = arg;
+
+	d->resolution = resolution_ref(r);
+	resolve_free(&d->resolve);
+	take_resolution(d, d->work.mta->now);
 }
 
 void delivery_start(struct mta *m, struct site *site, struct queue_item *item, struct now now)
@@ -658,6 +674,10 @@ void delivery_start(struct mta *m, struct site *site, struct queue_item *item, s
 	list_push(dispatch_deliveries(m->dispatch), &d->node);
 	pick_recipients(d, now);
 	d->phase = DELIVERY_RESOLVING;
-	d->resolve =
-	    resolve_start(m, d->conf, d->route, item->mail->envelope->domain, on_resolved, d);
+	const char *to = item->mail->envelope->domain;
+	d->resolution = resolve_cached(m, d->conf, d->route, to, now);
+	if (d->resolution)
+		mta_mark(&d->work); /* not here: the dispatcher is not ready for the end of it */
+	else
+		d->resolve = resolve_start(m, d->conf, d->route, to, on_resolved, d);
 }

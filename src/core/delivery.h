@@ -36,13 +36,13 @@ struct delivery {
 	const struct route *route;
 	enum tls_level level;
 	struct resolve *resolve;
-	struct resolve_candidate candidates[MX_CANDIDATES_MAX];
-	size_t candidates_n, at;  /* at: the one we are with */
-	bool more_hosts;          /* there are some without an address to dial now */
-	int64_t connecting_ms;    /* spent so far */
-	int64_t connect_began_ms; /* mono */
-	bool in_clear;            /* its handshake failed: the same host again without TLS */
-	bool tls_running;         /* STARTTLS handshake under way, asked for by the engine */
+	struct resolution *resolution;
+	uint8_t order[MX_CANDIDATES_MAX]; /* in which its candidates are dialled */
+	size_t at;                        /* in order: the one we are with */
+	int64_t connecting_ms;            /* spent so far */
+	int64_t connect_began_ms;         /* mono */
+	bool in_clear;    /* its handshake failed: the same host again without TLS */
+	bool tls_running; /* STARTTLS handshake under way, asked for by the engine */
 	struct stream *stream;
 	struct smtp_client *client;
 	struct attempt_host *host; /* facts about the present host */

@@ -8,12 +8,14 @@ core_sources = \
 	src/core/control_cmds.c \
 	src/core/delivery.c src/core/delivery.h \
 	src/core/dispatch.c src/core/dispatch.h \
+	src/core/dnscache.c src/core/dnscache.h \
 	src/core/mta.c src/core/mta.h \
 	src/core/outage.c src/core/outage.h \
 	src/core/reception.c src/core/reception.h \
 	src/core/reception_message.c \
 	src/core/reception_session.c src/core/reception_session.h \
 	src/core/reload.c \
+	src/core/resolution.c src/core/resolution.h \
 	src/core/resolve.c src/core/resolve.h \
 	src/core/settlement.c src/core/settlement.h \
 	src/core/site.c src/core/site.h

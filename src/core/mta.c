@@ -374,7 +374,7 @@ static int open_rest(struct mta *m, const struct qio *qio, struct errbuf *eb)
 	if (err == 0)
 		err = open_queue(m, qio, eb);
 	if (err == 0)
-		err = resolver_new(m->loop, conf, &m->resolver, eb);
+		err = resolver_new(m, conf, &m->resolver, eb);
 	if (err < 0)
 		return err;
 	m->local_n = system_local_addresses(m->local, MTA_LOCAL_ADDRESSES_MAX);

@@ -44,7 +44,7 @@ static int take_config(struct mta *m, struct conf *conf, struct errbuf *eb)
 {
 	struct tls_ctx *old_server;
 	struct resolver *resolver;
-	int err = resolver_new(m->loop, conf, &resolver, eb);
+	int err = resolver_renew(m, conf, &resolver, eb);
 
 	if (err < 0)
 		return err;
@@ -62,6 +62,7 @@ static int take_config(struct mta *m, struct conf *conf, struct errbuf *eb)
 	tls_unref(&old_server);
 	resolver_unref(&m->resolver);
 	m->resolver = resolver;
+	resolver_forget(resolver);
 	conf_unref(&m->conf);
 	m->conf = conf;
 	m->retry = conf->outbound.retry;

@@ -4,51 +4,161 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/lru.h"
 #include "base/mem.h"
 
 struct resolver {
-	struct dns *dns;
 	unsigned refs;
+	struct dns *dns;
+	struct dnscache *cache;
+	char *servers; /* the settings it was made with */
+	int timeout_ms, tries;
+	struct lru shared; /* of struct shared */
+	uint64_t shared_used, resolved;
+	struct resolver_stats before; /* of those it came after */
+};
+
+struct shared {
+	struct lru_entry lru;
+	struct resolution *resolution;
+	char key[];
 };
 
 struct lookup { /* one A or AAAA question */
 	struct resolve *resolve;
-	struct dns_query *query;
+	struct dnscache_wait wait;
 	size_t host; /* index into hosts */
-	bool is_v6;
 	struct netaddr addrs[MX_HOST_ADDRS_MAX / 2];
 	size_t addrs_n;
 };
 
 struct resolve {
-	struct mta_work work; /* marked when the outcome is known without waiting */
+	struct mta_work work; /* marked when the outcome is known */
 	struct resolver *resolver;
-	const struct conf *conf;
+	struct conf *conf;
 	const struct route *route;
 	char *domain;
 	resolve_done_fn *fn;
 	void *arg;
-	struct dns_query *mx_query;
+	struct dnscache_wait mx_wait;
 	bool implicit; /* no MX: the domain itself */
 	struct mx_host hosts[MX_HOSTS_MAX];
 	size_t hosts_n;
 	const struct route_hop *hops[MX_HOSTS_MAX]; /* per host, for static routes */
 	struct lookup lookups[2 * MX_HOSTS_MAX];
 	size_t lookups_n, lookups_open;
-	struct resolve_result result;
+	struct buf site;
+	bool stale; /* an expired answer is in it */
+	bool more_hosts;
+	int64_t until_ms;
+	struct resolution_candidate candidates[MX_CANDIDATES_MAX];
+	size_t candidates_n;
+	struct errbuf why;
+	struct resolution *made;
 };
 
-int resolver_new(struct loop *l, const struct conf *conf, struct resolver **r_r, struct errbuf *eb)
+/* --- what is shared ---------------------------------------------------------------- */
+
+static void drop_shared(struct lru_entry *e)
+{
+	struct shared *s = container_of(e, struct shared, lru);
+
+	resolution_unref(&s->resolution);
+	mem_free(s);
+}
+
+/* A route with hops is the same for all its domains; its address names it within a config. */
+static struct slice shared_key(const struct route *route, const char *domain, char buf[16])
+{
+	_Static_assert(sizeof(route) < 16, "fits behind the blank, which no domain begins with");
+	if (!route || route->hops_n == 0)
+		return slice_str(domain);
+	buf[0] = ' ';
+	memcpy(buf + 1, (const void *)&route, sizeof(route));
+	return slice_of(buf, 1 + sizeof(route));
+}
+
+/* A resolution of an older config would keep that alive, and find nobody who may use it. */
+static void share(struct resolve *r)
+{
+	char buf[16];
+	struct slice key = shared_key(r->route, r->domain, buf);
+
+	if (r->conf != r->work.mta->conf || r->resolver != r->work.mta->resolver)
+		return;
+	struct shared *s = mem_alloc(sizeof(*s) + key.n);
+	s->resolution = resolution_ref(r->made);
+	memcpy(s->key, key.p, key.n);
+	lru_put(&r->resolver->shared, slice_of(s->key, key.n), &s->lru,
+	    sizeof(*s) + key.n + r->made->bytes);
+}
+
+struct resolution *resolve_cached(struct mta *m, const struct conf *conf, const struct route *route,
+    const char *domain, struct now now)
+{
+	char buf[16];
+	struct resolver *resolver = m->resolver;
+	struct lru_entry *e = lru_find(&resolver->shared, shared_key(route, domain, buf));
+
+	if (!e)
+		return NULL;
+	struct shared *s = container_of(e, struct shared, lru);
+	if (now.mono_ms >= s->resolution->until_ms) {
+		lru_remove(&resolver->shared, e);
+		return NULL;
+	}
+	if (s->resolution->conf != conf)
+		return NULL;
+	resolver->shared_used++;
+	return resolution_ref(s->resolution);
+}
+
+/* --- the resolver --------------------------------------------------------------------- */
+
+static int64_t loop_clock(void *arg)
+{
+	return loop_now(arg).mono_ms;
+}
+
+int resolver_new(struct mta *m, const struct conf *conf, struct resolver **r_r, struct errbuf *eb)
 {
 	struct dns_options o = { conf->dns.servers, conf->dns.timeout_ms, conf->dns.tries };
 	struct dns *dns;
-	int err = dns_new(l, &o, &dns, eb);
+	int err = dns_new(m->loop, &o, &dns, eb);
 
 	if (err < 0)
 		return err;
-	*r_r = mem_zalloc(sizeof(**r_r));
-	(*r_r)->dns = dns;
-	(*r_r)->refs = 1;
+	struct resolver *r = mem_zalloc(sizeof(*r));
+	r->refs = 1;
+	r->dns = dns;
+	r->cache = dnscache_new(dns, loop_clock, m->loop, prng_next(&m->rng));
+	r->servers = mem_strdup(conf->dns.servers);
+	r->timeout_ms = conf->dns.timeout_ms;
+	r->tries = conf->dns.tries;
+	lru_init(&r->shared, prng_next(&m->rng), RESOLVE_ENTRIES_MAX, RESOLVE_BYTES_MAX,
+	    drop_shared);
+	*r_r = r;
+	return 0;
+}
+
+/* Counters go on. */
+static int replace(struct mta *m, const struct conf *conf, struct resolver **r_r, struct errbuf *eb)
+{
+	int err = resolver_new(m, conf, r_r, eb);
+
+	if (err == 0)
+		resolver_stats(m->resolver, &(*r_r)->before);
+	return err;
+}
+
+int resolver_renew(struct mta *m, const struct conf *conf, struct resolver **r_r, struct errbuf *eb)
+{
+	struct resolver *r = m->resolver;
+
+	if (r->servers[0] == '\0' || strcmp(r->servers, conf->dns.servers) != 0 ||
+	    r->timeout_ms != conf->dns.timeout_ms || r->tries != conf->dns.tries)
+		return replace(m, conf, r_r, eb);
+	*r_r = resolver_ref(r);
 	return 0;
 }
 
@@ -65,27 +175,90 @@ void resolver_unref(struct resolver **rp)
 	*rp = NULL;
 	if (!r || --r->refs > 0)
 		return;
+	lru_fini(&r->shared);
+	dnscache_free(&r->cache);
 	dns_free(&r->dns);
+	mem_free(r->servers);
 	mem_free(r);
 }
 
-static void finish(struct resolve *r)
+void resolver_forget(struct resolver *r)
 {
-	r->fn(r->arg, &r->result);
+	lru_clear(&r->shared);
+}
+
+void resolver_stats(const struct resolver *r, struct resolver_stats *st)
+{
+	const struct resolver_stats *b = &r->before;
+
+	dnscache_stats(r->cache, &st->dns);
+	st->shared = b->shared + r->shared_used;
+	st->resolved = b->resolved + r->resolved;
+	st->dns.hits += b->dns.hits;
+	st->dns.misses += b->dns.misses;
+	st->dns.stale += b->dns.stale;
+	st->dns.queries += b->dns.queries;
+}
+
+/* --- the outcome ------------------------------------------------------------------- */
+
+#define explain(r, ...) errbuf_set(&(r)->why, 0, __VA_ARGS__)
+
+static bool is_permanent(enum verdict_finding finding)
+{
+	struct verdict v;
+
+	verdict_of_finding(finding, &v);
+	return v.kind == VERDICT_BOUNCE;
+}
+
+/* Made and shared; handed over by the next step. */
+static void complete(struct resolve *r, enum verdict_finding finding)
+{
+	resolution_site_of_source(&r->site, r->route);
+	struct resolution draft = { .conf = r->conf,
+		.finding = finding,
+		.why = r->why.text,
+		.site = finding == VERDICT_FINDING_NONE ? buf_cstr(&r->site) : "",
+		.more_hosts = r->more_hosts,
+		.until_ms = r->until_ms };
+
+	r->made = resolution_new(&draft, r->candidates, r->candidates_n);
+	share(r);
+	mta_mark(&r->work);
 }
 
 static void fail(struct resolve *r, enum verdict_finding finding)
 {
-	r->result.finding = finding;
-	mta_mark(&r->work);
-}
+	char said[sizeof(r->why.text)];
 
-#define explain(r, ...) errbuf_set(&(r)->result.why, 0, __VA_ARGS__)
+	r->candidates_n = 0;
+	if (r->stale && is_permanent(finding)) {
+		snprintf(said, sizeof(said), "%s", r->why.text);
+		explain(r, "the DNS fails; before that: %.400s", said);
+		finding = VERDICT_FINDING_DNS_FAILED;
+	}
+	complete(r, finding);
+}
 
 static void on_step(struct mta_work *w, struct now now)
 {
+	struct resolve *r = container_of(w, struct resolve, work);
+
 	(void)now;
-	finish(container_of(w, struct resolve, work));
+	r->fn(r->arg, r->made);
+}
+
+/* Every answer that is used passes here. */
+static void note(struct resolve *r, const struct dnscache_answer *a)
+{
+	r->stale |= a->stale;
+	r->until_ms = MIN(r->until_ms, a->until_ms);
+}
+
+static int64_t mono_ms(const struct resolve *r)
+{
+	return loop_now(r->work.mta->loop).mono_ms;
 }
 
 static uint16_t port_of(const struct resolve *r, const struct route_hop *hop)
@@ -93,14 +266,14 @@ static uint16_t port_of(const struct resolve *r, const struct route_hop *hop)
 	return hop ? hop->port : r->conf->outbound.port;
 }
 
+/* host: in r->hosts, or the hop's. */
 static void add_candidate(struct resolve *r, const char *host, const struct netaddr *addr,
-    const struct route_hop *hop)
+    const struct route_hop *hop, size_t rank)
 {
-	if (r->result.candidates_n == MX_CANDIDATES_MAX)
+	if (r->candidates_n == MX_CANDIDATES_MAX)
 		return;
-	struct resolve_candidate *c = &r->result.candidates[r->result.candidates_n++];
-	snprintf(c->host, sizeof(c->host), "%s", host);
-	c->hop = hop;
+	struct resolution_candidate *c = &r->candidates[r->candidates_n++];
+	*c = (struct resolution_candidate){ .host = host, .hop = hop, .rank = (uint8_t)rank };
 	if (addr) {
 		c->addr = *addr;
 		c->addr.port = port_of(r, hop);
@@ -161,12 +334,15 @@ static void choose_mx(struct resolve *r)
 	}
 	r->hosts_n = left;
 	size_t n = mx_candidates(r->hosts, left, &o, out, &loop);
-	for (size_t i = 0; i < n; i++)
-		add_candidate(r, out[i].host->name, &out[i].addr, NULL);
+	for (size_t i = 0, rank = 0; i < n; i++) {
+		if (i > 0 && out[i].host->preference != out[i - 1].host->preference)
+			rank++;
+		add_candidate(r, out[i].host->name, &out[i].addr, NULL, rank);
+	}
 	if (n == 0)
 		explain_no_candidate(r, loop);
 	else
-		mta_mark(&r->work);
+		complete(r, VERDICT_FINDING_NONE);
 }
 
 /* Static routes keep their order; each hop's addresses follow one another. */
@@ -175,7 +351,7 @@ static void choose_hops(struct resolve *r)
 	for (size_t i = 0; i < r->hosts_n; i++) {
 		const struct route_hop *hop = r->hops[i];
 		if (hop->unix_path[0]) {
-			add_candidate(r, hop->unix_path, NULL, hop);
+			add_candidate(r, hop->unix_path, NULL, hop, i);
 			continue;
 		}
 		struct mx_options o = options(r);
@@ -183,12 +359,12 @@ static void choose_hops(struct resolve *r)
 		bool loop = false;
 		size_t n = mx_candidates(&r->hosts[i], 1, &o, out, &loop);
 		for (size_t k = 0; k < n; k++)
-			add_candidate(r, hop->host, &out[k].addr, hop);
+			add_candidate(r, hop->host, &out[k].addr, hop, i);
 	}
-	if (r->result.candidates_n == 0)
+	if (r->candidates_n == 0)
 		explain_no_candidate(r, false);
 	else
-		mta_mark(&r->work);
+		complete(r, VERDICT_FINDING_NONE);
 }
 
 static void collect_addresses(struct resolve *r)
@@ -205,35 +381,48 @@ static void choose(struct resolve *r)
 {
 	collect_addresses(r);
 	for (size_t i = 0; i < r->hosts_n; i++)
-		r->result.more_hosts |= r->hosts[i].lookup_failed;
+		r->more_hosts |= r->hosts[i].lookup_failed;
 	if (r->route && r->route->hops_n > 0)
 		choose_hops(r);
 	else
 		choose_mx(r);
 }
 
-static void on_address(void *arg, const struct dns_answer *a)
+static void take_address(struct lookup *l, const struct dnscache_answer *a)
 {
-	struct lookup *l = arg;
 	struct resolve *r = l->resolve;
+	const struct dns_answer *dns = &a->dns;
 
-	l->query = NULL;
+	note(r, a);
 	for (size_t i = 0;
-	     a->outcome == DNS_OK && i < a->records_n && l->addrs_n < ARRAY_LEN(l->addrs); i++)
-		l->addrs[l->addrs_n++] = a->records[i].address;
-	if (a->outcome == DNS_FAILED)
+	     dns->outcome == DNS_OK && i < dns->records_n && l->addrs_n < ARRAY_LEN(l->addrs); i++)
+		l->addrs[l->addrs_n++] = dns->records[i].address;
+	if (dns->outcome == DNS_FAILED)
 		r->hosts[l->host].lookup_failed = true;
-	if (--r->lookups_open == 0)
-		choose(r);
 }
 
-static void ask_address(struct resolve *r, size_t host, bool v6)
+static void on_address(void *arg, const struct dnscache_answer *a)
 {
+	struct lookup *l = arg;
+
+	take_address(l, a);
+	if (--l->resolve->lookups_open == 0)
+		choose(l->resolve);
+}
+
+static void ask_address(struct resolve *r, size_t host, enum dns_type type)
+{
+	const char *name = r->hosts[host].name;
 	struct lookup *l = &r->lookups[r->lookups_n++];
-	*l = (struct lookup){ .resolve = r, .host = host, .is_v6 = v6 };
+	const struct dnscache_answer *a = dnscache_find(r->resolver->cache, name, type, mono_ms(r));
+
+	*l = (struct lookup){ .resolve = r, .host = host };
+	if (a) {
+		take_address(l, a);
+		return;
+	}
 	r->lookups_open++;
-	l->query = dns_lookup(r->resolver->dns, r->hosts[host].name,
-	    v6 ? DNS_TYPE_AAAA : DNS_TYPE_A, on_address, l);
+	dnscache_ask(r->resolver->cache, name, type, &l->wait, on_address, l);
 }
 
 static void ask_addresses(struct resolve *r)
@@ -241,8 +430,8 @@ static void ask_addresses(struct resolve *r)
 	for (size_t i = 0; i < r->hosts_n; i++) {
 		if (r->hosts[i].addrs_n > 0 || r->hosts[i].name[0] == '\0')
 			continue; /* an address already, or a unix socket */
-		ask_address(r, i, true);
-		ask_address(r, i, false);
+		ask_address(r, i, DNS_TYPE_AAAA);
+		ask_address(r, i, DNS_TYPE_A);
 	}
 	if (r->lookups_open == 0)
 		choose(r);
@@ -276,9 +465,11 @@ static void take_mx(struct resolve *r, const struct dns_answer *a)
 		fail(r, VERDICT_FINDING_NULL_MX);
 		return;
 	}
-	size_t n = mx_sort(all, a->records_n, &r->work.mta->rng);
+	size_t n = mx_sort(all, a->records_n);
 	if (!o.local_ok)
 		n = mx_remove_self(all, n, &o, &was_self);
+	resolution_site_of_mx(&r->site, all, n);
+	n = mx_pick(all, n, &r->work.mta->rng);
 	if (n == 0) {
 		explain(r, was_self ? "the MX hosts lead back to this host"
 				    : "no usable name among the MX hosts");
@@ -286,23 +477,21 @@ static void take_mx(struct resolve *r, const struct dns_answer *a)
 		return;
 	}
 	r->hosts_n = MIN(n, RESOLVE_LOOKUP_HOSTS_MAX);
-	r->result.more_hosts = n > r->hosts_n;
+	r->more_hosts = n > r->hosts_n;
 	memcpy(r->hosts, all, r->hosts_n * sizeof(*all));
 	ask_addresses(r);
 }
 
-static void on_mx(void *arg, const struct dns_answer *a)
+static void take_mx_answer(struct resolve *r, const struct dnscache_answer *a)
 {
-	struct resolve *r = arg;
-
-	r->mx_query = NULL;
-	switch (a->outcome) {
+	note(r, a);
+	switch (a->dns.outcome) {
 	case DNS_OK:
-		take_mx(r, a);
+		take_mx(r, &a->dns);
 		break;
 	case DNS_NODATA: /* implicit MX, RFC 5321 5.1 */
 		r->implicit = true;
-		add_host(r, 0, r->domain);
+		resolution_site_of_mx(&r->site, add_host(r, 0, r->domain), 1);
 		ask_addresses(r);
 		break;
 	case DNS_NXDOMAIN:
@@ -311,14 +500,31 @@ static void on_mx(void *arg, const struct dns_answer *a)
 		break;
 	case DNS_FAILED:
 	case DNS_NONE:
-		explain(r, "MX lookup for %s: %s", r->domain, a->text);
+		explain(r, "MX lookup for %s: %s", r->domain, a->dns.text);
 		fail(r, VERDICT_FINDING_DNS_FAILED);
 		break;
 	}
 }
 
+static void on_mx(void *arg, const struct dnscache_answer *a)
+{
+	take_mx_answer(arg, a);
+}
+
+static void ask_mx(struct resolve *r)
+{
+	struct dnscache *cache = r->resolver->cache;
+	const struct dnscache_answer *a = dnscache_find(cache, r->domain, DNS_TYPE_MX, mono_ms(r));
+
+	if (a)
+		take_mx_answer(r, a);
+	else
+		dnscache_ask(cache, r->domain, DNS_TYPE_MX, &r->mx_wait, on_mx, r);
+}
+
 static void start_hops(struct resolve *r)
 {
+	resolution_site_of_hops(&r->site, r->route);
 	for (size_t i = 0; i < r->route->hops_n; i++) {
 		const struct route_hop *hop = &r->route->hops[i];
 		struct mx_host *h = add_host(r, (uint16_t)i, hop->unix_path[0] ? "" : hop->host);
@@ -346,26 +552,30 @@ static bool start_literal(struct resolve *r)
 	}
 	struct mx_host *h = add_host(r, 0, r->domain);
 	h->addrs[h->addrs_n++] = addr;
+	resolution_site_of_mx(&r->site, h, 1);
 	choose_mx(r);
 	return true;
 }
 
-struct resolve *resolve_start(struct mta *m, const struct conf *conf, const struct route *route,
+struct resolve *resolve_start(struct mta *m, struct conf *conf, const struct route *route,
     const char *domain, resolve_done_fn *fn, void *arg)
 {
 	struct resolve *r = mem_zalloc(sizeof(*r));
 
 	mta_work_init(&r->work, m, on_step);
 	r->resolver = resolver_ref(m->resolver);
+	r->resolver->resolved++;
 	r->conf = conf;
 	r->route = route;
 	r->domain = mem_strdup(domain);
 	r->fn = fn;
 	r->arg = arg;
+	r->until_ms = mono_ms(r) + RESOLVE_SHARED_MS;
+	buf_init(&r->site, RESOLUTION_SITE_MAX);
 	if (route && route->hops_n > 0)
 		start_hops(r);
 	else if (!start_literal(r))
-		r->mx_query = dns_lookup(r->resolver->dns, domain, DNS_TYPE_MX, on_mx, r);
+		ask_mx(r);
 	return r;
 }
 
@@ -376,11 +586,13 @@ void resolve_free(struct resolve **rp)
 	if (!r)
 		return;
 	*rp = NULL;
-	dns_cancel(&r->mx_query);
+	dnscache_cancel(&r->mx_wait);
 	for (size_t i = 0; i < r->lookups_n; i++)
-		dns_cancel(&r->lookups[i].query);
+		dnscache_cancel(&r->lookups[i].wait);
 	mta_work_fini(&r->work);
 	resolver_unref(&r->resolver);
+	resolution_unref(&r->made);
+	buf_fini(&r->site);
 	mem_free(r->domain);
 	mem_free(r);
 }

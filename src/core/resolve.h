@@ -1,50 +1,67 @@
 /*
  * resolve.h - from a destination to the addresses to dial: route, MX, A, AAAA.
  *
- * Runs the lookups over io/dns and lets policy/mx decide. The outcome is
- * either candidates or a finding of verdict.h. One object per delivery
- * attempt; cancelled by freeing it.
+ * Runs the lookups over dnscache and lets policy/mx decide. What comes out is
+ * a resolution (resolution.h): candidates, or a finding of verdict.h. It is
+ * shared by all attempts for the domain, or the route, that begin within a
+ * minute and within the least TTL of the answers in it:
+ *
+ *	r = resolve_cached(...);   at once, or NULL; else
+ *	resolve_start(...);        the callback has it
+ *
+ * A finding that would bounce mail is never made of an expired answer: then
+ * the DNS has failed, and the mail waits.
  */
 #ifndef CORE_RESOLVE_H
 #define CORE_RESOLVE_H
 
+#include "core/dnscache.h"
 #include "core/mta.h"
-#include "io/dns.h"
-#include "policy/verdict.h"
+#include "core/resolution.h"
 
 #define RESOLVE_LOOKUP_HOSTS_MAX                                                                   \
 	10 /* MX hosts whose addresses are asked for; an attempt dials ten addresses at most */
+#define RESOLVE_SHARED_MS   60000
+#define RESOLVE_ENTRIES_MAX 65536
+#define RESOLVE_BYTES_MAX   (32 << 20)
 
-struct resolve_candidate {
-	char host[256];              /* MX or smarthost name (or address text) */
-	struct netaddr addr;         /* with port; family NETADDR_UNIX: see hop */
-	const struct route_hop *hop; /* NULL for MX; lives as long as the config snapshot */
-};
-
-struct resolve_result {
-	enum verdict_finding finding; /* NONE: there are candidates */
-	struct errbuf why; /* detail of a finding: "MX lookup for example.com: SERVFAIL" */
-	struct resolve_candidate candidates[MX_CANDIDATES_MAX];
-	size_t candidates_n;
-	bool more_hosts; /* a host's address lookup failed, or there were too many hosts to ask for
-			  */
-};
-
-/* The DNS channel of a config, shared by the attempts that began under it. */
+/* The DNS channel and what it has said, shared by the attempts that began with it. */
 struct resolver;
-int resolver_new(struct loop *l, const struct conf *conf, struct resolver **r_r,
+int resolver_new(struct mta *m, const struct conf *conf, struct resolver **r_r,
+    struct errbuf *eb) MUST_USE;
+/*
+ * For a new config: the present one, with all it knows of the DNS, if the settings of the DNS are
+ * the same and name the servers; else a new one. (The system's may have changed at any time.)
+ */
+int resolver_renew(struct mta *m, const struct conf *conf, struct resolver **r_r,
     struct errbuf *eb) MUST_USE;
 struct resolver *resolver_ref(struct resolver *r);
 void resolver_unref(struct resolver **r);
+/* Drops the resolutions, which belong to a config that is the current one no more. */
+void resolver_forget(struct resolver *r);
+
+struct resolver_stats {
+	uint64_t shared;   /* attempts that found a resolution */
+	uint64_t resolved; /* and that had to make one */
+	struct dnscache_stats dns;
+};
+
+void resolver_stats(const struct resolver *r, struct resolver_stats *st);
+
+/*
+ * What is known, as a reference for the caller, or NULL: it has to be asked. conf: the caller's;
+ * one that is not current any more finds nothing.
+ */
+struct resolution *resolve_cached(struct mta *m, const struct conf *conf, const struct route *route,
+    const char *domain, struct now now);
 
 struct resolve;
 
-typedef void resolve_done_fn(void *arg,
-    const struct resolve_result *result); /* result valid during the call */
+typedef void resolve_done_fn(void *arg, struct resolution *r); /* borrowed */
 
 /* conf and route (may be NULL) must outlive it. domain is an A-label name or an address literal.
- * The callback comes from a later turn. */
-struct resolve *resolve_start(struct mta *m, const struct conf *conf, const struct route *route,
+ * The callback comes from a later step. */
+struct resolve *resolve_start(struct mta *m, struct conf *conf, const struct route *route,
     const char *domain, resolve_done_fn *fn, void *arg);
 void resolve_free(struct resolve **r); /* also from within the callback */
 

@@ -92,12 +92,16 @@ static void shuffle(struct mx_host *hosts, size_t n, struct prng *rng)
 	}
 }
 
-size_t mx_sort(struct mx_host *hosts, size_t n, struct prng *rng)
+size_t mx_sort(struct mx_host *hosts, size_t n)
 {
 	n = drop_bad(hosts, n);
 	if (n > 1)
 		qsort(hosts, n, sizeof(*hosts), by_preference_and_name);
-	n = drop_duplicates(hosts, n);
+	return drop_duplicates(hosts, n);
+}
+
+size_t mx_pick(struct mx_host *hosts, size_t n, struct prng *rng)
+{
 	for (size_t from = 0, to; from < n; from = to) {
 		for (to = from + 1; to < n && hosts[to].preference == hosts[from].preference; to++)
 			;

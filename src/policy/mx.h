@@ -2,8 +2,8 @@
  * mx.h - from DNS answers to the addresses of an attempt (RFC 5321 5.1, RFC 7505).
  *
  * Pure: records in, ordered candidates out; chance is a parameter. The steps
- * of a resolver in core: mx_is_null, mx_sort, addresses of each host looked
- * up, mx_remove_self, mx_candidates. The family that is preferred comes first
+ * of a resolver in core: mx_is_null, mx_sort, mx_pick, addresses of each host
+ * looked up, mx_remove_self, mx_candidates. The family that is preferred comes first
  * within a host; the preference of MX records is never crossed.
  */
 #ifndef POLICY_MX_H
@@ -49,11 +49,18 @@ struct mx_options {
 bool mx_is_null(const struct mx_host *hosts, size_t n);
 
 /*
- * By preference, at random within one; bad entries (root, IP text) and
+ * By preference, by name within one; bad entries (root, IP text) and
  * duplicates are dropped, names come out in lower case without a final dot.
- * Returns the new count, at most MX_HOSTS_MAX: the most preferred.
+ * Returns the new count. The same records give the same list, in whatever
+ * order they come.
  */
-size_t mx_sort(struct mx_host *hosts, size_t n, struct prng *rng);
+size_t mx_sort(struct mx_host *hosts, size_t n);
+
+/*
+ * Of sorted hosts, those to look at: equals at random, the most preferred
+ * MX_HOSTS_MAX at most. Returns the new count.
+ */
+size_t mx_pick(struct mx_host *hosts, size_t n, struct prng *rng);
 
 /*
  * Removes hosts that are ourselves, by name or address, and all of equal or

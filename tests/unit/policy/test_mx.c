@@ -36,6 +36,11 @@ static const char *names(const struct mx_host *hosts, size_t n)
 	return out;
 }
 
+static size_t sort_and_pick(struct mx_host *hosts, size_t n, struct prng *rng)
+{
+	return mx_pick(hosts, mx_sort(hosts, n), rng);
+}
+
 static const char *dialled(const struct mx_host *hosts, size_t n, const struct mx_options *o,
     bool *loop)
 {
@@ -80,8 +85,25 @@ START_TEST(sorted_by_preference)
 	host(&h[3], 10, ".");
 	host(&h[4], 5, "192.0.2.1");
 	host(&h[5], 10, "B.Example");
-	ck_assert_str_eq(names(h, mx_sort(h, 6, &rng)), "a.example b.example c.example e.example");
-	ck_assert_uint_eq(mx_sort(h, 0, &rng), 0);
+	ck_assert_str_eq(names(h, sort_and_pick(h, 6, &rng)),
+	    "a.example b.example c.example e.example");
+	ck_assert_uint_eq(sort_and_pick(h, 0, &rng), 0);
+}
+
+END_TEST
+
+/* What a site is named after must not depend on the order the DNS gives. */
+START_TEST(sorting_knows_no_chance)
+{
+	struct mx_host a[4], b[4];
+	static const char *const names_of[] = { "d.example", "B.example", "c.example",
+		"a.example" };
+	for (size_t i = 0; i < 4; i++) {
+		host(&a[i], i < 3 ? 10 : 20, names_of[i]);
+		host(&b[3 - i], i < 3 ? 10 : 20, names_of[i]);
+	}
+	ck_assert_str_eq(names(a, mx_sort(a, 4)), "b.example c.example d.example a.example");
+	ck_assert_str_eq(names(b, mx_sort(b, 4)), "b.example c.example d.example a.example");
 }
 
 END_TEST
@@ -95,7 +117,7 @@ START_TEST(duplicates_keep_the_better_preference)
 	host(&h[1], 10, "A.example.");
 	host(&h[2], 15, "b.example");
 	host(&h[3], 15, "b.example");
-	ck_assert_str_eq(names(h, mx_sort(h, 4, &rng)), "a.example b.example");
+	ck_assert_str_eq(names(h, sort_and_pick(h, 4, &rng)), "a.example b.example");
 	ck_assert_uint_eq(h[0].preference, 10);
 }
 
@@ -111,7 +133,7 @@ START_TEST(most_preferred_are_kept)
 		snprintf(name, sizeof(name), "mx%u.example", i);
 		host(&h[i], 1000 - i, name);
 	}
-	ck_assert_uint_eq(mx_sort(h, 100, &rng), MX_HOSTS_MAX);
+	ck_assert_uint_eq(sort_and_pick(h, 100, &rng), MX_HOSTS_MAX);
 	ck_assert_str_eq(h[0].name, "mx99.example");
 	ck_assert_str_eq(h[MX_HOSTS_MAX - 1].name, "mx80.example");
 }
@@ -131,7 +153,7 @@ START_TEST(equals_are_shuffled_evenly)
 		host(&h[1], 10, "a.example");
 		host(&h[2], 10, "b.example");
 		host(&h[3], 10, "c.example");
-		ck_assert_uint_eq(mx_sort(h, 4, &rng), 4);
+		ck_assert_uint_eq(sort_and_pick(h, 4, &rng), 4);
 		ck_assert_str_eq(h[3].name, "z.example");
 		seen[(h[0].name[0] - 'a') * 9 + (h[1].name[0] - 'a') * 3 + (h[2].name[0] - 'a')]++;
 	}
@@ -158,9 +180,9 @@ START_TEST(same_seed_same_order)
 		host(&b[7 - i], 10, name); /* the order of the answer has no say */
 	}
 	prng_init(&rng, 99);
-	mx_sort(a, 8, &rng);
+	sort_and_pick(a, 8, &rng);
 	prng_init(&rng, 99);
-	mx_sort(b, 8, &rng);
+	sort_and_pick(b, 8, &rng);
 	for (unsigned i = 0; i < 8; i++)
 		ck_assert_str_eq(a[i].name, b[i].name);
 }
@@ -407,6 +429,7 @@ Suite *test_mx_suite(void)
 	TCase *tc = tcase_create("order");
 	tcase_add_test(tc, null_mx);
 	tcase_add_test(tc, sorted_by_preference);
+	tcase_add_test(tc, sorting_knows_no_chance);
 	tcase_add_test(tc, duplicates_keep_the_better_preference);
 	tcase_add_test(tc, most_preferred_are_kept);
 	tcase_add_test(tc, equals_are_shuffled_evenly);
