@@ -237,6 +237,27 @@ static bool is_about_host(enum smtp_stage stage, enum answer answer)
 	       stage <= SMTP_STAGE_DATA;
 }
 
+/*
+ * 421 ends the session for a reason that lies with the host. Before MAIL it knows nothing of us but
+ * that there is one more connection; later it has had enough of us, unless it was tired of waiting
+ * (X.4.2). X.7.28 (mail flood) and X.4.5 (congestion) say so with any code.
+ */
+static enum verdict_pressure pressure_of(const struct smtp_result *r)
+{
+	const uint16_t *e = r->reply.enhanced;
+	bool closed = r->reply.code == 421;
+
+	if (r->stage >= SMTP_STAGE_GREETING && r->stage <= SMTP_STAGE_AUTH)
+		return closed ? VERDICT_PRESSURE_CONNECTIONS : VERDICT_PRESSURE_NONE;
+	if (r->stage < SMTP_STAGE_MAIL || r->stage > SMTP_STAGE_DOT || reply_class(&r->reply) != 4)
+		return VERDICT_PRESSURE_NONE;
+	if (e[0] == 4 && e[1] == 4 && e[2] == 2)
+		return VERDICT_PRESSURE_NONE;
+	if (closed || (e[0] == 4 && ((e[1] == 7 && e[2] == 28) || (e[1] == 4 && e[2] == 5))))
+		return VERDICT_PRESSURE_MAIL;
+	return VERDICT_PRESSURE_NONE;
+}
+
 void verdict_of_result(const struct smtp_result *r, bool other_accepted, struct verdict *v)
 {
 	CHECK(r->stage <= SMTP_STAGE_LOCAL);
@@ -256,6 +277,7 @@ void verdict_of_result(const struct smtp_result *r, bool other_accepted, struct 
 	enum answer answer = answer_of(r);
 	apply_rule(v, (enum rule)law4[r->stage][answer], other_accepted);
 	v->connection_failed = is_about_host(r->stage, answer);
+	v->pressure = pressure_of(r);
 	if (answer == ANSWER_LOST)
 		set_from_loss(v, r);
 	else if (answer == ANSWER_ODD)

@@ -22,6 +22,12 @@ enum verdict_kind {
 	VERDICT_BOUNCE,
 };
 
+enum verdict_pressure { /* what a host says of how much it gets from us */
+	VERDICT_PRESSURE_NONE = 0,
+	VERDICT_PRESSURE_CONNECTIONS, /* too many at once, perhaps; of no use to try another one */
+	VERDICT_PRESSURE_MAIL,        /* too much, whatever the connection */
+};
+
 struct verdict {
 	/* For this recipient, if no other host is tried. */
 	enum verdict_kind kind;
@@ -37,6 +43,9 @@ struct verdict {
 	const char *text;
 	/* The failure is the host's, not the message's: it would have met any other mail too. */
 	bool connection_failed;
+	/* A reason to slow down, for its site. (Greylisting, full mailboxes and 4xx at large are
+	 * none: they are about this mail.) */
+	enum verdict_pressure pressure;
 };
 
 /*

@@ -302,6 +302,42 @@ START_TEST(own_findings)
 
 END_TEST
 
+static const struct {
+	enum smtp_stage stage;
+	int code;
+	const char *enhanced;
+	enum verdict_pressure pressure;
+} pressures[] = {
+	{ SMTP_STAGE_GREETING, 421, "4.7.0", VERDICT_PRESSURE_CONNECTIONS },
+	{ SMTP_STAGE_GREETING, 421, NULL, VERDICT_PRESSURE_CONNECTIONS },
+	{ SMTP_STAGE_EHLO, 421, "4.3.2", VERDICT_PRESSURE_CONNECTIONS },
+	{ SMTP_STAGE_AUTH, 421, NULL, VERDICT_PRESSURE_CONNECTIONS },
+	{ SMTP_STAGE_GREETING, 450, "4.7.28", VERDICT_PRESSURE_NONE },
+	{ SMTP_STAGE_GREETING, 554, NULL, VERDICT_PRESSURE_NONE },
+	{ SMTP_STAGE_MAIL, 421, NULL, VERDICT_PRESSURE_MAIL },
+	{ SMTP_STAGE_RCPT, 421, "4.7.0", VERDICT_PRESSURE_MAIL },
+	{ SMTP_STAGE_DOT, 421, "4.7.28", VERDICT_PRESSURE_MAIL },
+	{ SMTP_STAGE_MAIL, 421, "4.4.2", VERDICT_PRESSURE_NONE }, /* idle for too long */
+	{ SMTP_STAGE_MAIL, 450, "4.7.28", VERDICT_PRESSURE_MAIL },
+	{ SMTP_STAGE_DATA, 451, "4.4.5", VERDICT_PRESSURE_MAIL },
+	{ SMTP_STAGE_RCPT, 450, "4.7.1", VERDICT_PRESSURE_NONE }, /* greylisting */
+	{ SMTP_STAGE_RCPT, 450, NULL, VERDICT_PRESSURE_NONE },
+	{ SMTP_STAGE_RCPT, 452, "4.2.2", VERDICT_PRESSURE_NONE },
+	{ SMTP_STAGE_DOT, 451, "4.3.0", VERDICT_PRESSURE_NONE },
+	{ SMTP_STAGE_DOT, 550, "5.7.28", VERDICT_PRESSURE_NONE }, /* it is final */
+	{ SMTP_STAGE_DOT, 0, NULL, VERDICT_PRESSURE_NONE },
+	{ SMTP_STAGE_LOCAL, 421, NULL, VERDICT_PRESSURE_NONE },
+};
+
+START_TEST(reasons_to_slow_down)
+{
+	struct verdict v;
+	judge(pressures[_i].stage, pressures[_i].code, pressures[_i].enhanced, false, &v);
+	ck_assert_int_eq(v.pressure, pressures[_i].pressure);
+}
+
+END_TEST
+
 Suite *test_verdict_suite(void)
 {
 	Suite *s = suite_create("verdict");
@@ -314,6 +350,7 @@ Suite *test_verdict_suite(void)
 	tcase_add_loop_test(tc, needs_not_met, 0, ARRAY_LEN(needs));
 	tcase_add_loop_test(tc, enhanced_code, 0, ARRAY_LEN(enhanced_codes));
 	tcase_add_test(tc, what_421_says_of_the_host);
+	tcase_add_loop_test(tc, reasons_to_slow_down, 0, ARRAY_LEN(pressures));
 	tcase_add_loop_test(tc, own_findings, 0, ARRAY_LEN(findings));
 	suite_add_tcase(s, tc);
 	return s;
