@@ -255,7 +255,8 @@ size_t queue_take_owed(struct queue *q, struct queue_item **items, size_t max);
 /* To be asked before anything is done with an ACTIVE item (but to hold or delete it). From now on
  * until it rests or is gone it is in work, which state/work says: should the process die, the item
  * is a suspect. False: the queue has taken it back, for another suspect is in work, or for it has
- * been in work at too many crashes and is to be held (queue_next_ordered). */
+ * been in work at too many crashes and is to be held (queue_next_ordered). Of one that is in work
+ * already it is true. */
 bool queue_begin_work(struct queue *q, struct queue_item *item, struct now now) MUST_USE;
 void queue_write_work(struct queue *q); /* once a turn: writes what has changed, if anything */
 /* Back to PARKED in memory only (nothing changed on disk), due at item->due_ms or at due_ms if that

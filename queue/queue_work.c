@@ -34,6 +34,8 @@ bool queue_begin_work(struct queue *q, struct queue_item *item, struct now now)
 	struct spool_name name;
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
 	queue_touch(q, now);
+	if (item->in_work)
+		return true;
 	switch (work_begin(&q->work, id_of(item), item->part, now.mono_ms)) {
 	case WORK_WAIT:
 		queue_drop_mail(item);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/dispatch.h"
+#include "core/pool.h"
 #include "proto/path.h"
 
 #define DELIVERY_CONNECTING_MAX_MS (5 * 60 * 1000)
@@ -17,12 +18,6 @@
 static void delivery_step(struct mta_work *w, struct now now);
 static void next_host(struct delivery *d, struct now now);
 static void take_resolution(struct delivery *d, struct now now);
-
-static void on_stream(void *arg)
-{
-	struct delivery *d = arg;
-	mta_mark(&d->work);
-}
 
 /* --- beginning and end -------------------------------------------------------- */
 
@@ -73,20 +68,12 @@ static void pick_recipients(struct delivery *d, struct now now)
 	CHECK(d->rcpts_n > 0);
 }
 
-static void close_connection(struct delivery *d)
-{
-	smtp_client_free(&d->client);
-	if (d->stream)
-		stream_close(&d->stream);
-	mta_deadline(&d->work, INT64_MAX);
-}
-
 static void delivery_free(struct delivery *d)
 {
 	struct mta *m = d->work.mta;
 	struct site *site = d->site;
 
-	close_connection(d);
+	CHECK(!d->connection);
 	resolve_free(&d->resolve);
 	resolution_unref(&d->resolution);
 	for (size_t i = 0; i < d->rcpts_n; i++)
@@ -101,9 +88,7 @@ static void delivery_free(struct delivery *d)
 
 void delivery_abort(struct delivery *d)
 {
-	if (d->item)
-		queue_park(d->work.mta->queue, d->item, 0);
-	d->item = NULL;
+	queue_park(d->work.mta->queue, d->item, 0);
 	delivery_free(d);
 }
 
@@ -134,21 +119,12 @@ static void tell_site(struct delivery *d)
 	}
 }
 
-/* Hands the results over. The connection, if there is one, still says goodbye. */
+/* Hands the results over. */
 static void settle(struct delivery *d, struct now now)
 {
-	struct queue_item *item = d->item;
-
-	d->item = NULL;
 	tell_site(d);
-	settlement_start(d->work.mta, item, d->rcpts, d->rcpts_n, now);
-	if (!d->client) {
-		delivery_free(d);
-		return;
-	}
-	d->phase = DELIVERY_QUITTING;
-	smtp_client_quit(d->client, now);
-	mta_mark(&d->work);
+	settlement_start(d->work.mta, d->item, d->rcpts, d->rcpts_n, now);
+	delivery_free(d);
 }
 
 /* --- results -------------------------------------------------------------------- */
@@ -168,9 +144,10 @@ static void find(struct delivery *d, enum verdict_finding finding, enum smtp_sta
 	}
 }
 
-/* Takes one host's answer for one recipient; it is decided unless another host may know better. */
+/* Takes one host's answer for one recipient; it is decided unless another host may know better.
+ * detail: of the connection's failure, or "". */
 static void take_result(struct delivery *d, struct attempt_rcpt *a,
-    const struct smtp_result *result, bool some_accepted)
+    const struct smtp_result *result, bool some_accepted, const char *detail)
 {
 	size_t i = (size_t)(a - d->rcpts);
 	struct errbuf why;
@@ -181,7 +158,6 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a,
 	verdict_of_result(result, some_accepted, &a->verdict);
 	a->text = "";
 	if (!result->reply.code && result->err) {
-		const char *detail = d->stream ? stream_error_text(d->stream) : "";
 		errbuf_set(&why, 0, "%s%s%s",
 		    a->verdict.text ? a->verdict.text : err_text(result->err),
 		    detail[0] ? ": " : "", detail);
@@ -220,120 +196,23 @@ static bool all_decided(const struct delivery *d)
 	return true;
 }
 
-/* The connection failed before a session came about: the same result for all that is undecided. */
-static void host_failed(struct delivery *d, enum smtp_stage stage, int err, struct now now)
+void delivery_unconnected(struct delivery *d, enum smtp_stage stage, int err, const char *detail,
+    struct now now)
 {
 	struct smtp_result r;
 
+	delivery_left(d);
 	smtp_result_init(&r);
 	r.stage = stage;
 	r.err = err;
 	for (size_t i = 0; i < d->rcpts_n; i++)
 		if (!d->rcpts[i].decided)
-			take_result(d, &d->rcpts[i], &r, false);
+			take_result(d, &d->rcpts[i], &r, false, detail);
 	smtp_result_fini(&r);
-	close_connection(d);
 	next_host(d, now);
 }
 
-/* --- connecting ------------------------------------------------------------------- */
-
-static const struct resolution_candidate *candidate(const struct delivery *d)
-{
-	return &d->resolution->candidates[d->order[d->at]];
-}
-
-static const struct route_hop *hop_of(const struct delivery *d)
-{
-	return candidate(d)->hop;
-}
-
-static void describe_host(struct delivery *d)
-{
-	const struct resolution_candidate *c = candidate(d);
-
-	d->host = arena_zalloc(&d->arena, sizeof(*d->host));
-	snprintf(d->host->host, sizeof(d->host->host), "%s", c->host);
-	d->host->mode = c->hop && c->hop->lmtp ? "lmtp" : "smtp";
-	if (c->addr.family == NETADDR_UNIX)
-		return;
-	netaddr_format_ip(&c->addr, d->host->ip);
-	d->host->port = c->addr.port;
-}
-
-static void connect_host(struct delivery *d, struct now now)
-{
-	const struct resolution_candidate *c = candidate(d);
-	int64_t left = DELIVERY_CONNECTING_MAX_MS - d->connecting_ms;
-	struct stream_connect_options o = {
-		.to = c->addr,
-		.bind = d->route && d->route->has_bind && d->route->bind.family == c->addr.family
-			    ? &d->route->bind
-			    : NULL,
-		.unix_path = c->addr.family == NETADDR_UNIX ? c->hop->unix_path : NULL,
-		.timeout_ms = (int)MIN((int64_t)d->conf->outbound.connect_timeout_s * 1000,
-		    MAX(left, DELIVERY_CONNECT_MIN_MS)),
-	};
-
-	describe_host(d);
-	d->phase = DELIVERY_CONNECTING;
-	d->connect_began_ms = now.mono_ms;
-	d->stream = stream_connect(d->work.mta->loop, &o, on_stream, d);
-}
-
-static void next_host(struct delivery *d, struct now now)
-{
-	d->in_clear = false;
-	d->at++;
-	if (all_decided(d)) {
-		settle(d, now);
-	} else if (d->at >= d->resolution->candidates_n ||
-		   d->connecting_ms >= DELIVERY_CONNECTING_MAX_MS) {
-		decide_rest(d);
-		settle(d, now);
-	} else {
-		connect_host(d, now);
-	}
-}
-
-/* --- talking ---------------------------------------------------------------------- */
-
-static enum smtp_tls_mode tls_mode(const struct delivery *d)
-{
-	switch (d->level) {
-	case TLS_LEVEL_NONE:
-		return SMTP_TLS_NEVER;
-	case TLS_LEVEL_MAY:
-		return d->in_clear ? SMTP_TLS_NEVER : SMTP_TLS_MAY;
-	case TLS_LEVEL_ENCRYPT:
-	case TLS_LEVEL_VERIFY:
-		return SMTP_TLS_MUST;
-	case TLS_LEVEL_NONE_SET:
-		break;
-	}
-	UNREACHABLE();
-}
-
-static void start_tls(struct delivery *d)
-{
-	struct mta *m = d->work.mta;
-	const struct resolution_candidate *c = candidate(d);
-	char address[NETADDR_TEXT_MAX];
-	char key[NETADDR_TEXT_MAX + 16];
-	struct stream_tls_options o = {
-		.ctx = d->level == TLS_LEVEL_VERIFY ? m->tls_client_verify : m->tls_client_may,
-		.host = c->host,
-		.resume_key = c->addr.family == NETADDR_UNIX ? NULL : key,
-		.timeout_ms = d->conf->outbound.timeouts.starttls_s
-				  ? d->conf->outbound.timeouts.starttls_s * 1000
-				  : 120000,
-	};
-
-	/* A resumed session is verified no more: what decided trust is its key. */
-	snprintf(key, sizeof(key), "%s %s", netaddr_format(&c->addr, address),
-	    tls_level_name(d->level));
-	stream_start_tls(d->stream, &o);
-}
+/* --- what is sent --------------------------------------------------------------- */
 
 static void prepare_message(struct delivery *d)
 {
@@ -368,52 +247,12 @@ static void prepare_message(struct delivery *d)
 	d->body_at = 0;
 }
 
-/* Whether a password may go out unencrypted: the operator said tls = "none", or it stays on this
- * machine. */
-static bool clear_is_safe(const struct delivery *d)
+const struct smtp_client_msg *delivery_message(const struct delivery *d)
 {
-	const struct netaddr *addr = &candidate(d)->addr;
-
-	return d->level == TLS_LEVEL_NONE || addr->family == NETADDR_UNIX ||
-	       netaddr_is_loopback(addr);
+	return &d->msg;
 }
 
-static void start_talking(struct delivery *d, struct now now)
-{
-	const struct route_hop *hop = hop_of(d);
-	const struct conf *conf = d->conf;
-	struct smtp_client_config cfg = {
-		.helo = d->route && d->route->helo[0] ? d->route->helo : conf->me,
-		.lmtp = hop && hop->lmtp,
-		.tls_active = stream_tls(d->stream) != NULL,
-		.tls = tls_mode(d),
-		.auth_user = hop && hop->user[0] ? hop->user : NULL,
-		.auth_password = hop && hop->user[0] ? hop->password : NULL,
-		.auth_in_clear_ok = clear_is_safe(d),
-		.pipelining = true,
-		.timeouts = {
-			.greeting_ms = conf->outbound.timeouts.greeting_s * 1000,
-			.ehlo_ms = conf->outbound.timeouts.ehlo_s * 1000,
-			.starttls_ms = conf->outbound.timeouts.starttls_s * 1000,
-			.auth_ms = conf->outbound.timeouts.auth_s * 1000,
-			.mail_ms = conf->outbound.timeouts.mail_s * 1000,
-			.rcpt_ms = conf->outbound.timeouts.rcpt_s * 1000,
-			.data_ms = conf->outbound.timeouts.data_s * 1000,
-			.body_ms = conf->outbound.timeouts.body_s * 1000,
-			.dot_ms = conf->outbound.timeouts.dot_s * 1000,
-			.rset_ms = conf->outbound.timeouts.rset_s * 1000,
-			.quit_ms = conf->outbound.timeouts.quit_s * 1000,
-		},
-	};
-
-	d->phase = DELIVERY_TALKING;
-	d->host->connected = true;
-	d->client = smtp_client_new(&cfg, now);
-	prepare_message(d);
-	smtp_client_send(d->client, &d->msg, now);
-}
-
-static void pump_body(struct delivery *d, struct now now)
+void delivery_give_body(struct delivery *d, struct smtp_client *client, struct now now)
 {
 	struct queue_body *body = d->item->mail->body;
 	struct slice memory = queue_body_memory(body);
@@ -423,7 +262,7 @@ static void pump_body(struct delivery *d, struct now now)
 
 	if (memory.p || size == 0) {
 		bool last = d->body_at + want == size;
-		smtp_client_body(d->client, slice_of(memory.p + d->body_at, want), last, now);
+		smtp_client_body(client, slice_of(memory.p + d->body_at, want), last, now);
 		d->body_at += want;
 		return;
 	}
@@ -432,29 +271,150 @@ static void pump_body(struct delivery *d, struct now now)
 		log_error("delivery", "%s: body can't be read: %s",
 		    d->item->mail->envelope->queue_id,
 		    n < 0 ? err_text((int)n) : "shorter than recorded");
-		smtp_client_body_failed(d->client);
+		smtp_client_body_failed(client);
 		return;
 	}
 	d->body_at += (uint64_t)n;
-	smtp_client_body(d->client, slice_of(piece, (size_t)n), d->body_at == size, now);
+	smtp_client_body(client, slice_of(piece, (size_t)n), d->body_at == size, now);
 }
 
-static void note_session(struct delivery *d)
+/* --- connections ------------------------------------------------------------------ */
+
+static struct connection_target target(const struct delivery *d, size_t at)
 {
-	const struct tls_info *tls = stream_tls(d->stream);
+	struct connection_target t = {
+		.conf = d->conf,
+		.resolution = d->resolution,
+		.to = &d->resolution->candidates[d->order[at]],
+		.route = d->route,
+		.level = d->level,
+		.in_clear = d->in_clear,
+	};
 
-	d->host->authenticated = smtp_client_is_authenticated(d->client);
-	d->host->has_tls = tls != NULL;
-	if (tls)
-		d->host->tls = *tls;
+	return t;
 }
+
+static void note_host(struct delivery *d, const struct connection *c)
+{
+	if (!d->host)
+		d->host = arena_alloc(&d->arena, sizeof(*d->host));
+	*d->host = c->host;
+}
+
+static void place_on(struct delivery *d, struct connection *c)
+{
+	d->connection = c;
+	d->placed = true;
+	d->site->unplaced--;
+	d->host = NULL; /* results of the last one point to its facts */
+	note_host(d, c);
+	prepare_message(d);
+}
+
+void delivery_left(struct delivery *d)
+{
+	if (!d->connection)
+		return;
+	d->connection = NULL;
+	d->site->unplaced++;
+}
+
+/* One that is open: at rest, or busy, if no other may be dialled. Whichever host it is with, that
+ * one comes first now. */
+static bool take_open(struct delivery *d, unsigned limit, struct now now)
+{
+	size_t end = d->placed ? d->at + 1 : d->resolution->candidates_n;
+
+	for (size_t i = d->at; i < end; i++) {
+		struct connection_target t = target(d, i);
+		struct connection *c = pool_find(d->site, &t);
+		if (!c || (c->with_n > 0 && d->site->connections_n < limit))
+			continue;
+		uint8_t candidate = d->order[i];
+		memmove(&d->order[d->at + 1], &d->order[d->at], i - d->at);
+		d->order[d->at] = candidate;
+		d->phase = DELIVERY_TALKING;
+		place_on(d, c);
+		connection_take(c, d, now);
+		return true;
+	}
+	return false;
+}
+
+/* The site's connections are all in use for mail of another kind. */
+static void put_back(struct delivery *d)
+{
+	struct dispatch *dispatch = d->work.mta->dispatch;
+	struct queue_item *item = d->item;
+
+	log_debug("delivery", "%s: waits for a connection", item->mail->envelope->queue_id);
+	dispatch_add(dispatch, item);
+	delivery_free(d);
+}
+
+static void dial(struct delivery *d, struct now now)
+{
+	struct connection_target t = target(d, d->at);
+	int64_t left = DELIVERY_CONNECTING_MAX_MS - d->connecting_ms;
+	int timeout_ms = (int)MIN((int64_t)d->conf->outbound.connect_timeout_s * 1000,
+	    MAX(left, DELIVERY_CONNECT_MIN_MS));
+
+	d->phase = DELIVERY_DIALLING;
+	d->connect_began_ms = now.mono_ms;
+	place_on(d, connection_dial(d->work.mta, d->site, &t, timeout_ms, d));
+}
+
+static void place(struct delivery *d, struct now now)
+{
+	struct mta *m = d->work.mta;
+	unsigned limit = dispatch_traffic(m->conf, d->site)->connections;
+
+	if (!d->wants_fresh && take_open(d, limit, now))
+		return;
+	if (pool_make_room(m->pool, d->site, limit))
+		dial(d, now);
+	else
+		put_back(d);
+}
+
+/* In a step of its own: the present connection may be about to go. */
+static void place_again(struct delivery *d)
+{
+	d->phase = DELIVERY_PLACING;
+	mta_mark(&d->work);
+}
+
+static void next_host(struct delivery *d, struct now now)
+{
+	d->in_clear = d->wants_fresh = false;
+	d->at++;
+	if (all_decided(d)) {
+		settle(d, now);
+	} else if (d->at >= d->resolution->candidates_n ||
+		   d->connecting_ms >= DELIVERY_CONNECTING_MAX_MS) {
+		decide_rest(d);
+		settle(d, now);
+	} else {
+		place_again(d);
+	}
+}
+
+/* Only the time spent on connecting counts: a host that answers and then is slow must not keep an
+ * attempt from the hosts behind it. */
+void delivery_note_connecting(struct delivery *d, struct now now)
+{
+	d->connecting_ms += MAX(now.mono_ms - d->connect_began_ms, 0);
+	d->connect_began_ms = now.mono_ms;
+}
+
+/* --- answers -------------------------------------------------------------------------- */
 
 /* A handshake that failed where encryption is only wished for: the same host once more, in clear.
  */
-static bool wants_clear_retry(const struct delivery *d)
+static bool wants_clear_retry(const struct delivery *d, const struct connection *c)
 {
-	const struct smtp_result *r = smtp_client_session_result(d->client);
-	const struct route_hop *hop = hop_of(d);
+	const struct smtp_result *r = smtp_client_session_result(c->client);
+	const struct route_hop *hop = c->to.hop;
 
 	return r->stage == SMTP_STAGE_STARTTLS && r->err == ERR_TLS && d->level == TLS_LEVEL_MAY &&
 	       !d->in_clear && !(hop && hop->user[0]);
@@ -462,10 +422,10 @@ static bool wants_clear_retry(const struct delivery *d)
 
 /* Whether the host took some recipient of this transaction: a 552 to another then means "too many".
  */
-static bool some_accepted(const struct delivery *d)
+static bool some_accepted(const struct delivery *d, const struct smtp_client *client)
 {
 	for (size_t i = 0; i < d->msg.rcpts_n; i++) {
-		const struct smtp_result *r = smtp_client_result(d->client, i);
+		const struct smtp_result *r = smtp_client_result(client, i);
 		bool refused = r->reply.code >= 400 || r->need != SMTP_NEED_NONE;
 		if (r->accepted || r->stage > SMTP_STAGE_RCPT ||
 		    (r->stage == SMTP_STAGE_RCPT && !refused))
@@ -475,132 +435,34 @@ static bool some_accepted(const struct delivery *d)
 	return false;
 }
 
-/* The host has said all it will say about this message. Returns false when d is gone or moved on.
- */
-static bool message_done(struct delivery *d, struct now now)
+void delivery_answered(struct delivery *d, const struct connection *c, struct now now)
 {
-	note_session(d);
-	if (wants_clear_retry(d)) {
+	const char *detail = stream_error_text(c->stream);
+
+	delivery_left(d);
+	if (smtp_client_result(c->client, 0)->untried) {
+		log_debug("delivery", "%s: the connection to %s was stale, going on with a new one",
+		    d->item->mail->envelope->queue_id, c->host.host);
+		d->wants_fresh = true;
+		place_again(d);
+		return;
+	}
+	note_host(d, c);
+	if (wants_clear_retry(d, c)) {
 		log_info("delivery", "%s: TLS with %s failed (%s), trying in clear",
-		    d->item->mail->envelope->queue_id, d->host->host, stream_error_text(d->stream));
-		close_connection(d);
+		    d->item->mail->envelope->queue_id, c->host.host, detail);
 		d->in_clear = true;
-		connect_host(d, now);
-		return false;
+		place_again(d);
+		return;
 	}
-	bool some = some_accepted(d);
+	bool some = some_accepted(d, c->client);
 	for (size_t i = 0; i < d->msg.rcpts_n; i++)
-		take_result(d, &d->rcpts[d->wire_index[i]], smtp_client_result(d->client, i), some);
-	if (all_decided(d)) {
+		take_result(d, &d->rcpts[d->wire_index[i]], smtp_client_result(c->client, i), some,
+		    detail);
+	if (all_decided(d))
 		settle(d, now);
-		return true;
-	}
-	smtp_client_quit(d->client, now);
-	if (stream_send(d->stream, smtp_client_output(d->client)) == 0)
-		log_debug("delivery", "leaving %s for the next host", d->host->host);
-	close_connection(d);
-	next_host(d, now);
-	return false;
-}
-
-static void goodbye(struct delivery *d)
-{
-	if (stream_send(d->stream, smtp_client_output(d->client)) < 0)
-		log_debug("delivery", "goodbye to %s not sent", d->host->host);
-	delivery_free(d);
-}
-
-/* Sends what the engine has to say. A peer that hung up may have said why first: that is heard
- * before the loss. */
-static void send_or_lose(struct delivery *d, struct now now)
-{
-	struct buf *in = stream_input(d->stream);
-
-	if (stream_send(d->stream, smtp_client_output(d->client)) == 0)
-		return;
-	if (buf_len(in) > 0)
-		smtp_client_feed(d->client, buf_slice(in), now);
-	buf_clear(in);
-	smtp_client_lost(d->client, stream_error(d->stream), now);
-}
-
-/* Does what the engine asks. False when d is gone or is with another host. */
-static bool drive(struct delivery *d, struct now now)
-{
-	for (;;) {
-		switch (smtp_client_next(d->client)) {
-		case SMTP_CLIENT_NONE:
-		case SMTP_CLIENT_READY:
-			return true;
-		case SMTP_CLIENT_NEED_BODY:
-			pump_body(d, now);
-			send_or_lose(d, now);
-			break;
-		case SMTP_CLIENT_START_TLS:
-			d->tls_running = true;
-			start_tls(d);
-			return true;
-		case SMTP_CLIENT_MSG_DONE:
-			if (!message_done(d, now))
-				return false;
-			break;
-		case SMTP_CLIENT_CLOSE:
-			CHECK(d->item == NULL); /* MSG_DONE came first */
-			goodbye(d);
-			return false;
-		}
-	}
-}
-
-static void talk(struct delivery *d, struct now now)
-{
-	enum stream_state state = stream_state(d->stream);
-	struct buf *in = stream_input(d->stream);
-
-	if (d->tls_running && state != STREAM_HANDSHAKE) {
-		d->tls_running = false;
-		smtp_client_tls_done(d->client, stream_tls(d->stream) ? 0 : stream_error(d->stream),
-		    now);
-	}
-	if (state == STREAM_HANDSHAKE)
-		return;
-	if (buf_len(in) > 0) {
-		smtp_client_feed(d->client, buf_slice(in), now);
-		buf_clear(in);
-		stream_resume(d->stream);
-	}
-	if (state == STREAM_EOF || state == STREAM_FAILED)
-		smtp_client_lost(d->client,
-		    state == STREAM_EOF ? ERR_CLOSED : stream_error(d->stream), now);
-	smtp_client_tick(d->client, now);
-	if (!drive(d, now))
-		return;
-	if (state == STREAM_OPEN) {
-		send_or_lose(d, now);
-		if (!drive(d, now))
-			return;
-	}
-	mta_deadline(&d->work, smtp_client_deadline(d->client));
-}
-
-/* Only the time spent on connecting counts: a host that answers and then is slow must not keep an
- * attempt from the hosts behind it. */
-static void note_connecting(struct delivery *d, struct now now)
-{
-	d->connecting_ms += MAX(now.mono_ms - d->connect_began_ms, 0);
-	d->connect_began_ms = now.mono_ms;
-}
-
-static void connected(struct delivery *d, struct now now)
-{
-	const struct route_hop *hop = hop_of(d);
-
-	if (hop && hop->tls_implicit && !stream_tls(d->stream)) {
-		start_tls(d);
-		return;
-	}
-	start_talking(d, now);
-	talk(d, now);
+	else
+		next_host(d, now);
 }
 
 static void delivery_step(struct mta_work *w, struct now now)
@@ -608,27 +470,15 @@ static void delivery_step(struct mta_work *w, struct now now)
 	struct delivery *d = container_of(w, struct delivery, work);
 
 	switch (d->phase) {
-	case DELIVERY_CONNECTING:
-		if (stream_state(d->stream) == STREAM_CONNECTING)
-			break;
-		note_connecting(d, now);
-		if (stream_state(d->stream) == STREAM_OPEN)
-			connected(d, now);
-		else if (stream_state(d->stream) == STREAM_FAILED ||
-			 stream_state(d->stream) == STREAM_EOF)
-			host_failed(d,
-			    stream_error(d->stream) == ERR_TLS ? SMTP_STAGE_STARTTLS
-							       : SMTP_STAGE_CONNECT,
-			    stream_error(d->stream) ? stream_error(d->stream) : ERR_CLOSED, now);
-		break;
-	case DELIVERY_TALKING:
-	case DELIVERY_QUITTING:
-		talk(d, now);
-		break;
 	case DELIVERY_RESOLVING:
 		if (!d->resolve)
 			take_resolution(d, now);
 		break;
+	case DELIVERY_PLACING:
+		place(d, now);
+		break;
+	case DELIVERY_DIALLING:
+	case DELIVERY_TALKING:
 	case DELIVERY_NONE:
 		break;
 	}
@@ -647,7 +497,7 @@ static void take_resolution(struct delivery *d, struct now now)
 	}
 	resolution_order(r, &d->work.mta->rng, d->order);
 	d->at = 0;
-	connect_host(d, now);
+	place(d, now);
 }
 
 static void on_resolved(void *arg, struct resolution *r)

@@ -1,28 +1,30 @@
 /*
- * delivery.h - one attempt for one item: resolve, dial host after host, speak
- * SMTP, hand the results to the settlement.
+ * delivery.h - one attempt for one item: resolve, go to host after host, hand
+ * the results to the settlement.
  *
- *   RESOLVING -> CONNECTING -> TALKING -> (next host: CONNECTING) -> settled -> QUITTING -> gone
+ *   RESOLVING -> PLACING -> DIALLING -> TALKING -> settled, gone
+ *                   ^----------+----------+    the next host
  *
+ * It goes out on a connection that is open already (pool.h), or has one
+ * dialled. A connection that turns out dead, or tired of us, before it said
+ * anything about the mail costs nothing: the message goes out on another one.
  * An attempt dials at most ten addresses and spends at most five minutes on
  * connecting (design section 6). Private to core; dispatch owns the list.
  */
 #ifndef CORE_DELIVERY_H
 #define CORE_DELIVERY_H
 
+#include "core/connection.h"
 #include "core/mta.h"
 #include "core/resolve.h"
 #include "core/settlement.h"
-#include "io/stream.h"
-
-struct site;
 
 enum delivery_phase {
 	DELIVERY_NONE = 0,
 	DELIVERY_RESOLVING,
-	DELIVERY_CONNECTING,
+	DELIVERY_PLACING, /* looks for a connection in its next step */
+	DELIVERY_DIALLING,
 	DELIVERY_TALKING,
-	DELIVERY_QUITTING, /* settled; only the goodbye is left */
 };
 
 struct delivery {
@@ -31,7 +33,7 @@ struct delivery {
 	enum delivery_phase phase;
 	struct conf *conf;
 	struct site *site;
-	struct queue_item *item; /* NULL once settled */
+	struct queue_item *item;
 	struct arena arena;
 	const struct route *route;
 	enum tls_level level;
@@ -41,11 +43,11 @@ struct delivery {
 	size_t at;                        /* in order: the one we are with */
 	int64_t connecting_ms;            /* spent so far */
 	int64_t connect_began_ms;         /* mono */
-	bool in_clear;    /* its handshake failed: the same host again without TLS */
-	bool tls_running; /* STARTTLS handshake under way, asked for by the engine */
-	struct stream *stream;
-	struct smtp_client *client;
-	struct attempt_host *host; /* facts about the present host */
+	bool in_clear;                 /* its handshake failed: the same host again without TLS */
+	bool placed;                   /* some connection has been tried */
+	bool wants_fresh;              /* one that was open has turned out dead */
+	struct connection *connection; /* with which we are; else we are among site's unplaced */
+	struct attempt_host *host;     /* facts about the present host */
 	uint64_t body_at;
 	struct attempt_rcpt *rcpts; /* of this attempt */
 	bool answered;    /* a host had something to say about the mail, or the DNS a final word */
@@ -58,7 +60,19 @@ struct delivery {
 };
 
 void delivery_start(struct mta *m, struct site *site, struct queue_item *item, struct now now);
-/* At the end of a drain: the connection is dropped, the item stays queued as it is on disk. */
+/* At the end of a drain, its connection gone: the item stays queued as it is on disk. */
 void delivery_abort(struct delivery *d);
+
+/* For connection.c; each may free d. */
+const struct smtp_client_msg *delivery_message(const struct delivery *d);
+void delivery_give_body(struct delivery *d, struct smtp_client *client, struct now now);
+/* Time goes on while its connection is dialled or secured. */
+void delivery_note_connecting(struct delivery *d, struct now now);
+/* No session came about; the connection is gone. */
+void delivery_unconnected(struct delivery *d, enum smtp_stage stage, int err, const char *detail,
+    struct now now);
+/* The engine has the results; the connection goes on without d. */
+void delivery_answered(struct delivery *d, const struct connection *c, struct now now);
+void delivery_left(struct delivery *d); /* the connection is closed, at once */
 
 #endif

@@ -9,6 +9,7 @@
 #include "core/committer.h"
 #include "core/delivery.h"
 #include "core/outage.h"
+#include "core/pool.h"
 #include "core/settlement.h"
 
 #define DISPATCH_TAKE_PER_TURN   1000
@@ -130,13 +131,13 @@ static struct site *site_get(struct dispatch *d, const char *domain)
 	return s;
 }
 
-static unsigned site_limit(const struct dispatch *d, const struct site *s)
+const struct conf_traffic *dispatch_traffic(const struct conf *conf, const struct site *s)
 {
 	struct slice key = slice_str(s->key);
 
 	if (slice_starts(key, SLICE("route:")))
 		key = slice_from(key, 6);
-	return conf_find_traffic(d->mta->conf, key)->connections;
+	return conf_find_traffic(conf, key);
 }
 
 static void forget(struct dispatch *d, struct site *s)
@@ -178,8 +179,9 @@ static void set_timer(struct dispatch *d, struct site *s, int64_t at_ms)
 static void site_update(struct dispatch *d, struct site *s, int64_t now_ms)
 {
 	bool down = s->health == SITE_DOWN;
-	bool empty = s->items == 0 && s->active == 0;
-	bool wants = s->items > 0 && site_may_start(s, site_limit(d, s), now_ms);
+	bool empty = s->items == 0 && s->active == 0 && s->connections_n == 0;
+	bool wants = s->items > 0 &&
+		     site_may_start(s, dispatch_traffic(d->mta->conf, s)->connections, now_ms);
 
 	if (empty && !down) {
 		forget(d, s);
@@ -222,6 +224,11 @@ static void health_changed(struct dispatch *d, struct site *s)
 	d->ready_n = down ? d->ready_n - s->items : d->ready_n + s->items;
 	d->waiting_n = down ? d->waiting_n + s->items : d->waiting_n - s->items;
 	d->down_n = down ? d->down_n + 1 : d->down_n - 1;
+}
+
+void dispatch_touch(struct dispatch *d, struct site *s)
+{
+	site_update(d, s, loop_now(d->mta->loop).mono_ms);
 }
 
 void dispatch_answered(struct dispatch *d, struct site *s)
@@ -591,6 +598,7 @@ int64_t dispatch_next_at(const struct dispatch *d, struct now now)
 
 void dispatch_abort(struct dispatch *d)
 {
+	pool_close_all(d->mta->pool);
 	list_foreach_safe(it, &d->deliveries)
 		delivery_abort(list_entry(it, struct delivery, node));
 }

@@ -35,6 +35,10 @@ int64_t dispatch_next_at(const struct dispatch *d,
 /* What an attempt has found out about its site: somebody answers, or not. */
 void dispatch_answered(struct dispatch *d, struct site *site);
 void dispatch_failed(struct dispatch *d, struct site *site, const struct site_reply *why);
+/* Its connections have changed, or their number; it may be gone after this. */
+void dispatch_touch(struct dispatch *d, struct site *site);
+/* What a config says of it. */
+const struct conf_traffic *dispatch_traffic(const struct conf *conf, const struct site *site);
 void dispatch_finished(struct dispatch *d,
     struct site *site); /* a delivery of this site has ended; the site may be gone after it */
 

@@ -4,6 +4,7 @@ core_sources = \
 	src/core/auth.c src/core/auth.h \
 	src/core/bounce.c src/core/bounce.h \
 	src/core/committer.c src/core/committer.h \
+	src/core/connection.c src/core/connection.h \
 	src/core/control.c src/core/control.h \
 	src/core/control_cmds.c \
 	src/core/delivery.c src/core/delivery.h \
@@ -11,6 +12,7 @@ core_sources = \
 	src/core/dnscache.c src/core/dnscache.h \
 	src/core/mta.c src/core/mta.h \
 	src/core/outage.c src/core/outage.h \
+	src/core/pool.c src/core/pool.h \
 	src/core/reception.c src/core/reception.h \
 	src/core/reception_message.c \
 	src/core/reception_session.c src/core/reception_session.h \

@@ -11,6 +11,7 @@
 #include "core/committer.h"
 #include "core/control.h"
 #include "core/dispatch.h"
+#include "core/pool.h"
 #include "core/reception.h"
 #include "core/resolve.h"
 #include "core/settlement.h"
@@ -142,7 +143,8 @@ static bool scan(struct mta *m, struct now now)
 static bool is_drained(const struct mta *m)
 {
 	return reception_sessions(m->reception) == 0 && dispatch_active(m->dispatch) == 0 &&
-	       committer_pending(m->committer) == 0 && committer_pending(m->reader) == 0;
+	       pool_connections(m->pool) == 0 && committer_pending(m->committer) == 0 &&
+	       committer_pending(m->reader) == 0;
 }
 
 static void on_parked(void *arg, struct queue_done *done)
@@ -207,6 +209,7 @@ static void mta_step(void *arg, struct now now)
 	run_ready(m, now);
 	dispatch_step(m->dispatch, now);
 	run_ready(m, now);
+	pool_flush(m->pool, now);
 	sync_folders(m, now);
 	queue_write_work(m->queue);
 	accounting_flush(m->accounting, now); /* before the operations that make the store forget */
@@ -273,6 +276,7 @@ void mta_drain(struct mta *m)
 		m->drain_until_ms = now.mono_ms + m->conf->outbound.shutdown_timeout_s * 1000;
 		m->park_until_ms = m->drain_until_ms + MTA_PARK_MS;
 		reception_drain(m->reception);
+		pool_retire_all(m->pool, now);
 		control_drain(m->control);
 	}
 	loop_again(m->loop);
@@ -384,6 +388,7 @@ static int open_rest(struct mta *m, const struct qio *qio, struct errbuf *eb)
 	m->auth = auth_new(m);
 	m->committer = committer_new(m, m->disk_pool, COMMITTER_THREADS);
 	m->reader = committer_new(m, m->read_pool, 1);
+	m->pool = pool_new(m);
 	m->dispatch = dispatch_new(m);
 	return 0;
 }
@@ -442,7 +447,10 @@ void mta_free(struct mta **mp)
 	worker_pool_free(&m->read_pool);
 	control_free(&m->control);
 	reception_free(&m->reception);
+	if (m->pool)
+		pool_close_all(m->pool);
 	dispatch_free(&m->dispatch);
+	pool_free(&m->pool);
 	settlement_drop_refused(m);
 	committer_free(&m->committer);
 	committer_free(&m->reader);

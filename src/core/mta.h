@@ -26,6 +26,7 @@ struct auth;
 struct committer;
 struct control;
 struct dispatch;
+struct pool;
 struct reception;
 struct resolver;
 
@@ -83,6 +84,7 @@ struct mta {
 	struct committer *reader; /* the same in the background, for reads that nobody waits for */
 	struct control *control;
 	struct dispatch *dispatch;
+	struct pool *pool; /* outbound connections */
 	struct reception *reception;
 };
 

@@ -14,6 +14,8 @@ struct site *site_new(struct slice key)
 	list_init(&s->ready);
 	list_init(&s->told);
 	list_init(&s->flushed);
+	list_init(&s->connections);
+	list_init(&s->open);
 	list_init(&s->node);
 	list_init(&s->tell_node);
 	list_init(&s->idle_node);
@@ -56,6 +58,7 @@ void site_free(struct site **sp)
 	struct site *s = *sp;
 
 	CHECK(s->items == 0);
+	CHECK(s->connections_n == 0);
 	list_remove(&s->node);
 	list_remove(&s->tell_node);
 	list_remove(&s->idle_node);
@@ -116,13 +119,17 @@ bool site_may_start(const struct site *s, unsigned limit, int64_t now_ms)
 		return false;
 	if (s->health == SITE_DOWN && !s->asked && now_ms < s->probe_at_ms)
 		return false;
-	return site_is_trial(s) ? s->active == 0 : s->active < limit;
+	if (site_is_trial(s))
+		return s->active == 0;
+	/* Each of the unplaced takes an open one, or dials. */
+	return s->unplaced + s->connections_n < limit + s->open_n;
 }
 
 void site_started(struct site *s, bool trial, uint64_t flush, int64_t now_ms)
 {
 	CHECK(!s->probing);
 	s->active++;
+	s->unplaced++;
 	s->flush_seen = flush;
 	s->asked = false;
 	s->probing = trial;
@@ -132,6 +139,8 @@ void site_started(struct site *s, bool trial, uint64_t flush, int64_t now_ms)
 void site_ended(struct site *s)
 {
 	CHECK(s->active > 0);
+	CHECK(s->unplaced > 0);
+	s->unplaced--;
 	if (--s->active == 0)
 		s->probing = false; /* it found out nothing: the next one tries */
 }

@@ -47,6 +47,7 @@ struct site {
 	struct list_node flushed; /* not due: here until the probe that a flush asked for is over */
 	size_t items;             /* in all three */
 	unsigned active;          /* deliveries under way, loads before them */
+	unsigned unplaced;        /* of them, those without a connection */
 	uint64_t flush_seen;      /* the last flush that something was started after */
 
 	bool probing;        /* what is active is alone, to find out */
@@ -57,6 +58,11 @@ struct site {
 	int64_t down_since_wall_ms;
 	int64_t trouble_ms;       /* the last failure */
 	struct site_reply *reply; /* while DOWN */
+
+	/* Of struct connection; each counts against the limit until it is closed. */
+	struct list_node connections; /* in_site: all */
+	struct list_node open;        /* open: those that take a message now */
+	unsigned connections_n, open_n;
 
 	/* The dispatcher's. */
 	struct list_node node;      /* in a round of sites that may start something */

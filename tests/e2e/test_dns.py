@@ -82,7 +82,7 @@ def goes_to(d, domain, *ips):
 @case("order of preference; the next host when the first is dead; every host of equal preference is used")
 def _():
     with World() as w:
-        d = net(w)
+        d = net(w, traffic=[{"site": "default", "idle_timeout": "0s"}])  # each message chooses
         goes_to(d, "order.ex.test", ONE)
         goes_to(d, "firstdead.ex.test", TWO)
         e = deliver(d, "alldead.ex.test")

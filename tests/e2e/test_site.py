@@ -27,7 +27,7 @@ def dead_and_alive(w, intervals="5s*3,1h*100", **outbound):
     d = w.daemon(
         routes=[{"domain": "dead.test", "mx": [dead.address]}, {"domain": "*", "mx": [alive.address]}],
         outbound=merge({"temp_fail_intervals": intervals}, outbound),
-        traffic=[{"site": "default", "connections": 20}],
+        traffic=[{"site": "default", "connections": 20, "idle_timeout": "1s"}],
     )
     d.dead, d.alive = dead, alive
     return d
@@ -101,6 +101,7 @@ def _():
         wait_for(lambda: len(tried(d)) == 20, "the first attempts")
         due = {e["recipient"]: e["next_attempt"] for e in tried(d)}
         wait_for(lambda: all(i["state"] == "deferred" for i in d.queue()), "all to rest")
+        wait_for(lambda: not any(c.open for c in d.dead.conns), "its connections to end, and with them what is known of it")
         d.dead.script = {"CONNECT": closing}
         flushes = (
             lambda: d.signal(signal.SIGHUP),

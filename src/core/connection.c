@@ -1,0 +1,475 @@
+#include "core/connection.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/delivery.h"
+#include "core/dispatch.h"
+#include "core/pool.h"
+
+#define CONNECTION_FLUSHES_PER_TURN 8 /* windows of a body that go out in one turn */
+
+static void connection_step(struct mta_work *w, struct now now);
+
+static void on_stream(void *arg)
+{
+	struct connection *c = arg;
+	mta_mark(&c->work);
+}
+
+/* --- beginning and end ------------------------------------------------------------- */
+
+static const struct route_hop *hop_of(const struct connection *c)
+{
+	return c->to.hop;
+}
+
+static void describe_host(struct connection *c)
+{
+	struct attempt_host *h = &c->host;
+
+	snprintf(h->host, sizeof(h->host), "%s", c->to.host);
+	h->mode = c->to.hop && c->to.hop->lmtp ? "lmtp" : "smtp";
+	if (c->to.addr.family == NETADDR_UNIX)
+		return;
+	netaddr_format_ip(&c->to.addr, h->ip);
+	h->port = c->to.addr.port;
+}
+
+static struct connection *connection_new(struct mta *m, struct site *site,
+    const struct connection_target *t)
+{
+	struct connection *c = mem_zalloc(sizeof(*c));
+
+	mta_work_init(&c->work, m, connection_step);
+	list_init(&c->open);
+	list_init(&c->idle);
+	list_init(&c->outbox);
+	c->conf = conf_ref(t->conf);
+	c->traffic = dispatch_traffic(c->conf, site);
+	c->site = site;
+	c->resolution = resolution_ref(t->resolution);
+	c->to = *t->to;
+	c->route = t->route;
+	c->level = t->level;
+	c->in_clear = t->in_clear;
+	list_push(&m->pool->all, &c->in_pool);
+	m->pool->connections_n++;
+	list_push(&site->connections, &c->in_site);
+	site->connections_n++;
+	describe_host(c);
+	return c;
+}
+
+static void close_to_others(struct connection *c)
+{
+	if (!list_is_linked(&c->open))
+		return;
+	list_remove(&c->open);
+	c->site->open_n--;
+}
+
+/* Those that rest come before those that are busy, and the one used last before others: so that
+ * those that are not needed grow old and go. */
+static void open_to_others(struct connection *c)
+{
+	close_to_others(c);
+	if (c->with_n == 0)
+		list_push_front(&c->site->open, &c->open);
+	else
+		list_push(&c->site->open, &c->open);
+	c->site->open_n++;
+}
+
+void connection_close(struct connection *c)
+{
+	struct mta *m = c->work.mta;
+	struct site *site = c->site;
+
+	for (size_t i = 0; i < c->with_n; i++)
+		delivery_left(c->with[i]);
+	close_to_others(c);
+	list_remove(&c->in_pool);
+	list_remove(&c->in_site);
+	list_remove(&c->idle);
+	list_remove(&c->outbox);
+	m->pool->connections_n--;
+	site->connections_n--;
+	smtp_client_free(&c->client);
+	stream_close(&c->stream);
+	mta_work_fini(&c->work);
+	resolution_unref(&c->resolution);
+	conf_unref(&c->conf);
+	mem_free(c);
+	dispatch_touch(m->dispatch, site);
+}
+
+/* A unix socket is its hop's. */
+static bool same_address(const struct netaddr *a, const struct netaddr *b)
+{
+	if (a->family == NETADDR_UNIX || b->family == NETADDR_UNIX)
+		return a->family == b->family;
+	return a->port == b->port && netaddr_eq_ip(a, b);
+}
+
+bool connection_serves(const struct connection *c, const struct connection_target *t)
+{
+	return c->conf == t->conf && c->route == t->route && c->level == t->level &&
+	       c->in_clear == t->in_clear && c->to.hop == t->to->hop &&
+	       same_address(&c->to.addr, &t->to->addr) && strcmp(c->to.host, t->to->host) == 0;
+}
+
+struct connection *connection_dial(struct mta *m, struct site *site,
+    const struct connection_target *t, int timeout_ms, struct delivery *d)
+{
+	struct connection *c = connection_new(m, site, t);
+	const struct route *r = c->route;
+	struct stream_connect_options o = {
+		.to = c->to.addr,
+		.bind = r && r->has_bind && r->bind.family == c->to.addr.family ? &r->bind : NULL,
+		.unix_path = c->to.addr.family == NETADDR_UNIX ? c->to.hop->unix_path : NULL,
+		.timeout_ms = timeout_ms,
+	};
+
+	c->phase = CONNECTION_DIALLING;
+	c->born_ms = m->now.mono_ms;
+	c->with[c->with_n++] = d;
+	c->messages = 1;
+	c->stream = stream_connect(m->loop, &o, on_stream, c);
+	return c;
+}
+
+/* --- the session --------------------------------------------------------------------- */
+
+static enum smtp_tls_mode tls_mode(const struct connection *c)
+{
+	switch (c->level) {
+	case TLS_LEVEL_NONE:
+		return SMTP_TLS_NEVER;
+	case TLS_LEVEL_MAY:
+		return c->in_clear ? SMTP_TLS_NEVER : SMTP_TLS_MAY;
+	case TLS_LEVEL_ENCRYPT:
+	case TLS_LEVEL_VERIFY:
+		return SMTP_TLS_MUST;
+	case TLS_LEVEL_NONE_SET:
+		break;
+	}
+	UNREACHABLE();
+}
+
+static void start_tls(struct connection *c)
+{
+	struct mta *m = c->work.mta;
+	char address[NETADDR_TEXT_MAX];
+	char key[NETADDR_TEXT_MAX + 16];
+	struct stream_tls_options o = {
+		.ctx = c->level == TLS_LEVEL_VERIFY ? m->tls_client_verify : m->tls_client_may,
+		.host = c->to.host,
+		.resume_key = c->to.addr.family == NETADDR_UNIX ? NULL : key,
+		.timeout_ms = c->conf->outbound.timeouts.starttls_s
+				  ? c->conf->outbound.timeouts.starttls_s * 1000
+				  : 120000,
+	};
+
+	/* A resumed session is verified no more: what decided trust is its key. */
+	snprintf(key, sizeof(key), "%s %s", netaddr_format(&c->to.addr, address),
+	    tls_level_name(c->level));
+	stream_start_tls(c->stream, &o);
+}
+
+/* Whether a password may go out unencrypted: the operator said tls = "none", or it stays on this
+ * machine. */
+static bool clear_is_safe(const struct connection *c)
+{
+	return c->level == TLS_LEVEL_NONE || c->to.addr.family == NETADDR_UNIX ||
+	       netaddr_is_loopback(&c->to.addr);
+}
+
+static struct smtp_client *new_client(const struct connection *c, struct now now)
+{
+	const struct route_hop *hop = hop_of(c);
+	const struct conf *conf = c->conf;
+	struct smtp_client_config cfg = {
+		.helo = c->route && c->route->helo[0] ? c->route->helo : conf->me,
+		.lmtp = hop && hop->lmtp,
+		.tls_active = stream_tls(c->stream) != NULL,
+		.tls = tls_mode(c),
+		.auth_user = hop && hop->user[0] ? hop->user : NULL,
+		.auth_password = hop && hop->user[0] ? hop->password : NULL,
+		.auth_in_clear_ok = clear_is_safe(c),
+		.pipelining = c->traffic->pipelining,
+		.overlap = true,
+		.timeouts = {
+			.greeting_ms = conf->outbound.timeouts.greeting_s * 1000,
+			.ehlo_ms = conf->outbound.timeouts.ehlo_s * 1000,
+			.starttls_ms = conf->outbound.timeouts.starttls_s * 1000,
+			.auth_ms = conf->outbound.timeouts.auth_s * 1000,
+			.mail_ms = conf->outbound.timeouts.mail_s * 1000,
+			.rcpt_ms = conf->outbound.timeouts.rcpt_s * 1000,
+			.data_ms = conf->outbound.timeouts.data_s * 1000,
+			.body_ms = conf->outbound.timeouts.body_s * 1000,
+			.dot_ms = conf->outbound.timeouts.dot_s * 1000,
+			.rset_ms = conf->outbound.timeouts.rset_s * 1000,
+			.quit_ms = conf->outbound.timeouts.quit_s * 1000,
+		},
+	};
+
+	return smtp_client_new(&cfg, now);
+}
+
+static void note_session(struct connection *c)
+{
+	const struct tls_info *tls = stream_tls(c->stream);
+
+	c->host.authenticated = smtp_client_is_authenticated(c->client);
+	c->host.has_tls = tls != NULL;
+	if (tls)
+		c->host.tls = *tls;
+}
+
+/* --- rest -------------------------------------------------------------------------------- */
+
+static bool is_worn(const struct connection *c, struct now now)
+{
+	return c->messages >= c->traffic->deliveries_per_connection ||
+	       now.mono_ms - c->born_ms >= (int64_t)c->traffic->connection_age_s * 1000 ||
+	       c->site->connections_n > c->traffic->connections || c->conf != c->work.mta->conf ||
+	       c->work.mta->phase != MTA_PHASE_RUNNING;
+}
+
+static void leave(struct connection *c, struct now now)
+{
+	c->leaving = true;
+	close_to_others(c);
+	list_remove(&c->idle);
+	list_push(&c->work.mta->pool->leaving, &c->idle);
+	smtp_client_quit(c->client, now);
+	mta_mark(&c->work);
+}
+
+void connection_retire(struct connection *c, struct now now)
+{
+	CHECK(c->with_n == 0);
+	if (!c->leaving)
+		leave(c, now);
+}
+
+static int64_t rests_until(const struct connection *c)
+{
+	return MIN(c->rests_ms + (int64_t)c->traffic->idle_timeout_s * 1000,
+	    c->born_ms + (int64_t)c->traffic->connection_age_s * 1000);
+}
+
+/* The engine takes a message: it is offered to the site, or it is time to go. */
+static void offer(struct connection *c, struct now now)
+{
+	struct mta *m = c->work.mta;
+
+	if (!c->ready || c->leaving)
+		return;
+	if (is_worn(c, now)) {
+		close_to_others(c);
+		if (c->with_n == 0)
+			leave(c, now);
+		return;
+	}
+	bool is_new = !list_is_linked(&c->open);
+	if (c->with_n == 0 && !list_is_linked(&c->idle)) {
+		c->rests_ms = now.mono_ms;
+		list_push(&m->pool->idle, &c->idle);
+		open_to_others(c);
+	} else if (c->with_n == 0 && now.mono_ms >= rests_until(c)) {
+		leave(c, now);
+	} else if (is_new) {
+		open_to_others(c);
+	}
+	if (is_new)
+		dispatch_touch(m->dispatch, c->site);
+}
+
+/* --- talking ---------------------------------------------------------------------------------- */
+
+void connection_take(struct connection *c, struct delivery *d, struct now now)
+{
+	CHECK(c->ready);
+	CHECK(c->with_n < CONNECTION_WITH_MAX);
+	close_to_others(c);
+	list_remove(&c->idle);
+	c->ready = false;
+	c->with[c->with_n++] = d;
+	c->messages++;
+	smtp_client_send(c->client, delivery_message(d), now);
+	mta_mark(&c->work);
+}
+
+/* The host has said all it will say about the oldest message. */
+static void message_done(struct connection *c, struct now now)
+{
+	struct delivery *d = c->with[0];
+
+	CHECK(c->with_n > 0);
+	c->with_n--;
+	memmove(&c->with[0], &c->with[1], c->with_n * sizeof(c->with[0]));
+	if (c->with_n == 0) { /* the engine says READY again, or has had enough */
+		c->ready = false;
+		close_to_others(c);
+	}
+	note_session(c);
+	delivery_answered(d, c, now);
+}
+
+/* Does what the engine asks. False when c is gone. */
+static bool drive(struct connection *c, struct now now)
+{
+	for (;;) {
+		switch (smtp_client_next(c->client)) {
+		case SMTP_CLIENT_NONE:
+			offer(c, now);
+			return true;
+		case SMTP_CLIENT_READY:
+			c->ready = true;
+			break;
+		case SMTP_CLIENT_NEED_BODY:
+			delivery_give_body(c->with[c->with_n - 1], c->client, now);
+			break;
+		case SMTP_CLIENT_START_TLS:
+			c->tls_running = true;
+			start_tls(c);
+			return true;
+		case SMTP_CLIENT_MSG_DONE:
+			message_done(c, now);
+			break;
+		case SMTP_CLIENT_CLOSE:
+			CHECK(c->with_n == 0); /* MSG_DONE came first */
+			if (stream_send(c->stream, smtp_client_output(c->client)) < 0)
+				log_debug("delivery", "goodbye to %s not sent", c->host.host);
+			connection_close(c);
+			return false;
+		}
+	}
+}
+
+static void want_flush(struct connection *c)
+{
+	if (!list_is_linked(&c->outbox) && buf_len(smtp_client_output(c->client)) > 0)
+		list_push(&c->work.mta->pool->outbox, &c->outbox);
+}
+
+static void set_deadline(struct connection *c)
+{
+	int64_t at = smtp_client_deadline(c->client);
+
+	if (list_is_linked(&c->idle) && !c->leaving)
+		at = MIN(at, rests_until(c));
+	mta_deadline(&c->work, at);
+}
+
+/* Sends what the engine has to say. A peer that hung up may have said why first: that is heard
+ * before the loss. */
+static void send_or_lose(struct connection *c, struct now now)
+{
+	struct buf *in = stream_input(c->stream);
+
+	if (stream_send(c->stream, smtp_client_output(c->client)) == 0)
+		return;
+	if (buf_len(in) > 0)
+		smtp_client_feed(c->client, buf_slice(in), now);
+	buf_clear(in);
+	smtp_client_lost(c->client, stream_error(c->stream), now);
+}
+
+void connection_flush(struct connection *c, struct now now)
+{
+	struct buf *out = smtp_client_output(c->client);
+	bool blocked = false;
+
+	if (stream_state(c->stream) != STREAM_OPEN)
+		return; /* its step hears of that */
+	for (int i = 0; i < CONNECTION_FLUSHES_PER_TURN && !blocked && buf_len(out) > 0; i++) {
+		send_or_lose(c, now);
+		blocked = buf_len(out) > 0;
+		if (!drive(c, now))
+			return;
+	}
+	if (buf_len(out) > 0 && !blocked)
+		mta_mark_next(&c->work);
+	set_deadline(c);
+}
+
+static void talk(struct connection *c, struct now now)
+{
+	enum stream_state state = stream_state(c->stream);
+	struct buf *in = stream_input(c->stream);
+
+	if (c->tls_running && state != STREAM_HANDSHAKE) {
+		c->tls_running = false;
+		smtp_client_tls_done(c->client, stream_tls(c->stream) ? 0 : stream_error(c->stream),
+		    now);
+	}
+	if (state == STREAM_HANDSHAKE)
+		return;
+	if (buf_len(in) > 0) {
+		smtp_client_feed(c->client, buf_slice(in), now);
+		buf_clear(in);
+		stream_resume(c->stream);
+	}
+	if (state == STREAM_EOF || state == STREAM_FAILED)
+		smtp_client_lost(c->client,
+		    state == STREAM_EOF ? ERR_CLOSED : stream_error(c->stream), now);
+	smtp_client_tick(c->client, now);
+	if (!drive(c, now))
+		return;
+	want_flush(c);
+	set_deadline(c);
+}
+
+static void begin_session(struct connection *c, struct now now)
+{
+	c->phase = CONNECTION_TALKING;
+	c->host.connected = true;
+	c->client = new_client(c, now);
+	smtp_client_send(c->client, delivery_message(c->with[0]), now);
+	talk(c, now);
+}
+
+static void give_up(struct connection *c, struct now now)
+{
+	struct delivery *d = c->with[0];
+	struct errbuf why;
+	int err = stream_error(c->stream) ? stream_error(c->stream) : ERR_CLOSED;
+
+	errbuf_set(&why, 0, "%s", stream_error_text(c->stream));
+	c->with_n = 0;
+	connection_close(c);
+	delivery_unconnected(d, err == ERR_TLS ? SMTP_STAGE_STARTTLS : SMTP_STAGE_CONNECT, err,
+	    why.text, now);
+}
+
+static void dialled(struct connection *c, struct now now)
+{
+	enum stream_state state = stream_state(c->stream);
+	const struct route_hop *hop = hop_of(c);
+
+	if (state == STREAM_CONNECTING || state == STREAM_HANDSHAKE)
+		return;
+	delivery_note_connecting(c->with[0], now);
+	if (state != STREAM_OPEN)
+		give_up(c, now);
+	else if (hop && hop->tls_implicit && !stream_tls(c->stream))
+		start_tls(c);
+	else
+		begin_session(c, now);
+}
+
+static void connection_step(struct mta_work *w, struct now now)
+{
+	struct connection *c = container_of(w, struct connection, work);
+
+	if (c->phase == CONNECTION_DIALLING)
+		dialled(c, now);
+	else
+		talk(c, now);
+}

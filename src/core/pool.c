@@ -1,0 +1,103 @@
+#include "core/pool.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "core/site.h"
+
+struct pool *pool_new(struct mta *m)
+{
+	struct pool *p = mem_zalloc(sizeof(*p));
+
+	p->mta = m;
+	list_init(&p->all);
+	list_init(&p->idle);
+	list_init(&p->leaving);
+	list_init(&p->outbox);
+	return p;
+}
+
+void pool_free(struct pool **pp)
+{
+	struct pool *p = *pp;
+
+	*pp = NULL;
+	if (!p)
+		return;
+	CHECK(p->connections_n == 0);
+	mem_free(p);
+}
+
+struct connection *pool_find(const struct site *site, const struct connection_target *t)
+{
+	list_foreach(it, &site->open) {
+		struct connection *c = list_entry(it, struct connection, open);
+		if (connection_serves(c, t))
+			return c;
+	}
+	return NULL;
+}
+
+static bool is_dispensable(const struct connection *c)
+{
+	return list_is_linked(&c->idle);
+}
+
+/* Of this site one that nobody waits for. */
+static bool close_one_of(struct site *site)
+{
+	list_foreach(it, &site->connections) {
+		struct connection *c = list_entry(it, struct connection, in_site);
+		if (is_dispensable(c)) {
+			connection_close(c);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool close_oldest(struct pool *p)
+{
+	struct list_node *list = list_is_empty(&p->leaving) ? &p->idle : &p->leaving;
+
+	if (list_is_empty(list))
+		return false;
+	connection_close(list_first(list, struct connection, idle));
+	return true;
+}
+
+bool pool_make_room(struct pool *p, struct site *site, unsigned limit)
+{
+	while (site->connections_n >= limit)
+		if (!close_one_of(site))
+			return false;
+	while (p->connections_n >= p->mta->conf->outbound.concurrency_max)
+		if (!close_oldest(p))
+			return false;
+	return true;
+}
+
+void pool_flush(struct pool *p, struct now now)
+{
+	while (!list_is_empty(&p->outbox)) {
+		struct connection *c = list_first(&p->outbox, struct connection, outbox);
+		list_remove(&c->outbox);
+		connection_flush(c, now);
+	}
+}
+
+void pool_retire_all(struct pool *p, struct now now)
+{
+	while (!list_is_empty(&p->idle))
+		connection_retire(list_first(&p->idle, struct connection, idle), now);
+}
+
+void pool_close_all(struct pool *p)
+{
+	while (!list_is_empty(&p->all))
+		connection_close(list_first(&p->all, struct connection, in_pool));
+}
+
+size_t pool_connections(const struct pool *p)
+{
+	return p->connections_n;
+}
