@@ -12,3 +12,9 @@ check_PROGRAMS += tests/bench/make_spool
 tests_bench_make_spool_SOURCES = tests/bench/make_spool.c
 tests_bench_make_spool_LDADD = $(queue_libs)
 EXTRA_DIST += tests/bench/start.py tests/bench/storm.py
+
+# A source and a sink of mail, with STARTTLS and CHUNKING.
+check_PROGRAMS += tests/bench/relaybench
+tests_bench_relaybench_SOURCES = tests/bench/relaybench.c tests/bench/relaybench.h \
+	tests/bench/relaybench_conn.c tests/bench/relaybench_sink.c tests/bench/relaybench_source.c
+tests_bench_relaybench_LDADD = $(base_libs) $(OPENSSL_LIBS)
