@@ -298,14 +298,15 @@ static void flush(struct source *s, struct session *x)
 {
 	if (x->conn.fd < 0)
 		return;
+	if (x->body_left)
+		x->sent_ns =
+		    rb_now(); /* before the call: the answer may be there when it returns */
 	if (!rb_conn_flush(&x->conn)) {
 		fail(s, x);
 		return;
 	}
-	if (x->body_left && buf_len(&x->conn.out) == 0) {
+	if (buf_len(&x->conn.out) == 0)
 		x->body_left = false;
-		x->sent_ns = rb_now();
-	}
 }
 
 static void on_event(struct source *s, struct session *x, uint32_t events)

@@ -15,36 +15,57 @@ import subprocess
 import sys
 import time
 
-OURS, OTHER = "postrider", "postfix"
+import runs
+from runs import OTHER, OURS
 
-# A figure a run is judged by: how the row is called, the key in the run's result, the target
-# ("at least" a rate, "at most" a time or cost), and what one is (for CPU, flushes).
-Target = collections.namedtuple("Target", "what key least most", defaults=(None, None))
-# preset: the harness's name of it; ours, other: messages for each; per: the unit of cost
-Workload = collections.namedtuple("Workload", "preset ours other per targets")
+# A figure that is judged: what it is called, its key in a run's result, and the target; shown: a
+# line of the table is about it.
+Target = collections.namedtuple("Target", "what key least most shown", defaults=(None, None, False))
+# once: not once a round but once; parts: what CPU is counted for, of a message
+Workload = collections.namedtuple("Workload", "run targets once parts", defaults=(False, 1))
+
+
+def rate(least, key="e2e_rate", what="messages/s"):
+    return Target(what, key, least=least, shown=True)
+
 
 WORKLOADS = {
-    "W1": Workload("W1", 60000, 15000, "message", [
-        Target("messages/s", "e2e_rate", least=10000),
+    "W1": Workload(runs.plain("W1", 60000, 15000), [
+        rate(10000),
+        Target("times Postfix", "ratio", least=10),
         Target("CPU ms/message", "cpu_each", most=0.10),
         Target("flushes/message", "flush_msg", most=0.1),
-        Target("times Postfix", "ratio", least=10),
     ]),
-    "W2": Workload("W2", 20000, 8000, "message", [Target("messages/s", "e2e_rate", least=4000)]),
-    "W3": Workload("W3", 40000, 15000, "message", [Target("messages/s", "e2e_rate", least=8000)]),
-    "W4": Workload("W4", 1000, 400, "recipient", [
-        Target("messages/s", "e2e_rate", least=200),
+    "W1TLS": Workload(runs.relayed("W1", 40000, 8000, tls=True), [
+        rate(7000),
+        Target("connections/message", "conns_each", most=0.1),
+    ]),
+    "W2": Workload(runs.plain("W2", 20000, 8000), [rate(4000)]),
+    "W3": Workload(runs.plain("W3", 40000, 15000), [rate(8000)]),
+    "W4": Workload(runs.plain("W4", 1000, 400), [
+        rate(200),
         Target("CPU ms/recipient", "cpu_each", most=0.1),
-        Target("KB written/message", "wkb_msg", most=20),
+        Target("KB written/message", "wkb_msg", most=100),  # a body each were 250 at least
+    ], parts=50),
+    "W5": Workload(runs.plain("W5", 20000, 20000), [
+        rate(8000, "accept_rate", "accepted/s"),
+        Target("restart s", "restart_s", most=0.2, shown=True),
+        rate(5000, "drain_rate", "drained/s"),
     ]),
-    "W5": Workload("W5", 20000, 20000, "message", [
-        Target("accepted/s", "accept_rate", least=8000),
-        Target("restart s", "restart_s", most=0.2),
-        Target("drained/s", "drain_rate", least=5000),
+    "W6": Workload(runs.plain("W6", 40000, 10000), [rate(5000)]),
+    "LATENCY": Workload(runs.latency, [
+        Target("data to 250, p99 ms", "acc_p99_ms", shown=True),
+        Target("   in fsyncs (p50)", "acc_fsyncs", most=3),
+        Target("250 to peer's, p99 ms", "on_p99_ms", most=10, shown=True),
     ]),
-    "W6": Workload("W6", 40000, 10000, "message", [Target("messages/s", "e2e_rate", least=5000)]),
+    "FLAT": Workload(runs.flat, [
+        Target("messages/s, 3 minutes", "e2e_rate", least=10000, shown=True),
+        Target("slowest 10 s/median", "slowest", least=0.9),
+    ], once=True),
+    "W1BDAT": Workload(runs.relayed("W1", 60000, 15000, sink="-b"), [rate(None)]),
+    "W2BDAT": Workload(runs.relayed("W2", 20000, 8000, sink="-b"), [rate(None)]),
 }
-RCPTS = {"W4": 50}
+ASKED = ["W1", "W1TLS", "W2", "W3", "W4", "W5", "W6", "LATENCY"]
 
 
 def say(text):
@@ -54,34 +75,10 @@ def say(text):
 # ---- running ----
 
 
-class Broken(Exception):
-    """The harness failed."""
-
-
-def mend_jail(home):
-    """Where Postfix is installed, its system user comes twice in the jail's files: ours counts."""
-    for path in (f"{home}/jail/passwd", f"{home}/jail/group"):
-        last = {}
-        with open(path, encoding="ascii") as f:
-            for line in f:
-                last[line.split(":")[0]] = line
-        with open(path, "w", encoding="ascii") as f:
-            f.writelines(last.values())
-
-
-def run_one(peer, name, scale):
-    """One run of one peer; its result, or Broken."""
-    w = WORKLOADS[name]
-    count = int((w.ours if peer == OURS else w.other) * scale)
-    load = os.getloadavg()[0]
-    args = [os.environ["BENCH"] + "/run.sh", peer, "-w", w.preset, "-m", str(count), "-t", "180"]
-    p = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines = p.stdout.splitlines()
-    if not lines or not lines[-1].startswith("{"):
-        raise Broken(f"{peer} {name}: {p.stdout.strip()}")
-    row = json.loads(lines[-1])
-    row.update(workload=name, load=load, cpu_each=row["cpu_ms_msg"] / RCPTS.get(name, 1))
-    row["missing"] = row["wanted"] * RCPTS.get(name, 1) - row["got_rcpts"]
+def run_one(h, peer, name):
+    row = WORKLOADS[name].run(h, peer)
+    row.update(workload=name, cpu_each=row["cpu_ms_msg"] / WORKLOADS[name].parts)
+    row["conns_each"] = (row["conns"] or 0) / row["accepted"]
     return row
 
 
@@ -91,21 +88,33 @@ def lost(row):
 
 
 def brief(row):
-    rate = "accept_rate" if row["workload"] == "W5" else "e2e_rate"
-    return f"{row['workload']:<6} {row['peer']:<9} {row[rate]:>8.0f}/s  load {row['load']:.1f}"
+    shown = [t for t in WORKLOADS[row["workload"]].targets if t.shown]
+    figures = ", ".join(f"{t.what} {number(row.get(t.key))}" for t in shown)
+    return f"{row['workload']:<7} {row['peer']:<9} load {row['load']:.1f}  {figures}"
 
 
-def run_all(rounds, names, peers, scale, out):
-    rows = []
+def plan(rounds, names, peers):
     for n in range(rounds):
         for name in names:
+            if n > 0 and WORKLOADS[name].once:
+                continue
             for peer in peers:
-                row = run_one(peer, name, scale)
-                rows.append(row)
-                out.write(json.dumps(row) + "\n")
-                out.flush()
-                say(f"{n + 1}/{rounds}  {brief(row)}")
-    return rows
+                if name != "FLAT" or peer == OURS:
+                    yield n, name, peer
+
+
+def run_all(h, steps, out):
+    """False: the harness failed."""
+    try:
+        for n, name, peer in steps:
+            row = run_one(h, peer, name)
+            out.write(json.dumps(row) + "\n")
+            out.flush()
+            say(f"{n + 1}: {brief(row)}")
+    except (runs.Broken, KeyboardInterrupt) as why:
+        say(f"the harness failed: {why or 'interrupted'}")
+        return False
+    return True
 
 
 # ---- the table ----
@@ -125,8 +134,12 @@ def machine(home):
     )
 
 
+def values_of(rows, key):
+    return [r[key] for r in rows if isinstance(r.get(key), (int, float))]
+
+
 def median(rows, key):
-    values = [r[key] for r in rows if isinstance(r.get(key), (int, float))]
+    values = values_of(rows, key)
     return statistics.median(values) if values else None
 
 
@@ -137,83 +150,99 @@ def number(x):
 
 
 def spread(rows, key):
-    values = [r[key] for r in rows if isinstance(r.get(key), (int, float))]
+    values = values_of(rows, key)
     if not values:
         return "-"
     return f"{number(statistics.median(values))} ({number(min(values))}-{number(max(values))})"
 
 
-def ratio(ours, other, key):
-    a, b = median(ours, key), median(other, key)
-    return a / b if a and b else None
-
-
 def wanted(target):
     if target.least is not None:
         return f">= {number(target.least)}"
-    return f"<= {number(target.most)}"
+    return f"<= {number(target.most)}" if target.most is not None else ""
 
 
 def figure(target, ours, other):
-    if target.key == "ratio":
-        return ratio(ours, other, "e2e_rate")
-    return median(ours, target.key)
+    if target.key != "ratio":
+        return median(ours, target.key)
+    a, b = median(ours, "e2e_rate"), median(other, "e2e_rate")
+    return a / b if a and b else None
 
 
 HEAD = ("workload", "peer", "n", "median (range)", "target", "ratio", "CPU ms", "flushes",
-        "KB written", "connections", "accept p50/p99 ms", "end to end p50/p99 ms", "missing",
-        "duplicates", "load before")
+        "KB written", "connections", "data to 250, ms", "end to end, ms", "missing",
+        "twice", "load before")
+
+
+def connections(rows):
+    text = number(median(rows, "conns"))
+    if any(r.get("handshakes_full") for r in rows):
+        text += f" ({number(median(rows, 'handshakes_resumed'))} resumed)"
+    return text
 
 
 def line_of(name, target, peer, rows, other):
-    x = ratio(rows, other, target.key) if peer == OURS else None
-    pair = lambda a, b: f"{number(median(rows, a))}/{number(median(rows, b))}"
+    a, b = median(rows, target.key), median(other, target.key)
+    pair = lambda p, q: f"{number(median(rows, p))}/{number(median(rows, q))}"
     return (
         f"{name} {target.what}", peer, str(len(rows)), spread(rows, target.key),
-        wanted(target) if peer == OURS else "", f"{x:.1f}" if x else "",
+        wanted(target) if peer == OURS else "", f"{a / b:.2f}" if a and b and peer == OURS else "",
         number(median(rows, "cpu_each")), number(median(rows, "flush_msg")),
-        number(median(rows, "wkb_msg")), number(median(rows, "conns")),
+        number(median(rows, "wkb_msg")), connections(rows),
         pair("acc_p50_ms", "acc_p99_ms"), pair("e2e_p50_ms", "e2e_p99_ms"),
         str(sum(r["missing"] for r in rows)), str(sum(r["dup"] or 0 for r in rows)),
         spread(rows, "load"),
     )
 
 
+NOTES = """
+CPU: of all processes of the peer, per message (W4: per recipient). Flushes, KB: of the whole
+disk, per message. Range: least and most of n runs. Ratio: ours to Postfix. Data to 250, end to
+end: p50/p99. W1TLS: STARTTLS on both sides. LATENCY: at a fifth of each peer's W1 rate.
+"""
+
+
 def print_table(rows):
-    """One line for each rate and peer; CPU is per recipient in W4, else per message."""
     of = lambda name, peer: [r for r in rows if r["workload"] == name and r["peer"] == peer]
     print("| " + " | ".join(HEAD) + " |")
     print("|" + "---|" * len(HEAD))
     for name, w in WORKLOADS.items():
-        for target in w.targets:
-            if target.key not in ("e2e_rate", "accept_rate", "restart_s", "drain_rate"):
-                continue
+        for target in (t for t in w.targets if t.shown):
             for peer in (OURS, OTHER):
                 if of(name, peer):
                     line = line_of(name, target, peer, of(name, peer), of(name, OTHER))
                     print("| " + " | ".join(line) + " |")
-    print("\nCPU: of all processes of the peer, per message; W4: per recipient. Flushes, KB: of the"
-          "\nwhole disk, per message. Range: least and most of n runs. Load: of one minute.\n")
+    print(NOTES)
     for name, w in WORKLOADS.items():
-        ours, other = of(name, OURS), of(name, OTHER)
-        for target in w.targets if ours else ():
-            x = figure(target, ours, other)
-            if x is None:
-                verdict = "not measured"
-            else:
-                met = x >= target.least if target.least is not None else x <= target.most
-                verdict = "met" if met else "NOT MET"
-            print(f"{name:<6} {target.what:<20} {number(x):>9}   {wanted(target):>10}   {verdict}")
+        if of(name, OURS):
+            print_verdicts(name, w, of(name, OURS), of(name, OTHER))
+
+
+def print_verdicts(name, w, ours, other):
+    for target in w.targets:
+        if target.least is None and target.most is None:
+            continue
+        x = figure(target, ours, other)
+        verdict = "not measured"
+        if x is not None:
+            met = x >= target.least if target.least is not None else x <= target.most
+            verdict = "met" if met else "NOT MET"
+        print(f"{name:<8} {target.what:<24} {number(x):>9}   {wanted(target):>10}   {verdict}")
+    if name == "LATENCY":
+        p50, p99, took = (median(ours, k) for k in ("fsync_p50_ms", "fsync_p99_ms", "acc_p99_ms"))
+        print(f"         one write and fdatasync, at the same pace, before each run: p50 {number(p50)}, "
+              f"p99 {number(p99)} ms\n         data to 250, p99: {number(took / p99)} times that p99")
+    for row in ours:
+        if row.get("curve"):
+            print("         each 10 s: " + " ".join(number(x) for x in row["curve"]))
 
 
 def report(rows, head):
-    for line in head:
-        print(line)
-    print()
+    print("\n".join(head) + "\n")
     print_table(rows)
     gone = [r for r in rows if r["peer"] == OURS and lost(r)]
     for r in gone:
-        print(f"MAIL LOST: {r['workload']}: {json.dumps(r)}")
+        print(f"MAIL LOST: {json.dumps(r)}")
     return 1 if gone else 0
 
 
@@ -224,32 +253,31 @@ def read_file(name):
 
 
 def measure(words):
+    """Heads and rows, and whether the harness held."""
     home = os.environ["BENCH_HOME"]
     options = {w for w in words if w.startswith("-")}
     words = [w for w in words if w not in options]
     rounds = int(words.pop(0)) if words and words[0].isdigit() else 5
-    names = words or list(WORKLOADS)
+    names = words or ASKED
     if not set(names) <= WORKLOADS.keys() or not options <= {"-o", "-q"}:
         sys.exit(__doc__)
     peers = [OURS] if "-o" in options else [OURS, OTHER]
-    mend_jail(home)
-    head = f"{time.strftime('%Y-%m-%d %H:%M')}: {machine(home)}"
-    rows = []
+    h = runs.Harness(0.25 if "-q" in options else 1)
+    h.make_desk()
     with open(time.strftime(f"{home}/table-%Y%m%d-%H%M%S.jsonl"), "w", encoding="utf-8") as out:
+        head = f"{time.strftime('%Y-%m-%d %H:%M')}: {machine(home)}"
         out.write(json.dumps({"head": head}) + "\n")
-        try:
-            rows = run_all(rounds, names, peers, 0.25 if "-q" in options else 1, out)
-        except Broken as why:
-            say(f"the harness failed: {why}")
-    return read_file(out.name), len(rows) < rounds * len(names) * len(peers)
+        good = run_all(h, plan(rounds, names, peers), out)
+    say(f"the runs are in {out.name}")
+    return read_file(out.name), good
 
 
 def main():
     if sys.argv[1:2] == ["print"]:
-        (head, rows), broken = read_file(sys.argv[2]), False
+        (head, rows), good = read_file(sys.argv[2]), True
     else:
-        (head, rows), broken = measure(sys.argv[1:])
-    return report(rows, head) or int(broken)
+        (head, rows), good = measure(sys.argv[1:])
+    return report(rows, head) or int(not good)
 
 
 sys.exit(main())

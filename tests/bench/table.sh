@@ -5,18 +5,21 @@
 #     sh tests/bench/table.sh [-o] [-q] [ROUNDS [WORKLOADS...]]
 #
 #     ROUNDS      5 unless told
-#     WORKLOADS   W1 W2 W3 W4 W5 W6 unless told
+#     WORKLOADS   W1 W1TLS W2 W3 W4 W5 W6 LATENCY unless told; also
+#                 FLAT            W1 for three minutes, only ours, once
+#                 W1BDAT W2BDAT   as W1 and W2, but the sink offers CHUNKING
 #     -o          only ours
 #     -q          a quarter of the messages
 #
 # Exit status 0 whatever the figures; 1 when mail of ours is lost or damaged or
-# the harness fails. The runs are kept in BENCH_HOME (table.jsonl of the day);
-# `table.py print FILE` prints their table again.
+# the harness fails. The runs are kept in BENCH_HOME (table-*.jsonl);
+# `table.py print FILE` prints their table again. A round takes eight minutes.
 #
 # Needs root (network namespaces), ../shared/bench (or BENCH), and its tools
 # built once by BENCH_HOME=... ../shared/bench/setup.sh (20 s; gcc, apt-get,
 # npm; installs nothing). BENCH_HOME must be on a real disk. Builds and
-# installs Postrider below BENCH_HOME, unless POSTRIDER names an installed tree.
+# installs Postrider below BENCH_HOME, unless POSTRIDER names an installed tree
+# and RELAYBENCH tests/bench/relaybench.
 set -eu
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -32,12 +35,13 @@ export BENCH BENCH_HOME
 	echo "run BENCH_HOME=$BENCH_HOME $BENCH/setup.sh first" >&2
 	exit 1
 }
-if [ -z "${POSTRIDER:-}" ]; then
+if [ -z "${POSTRIDER:-}" ] || [ -z "${RELAYBENCH:-}" ]; then
 	. "$top/etc/build.sh"
 	dir=$(scratch_dir "$top" bench)
 	POSTRIDER=$BENCH_HOME/postrider
+	RELAYBENCH=$dir/build/tests/bench/relaybench
 	build_tree "$top" "$dir" --prefix="$POSTRIDER"
-	make -s -C "$dir/build" install >/dev/null
-	export POSTRIDER
+	make -s -C "$dir/build" install tests/bench/relaybench >"$dir/install.log"
+	export POSTRIDER RELAYBENCH
 fi
 exec python3 "$top/tests/bench/table.py" "$@"
