@@ -65,7 +65,9 @@ WORKLOADS = {
     "W1BDAT": Workload(runs.relayed("W1", 60000, 15000, sink="-b"), [rate(None)]),
     "W2BDAT": Workload(runs.relayed("W2", 20000, 8000, sink="-b"), [rate(None)]),
 }
-ASKED = ["W1", "W1TLS", "W2", "W3", "W4", "W5", "W6", "LATENCY"]
+# Programs whose output stands below the table, and whether their exit status counts: a law's does.
+ASIDE = {"LAW1": (["law1.py"], True), "IDLE": (["idle.py"], False)}
+ASKED = ["W1", "W1TLS", "W2", "W3", "W4", "W5", "W6", "LATENCY", "LAW1", "IDLE"]
 
 
 def say(text):
@@ -101,6 +103,21 @@ def plan(rounds, names, peers):
             for peer in peers:
                 if name != "FLAT" or peer == OURS:
                     yield n, name, peer
+
+
+def run_aside(name):
+    """What the program says, with the installed programs in the place of the build tree's."""
+    prefix, args = os.environ["POSTRIDER"], ASIDE[name][0]
+    env = dict(
+        os.environ,
+        POSTRIDERD=prefix + "/sbin/postriderd",
+        POSTRIDER_CLI=prefix + "/bin/postrider",
+        POSTRIDER_SANDBOX=prefix + "/bin/postrider-sandbox",
+    )
+    args = [sys.executable, f"{runs.HERE}/{args[0]}", *args[1:]]
+    p = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    say(f"{name}: {(p.stdout.splitlines() or ['nothing said'])[-1]}")
+    return {"aside": name, "text": p.stdout, "status": p.returncode, "counts": ASIDE[name][1]}
 
 
 def run_all(h, steps, out):
@@ -237,29 +254,35 @@ def print_verdicts(name, w, ours, other):
             print("         each 10 s: " + " ".join(number(x) for x in row["curve"]))
 
 
-def report(rows, head):
-    print("\n".join(head) + "\n")
-    print_table(rows)
+def report(lines):
+    """The exit status, for what no figure excuses: mail lost, a law broken."""
+    rows = [x for x in lines if "peer" in x]
     gone = [r for r in rows if r["peer"] == OURS and lost(r)]
+    asides = [x for x in lines if "aside" in x]
+    print("\n".join(x["head"] for x in lines if "head" in x) + "\n")
+    if rows:
+        print_table(rows)
+    for x in asides:
+        failed = f" (exit status {x['status']})" if x["status"] else ""
+        print(f"\n{x['aside']}{failed}\n{x['text'].rstrip()}")
     for r in gone:
         print(f"MAIL LOST: {json.dumps(r)}")
-    return 1 if gone else 0
+    return 1 if gone or any(x["status"] and x["counts"] for x in asides) else 0
 
 
 def read_file(name):
     with open(name, encoding="utf-8") as f:
-        lines = [json.loads(line) for line in f]
-    return [x["head"] for x in lines if "head" in x], [r for r in lines if "peer" in r]
+        return [json.loads(line) for line in f]
 
 
 def measure(words):
-    """Heads and rows, and whether the harness held."""
+    """All that was written of the runs, and whether the harness held."""
     home = os.environ["BENCH_HOME"]
     options = {w for w in words if w.startswith("-")}
     words = [w for w in words if w not in options]
     rounds = int(words.pop(0)) if words and words[0].isdigit() else 5
     names = words or ASKED
-    if not set(names) <= WORKLOADS.keys() or not options <= {"-o", "-q"}:
+    if not set(names) <= WORKLOADS.keys() | ASIDE.keys() or not options <= {"-o", "-q"}:
         sys.exit(__doc__)
     peers = [OURS] if "-o" in options else [OURS, OTHER]
     h = runs.Harness(0.25 if "-q" in options else 1)
@@ -267,17 +290,19 @@ def measure(words):
     with open(time.strftime(f"{home}/table-%Y%m%d-%H%M%S.jsonl"), "w", encoding="utf-8") as out:
         head = f"{time.strftime('%Y-%m-%d %H:%M')}: {machine(home)}"
         out.write(json.dumps({"head": head}) + "\n")
-        good = run_all(h, plan(rounds, names, peers), out)
+        good = run_all(h, plan(rounds, [x for x in names if x in WORKLOADS], peers), out)
+        for name in (x for x in names if x in ASIDE):
+            out.write(json.dumps(run_aside(name)) + "\n")
     say(f"the runs are in {out.name}")
     return read_file(out.name), good
 
 
 def main():
     if sys.argv[1:2] == ["print"]:
-        (head, rows), good = read_file(sys.argv[2]), True
+        lines, good = read_file(sys.argv[2]), True
     else:
-        (head, rows), good = measure(sys.argv[1:])
-    return report(rows, head) or int(not good)
+        lines, good = measure(sys.argv[1:])
+    return report(lines) or int(not good)
 
 
 sys.exit(main())

@@ -5,15 +5,17 @@
 #     sh tests/bench/table.sh [-o] [-q] [ROUNDS [WORKLOADS...]]
 #
 #     ROUNDS      5 unless told
-#     WORKLOADS   W1 W1TLS W2 W3 W4 W5 W6 LATENCY unless told; also
+#     WORKLOADS   W1 W1TLS W2 W3 W4 W5 W6 LATENCY, and LAW1 (law1.py) and IDLE
+#                 (idle.py), only ours, unless told. Others are
 #                 FLAT            W1 for three minutes, only ours, once
 #                 W1BDAT W2BDAT   as W1 and W2, but the sink offers CHUNKING
 #     -o          only ours
 #     -q          a quarter of the messages
 #
-# Exit status 0 whatever the figures; 1 when mail of ours is lost or damaged or
-# the harness fails. The runs are kept in BENCH_HOME (table-*.jsonl);
-# `table.py print FILE` prints their table again. A round takes eight minutes.
+# Exit status 0 whatever the figures; 1 when mail of ours is lost or damaged, a
+# 250 comes before its sync (law1.py), or the harness fails. The runs are kept in
+# BENCH_HOME (table-*.jsonl); `table.py print FILE` prints their table again. A
+# round takes ten minutes.
 #
 # Needs root (network namespaces), ../shared/bench (or BENCH), and its tools
 # built once by BENCH_HOME=... ../shared/bench/setup.sh (20 s; gcc, apt-get,

@@ -16,6 +16,7 @@ e2e_tests = \
 TESTS += $(e2e_tests)
 EXTRA_DIST += \
 	$(e2e_tests) \
+	tests/e2e/calls.py \
 	tests/e2e/disks.py \
 	tests/e2e/harness.py \
 	tests/e2e/others.py \
