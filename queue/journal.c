@@ -81,8 +81,6 @@ int journal_open(struct journal **j_r, const struct journal_options *opt, struct
 	*j_r = NULL;
 	init(j, opt, spool);
 	int err = journal_replay(j, eb);
-	if (err == 0 && !j->read_only && j->free_n == 0)
-		(void)journal_make_spare(j, true); /* without one, queue files serve */
 	if (err < 0)
 		journal_close(&j);
 	*j_r = j;

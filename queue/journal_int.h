@@ -67,7 +67,7 @@ struct journal {
 	int64_t age_ms;
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed;   /* a batch is done, or a part no longer MOVING */
+	pthread_cond_t changed;   /* a batch is done, a part no longer MOVING, or a file made */
 	struct list_node waiting; /* entries to be written */
 	struct list_node told;    /* struct journal_group, to be woken */
 	struct buf ends;          /* to be written */
@@ -90,6 +90,7 @@ struct journal {
 	uint64_t doomed;  /* of them, those to be removed once a newer header is durable */
 	uint64_t zombies; /* of them, those whose file is to go but can't be removed yet */
 	bool complained;  /* of that, in the log */
+	unsigned making;  /* threads that make a file: one who needs it waits */
 	bool no_more;     /* making a file failed: for messages tried again by journal_sync only */
 	struct journal_segment *head; /* NULL: the next batch begins a new one */
 

@@ -142,6 +142,7 @@ int journal_make_spare(struct journal *j, bool for_messages)
 	int fd = -1;
 	pthread_mutex_lock(&j->lock);
 	bool may = reserve_slot(j, for_messages, &slot);
+	j->making += may;
 	pthread_mutex_unlock(&j->lock);
 	if (!may)
 		return -ENOSPC;
@@ -160,6 +161,8 @@ int journal_make_spare(struct journal *j, bool for_messages)
 	}
 	bool first = err < 0 && !j->complained;
 	j->no_more = j->complained = err < 0;
+	j->making--;
+	pthread_cond_broadcast(&j->changed);
 	pthread_mutex_unlock(&j->lock);
 	if (first)
 		log_warn("queue", "journal: can't make another segment: %s", err_text(err));
@@ -170,7 +173,7 @@ bool journal_wants_spare(const struct journal *j)
 {
 	if (j->read_only || j->free_n > 0 || j->slots_n >= j->segments_max)
 		return false;
-	return j->no_more || (j->head != NULL && j->head->end > j->segment_bytes / 2);
+	return j->no_more || j->head == NULL || j->head->end > j->segment_bytes / 2;
 }
 
 static bool remove_file(struct journal *j, unsigned slot)
@@ -297,6 +300,10 @@ int journal_rotate(struct journal *j, bool for_messages)
 	CHECK(j->writing);
 	pthread_mutex_lock(&j->lock);
 	struct journal_segment *s = take_free(j, for_messages);
+	while (s == NULL && j->making > 0) { /* by journal_sync: as at the first start */
+		pthread_cond_wait(&j->changed, &j->lock);
+		s = take_free(j, for_messages);
+	}
 	bool may_make = s == NULL && j->free_n == 0 && (!j->no_more || !for_messages);
 	pthread_mutex_unlock(&j->lock);
 	if (may_make && journal_make_spare(j, for_messages) == 0) {

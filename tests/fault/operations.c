@@ -204,6 +204,13 @@ static void sync(struct world *w)
 	world_sync(w);
 }
 
+/* Upkeep makes the first segment, which mail then uses. */
+static void first_day(struct world *w)
+{
+	world_sync(w);
+	(void)world_commit(w, 1, 1, WORLD_SMALL);
+}
+
 /* Three times round all segments, with mail that passes and some that stays. */
 static void reuse_segments(struct world *w)
 {
@@ -359,6 +366,7 @@ const struct operation operations[] = {
 	{ "replay and scan", busy_spool, open_it, .is_cold = true },
 	{ "replay of a crowded journal", crowded_journal, open_it, .is_cold = true },
 	{ "start on a first day", NULL, open_it, .is_cold = true },
+	{ "upkeep and mail on a first day", NULL, first_day, .is_cold = false },
 	{ "start among damaged and foreign files", foreign_and_damaged, open_it, .is_cold = true },
 };
 const size_t operations_n = ARRAY_LEN(operations);

@@ -16,6 +16,7 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/test_damage.c \
 	tests/unit/queue/test_envelope.c \
 	tests/unit/queue/test_fault.c \
+	tests/unit/queue/test_first_segment.c \
 	tests/unit/queue/test_journal.c \
 	tests/unit/queue/test_journal_record.c \
 	tests/unit/queue/test_orders.c \

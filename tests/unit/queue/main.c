@@ -14,6 +14,7 @@ unit_suite_fn test_walk_suite;
 unit_suite_fn test_damage_suite;
 unit_suite_fn test_journal_record_suite;
 unit_suite_fn test_journal_suite;
+unit_suite_fn test_first_segment_suite;
 unit_suite_fn test_fault_suite;
 unit_suite_fn test_crash_suite;
 unit_suite_fn test_age_suite;
@@ -44,6 +45,7 @@ int main(void)
 		test_damage_suite,
 		test_journal_record_suite,
 		test_journal_suite,
+		test_first_segment_suite,
 		test_fault_suite,
 		test_crash_suite,
 		test_age_suite,
