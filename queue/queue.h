@@ -71,6 +71,9 @@ enum queue_item_state {
 struct queue_domain { /* interned: one per destination in use */
 	const char *name;
 	size_t items;
+	/* The caller's, as long as there are items; then it is unlinked, and gone. */
+	void *owner;
+	struct list_node in_owner;
 };
 
 /* Read-only for callers, but what is said to be theirs. Small and fixed: at most 200 bytes all
@@ -255,9 +258,9 @@ size_t queue_take_owed(struct queue *q, struct queue_item **items, size_t max);
 /* To be asked before anything is done with an ACTIVE item (but to hold or delete it). From now on
  * until it rests or is gone it is in work, which state/work says: should the process die, the item
  * is a suspect. False: the queue has taken it back, for another suspect is in work, or for it has
- * been in work at too many crashes and is to be held (queue_next_ordered). Of one that is in work
- * already it is true. */
+ * been in work at too many crashes and is to be held (queue_next_ordered). */
 bool queue_begin_work(struct queue *q, struct queue_item *item, struct now now) MUST_USE;
+void queue_leave_work(struct queue *q, struct queue_item *item); /* ACTIVE, and waits again */
 void queue_write_work(struct queue *q); /* once a turn: writes what has changed, if anything */
 /* Back to PARKED in memory only (nothing changed on disk), due at item->due_ms or at due_ms if that
  * is not 0; drops its mail. */
@@ -313,6 +316,10 @@ struct queue_walk {
 void queue_walk_begin(struct queue *q, struct queue_walk *w, struct slice domain);
 struct queue_item *queue_walk_next(struct queue_walk *w); /* NULL at the end */
 void queue_walk_end(struct queue_walk *w);                /* before queue_close */
+
+/* The destinations of that name: it, and the one its mail has before its long name was read. Up to
+ * 2; returns how many. */
+size_t queue_find_domains(const struct queue *q, struct slice name, struct queue_domain *found[2]);
 
 bool queue_is_id(struct slice text); /* has the form of a message or queue id */
 /* Items of a message id, or the one of a queue id; up to max; returns how many exist. */

@@ -34,6 +34,7 @@ static struct domain *new_domain(struct queue *q, struct slice name)
 	d->pub.name = copy;
 	d->q = q;
 	list_init(&d->items);
+	list_init(&d->pub.in_owner);
 	list_push(&q->domain_list, &d->node);
 	(void)map_put(&q->domains, name, d);
 	return d;
@@ -82,6 +83,7 @@ void queue_leave_domain(struct queue *q, struct queue_item *item)
 			enter_next(w);
 	}
 	list_remove(&d->node);
+	list_remove(&d->pub.in_owner);
 	(void)map_remove(&q->domains, slice_str(d->pub.name));
 	mem_free(d);
 }
@@ -98,6 +100,22 @@ void queue_set_domain(struct queue *q, struct queue_item *item, struct slice nam
 	d->pub.items++;
 	list_push(&d->items, &item->in_domain);
 	item->domain = &d->pub;
+}
+
+size_t queue_find_domains(const struct queue *q, struct slice name, struct queue_domain *found[2])
+{
+	char label[SPOOL_DOMAIN_MAX + 1];
+	struct domain *d = map_find(&q->domains, name);
+	size_t n = 0;
+
+	if (d)
+		found[n++] = &d->pub;
+	if (slice_eq(slice_str(spool_label(name, label)), name))
+		return n;
+	d = map_find(&q->domains, slice_str(label));
+	if (d)
+		found[n++] = &d->pub;
+	return n;
 }
 
 /* --- walks ---------------------------------------------------------------------- */

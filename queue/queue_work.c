@@ -34,8 +34,6 @@ bool queue_begin_work(struct queue *q, struct queue_item *item, struct now now)
 	struct spool_name name;
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
 	queue_touch(q, now);
-	if (item->in_work)
-		return true;
 	switch (work_begin(&q->work, id_of(item), item->part, now.mono_ms)) {
 	case WORK_WAIT:
 		queue_drop_mail(item);
@@ -97,4 +95,11 @@ void queue_forget_suspects(struct queue *q)
 		if (index_find(&q->index, id, part) == NULL)
 			(void)work_end(&q->work, id, part, true);
 	}
+}
+
+void queue_leave_work(struct queue *q, struct queue_item *item)
+{
+	CHECK(item->state == QUEUE_ITEM_ACTIVE);
+	if (item->in_work)
+		queue_end_work(q, item, true);
 }

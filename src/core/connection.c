@@ -49,7 +49,6 @@ static struct connection *connection_new(struct mta *m, struct site *site,
 	list_init(&c->idle);
 	list_init(&c->outbox);
 	c->conf = conf_ref(t->conf);
-	c->traffic = dispatch_traffic(c->conf, site);
 	c->site = site;
 	c->resolution = resolution_ref(t->resolution);
 	c->to = *t->to;
@@ -200,7 +199,7 @@ static struct smtp_client *new_client(const struct connection *c, struct now now
 		.auth_user = hop && hop->user[0] ? hop->user : NULL,
 		.auth_password = hop && hop->user[0] ? hop->password : NULL,
 		.auth_in_clear_ok = clear_is_safe(c),
-		.pipelining = c->traffic->pipelining,
+		.pipelining = c->site->traffic->pipelining,
 		.overlap = true,
 		.timeouts = {
 			.greeting_ms = conf->outbound.timeouts.greeting_s * 1000,
@@ -234,10 +233,10 @@ static void note_session(struct connection *c)
 
 static bool is_worn(const struct connection *c, struct now now)
 {
-	return c->messages >= c->traffic->deliveries_per_connection ||
-	       now.mono_ms - c->born_ms >= (int64_t)c->traffic->connection_age_s * 1000 ||
-	       c->site->connections_n > c->traffic->connections || c->conf != c->work.mta->conf ||
-	       c->work.mta->phase != MTA_PHASE_RUNNING;
+	return c->messages >= c->site->traffic->deliveries_per_connection ||
+	       now.mono_ms - c->born_ms >= (int64_t)c->site->traffic->connection_age_s * 1000 ||
+	       c->site->connections_n > c->site->traffic->connections ||
+	       c->conf != c->work.mta->conf || c->work.mta->phase != MTA_PHASE_RUNNING;
 }
 
 static void leave(struct connection *c, struct now now)
@@ -259,8 +258,8 @@ void connection_retire(struct connection *c, struct now now)
 
 static int64_t rests_until(const struct connection *c)
 {
-	return MIN(c->rests_ms + (int64_t)c->traffic->idle_timeout_s * 1000,
-	    c->born_ms + (int64_t)c->traffic->connection_age_s * 1000);
+	return MIN(c->rests_ms + (int64_t)c->site->traffic->idle_timeout_s * 1000,
+	    c->born_ms + (int64_t)c->site->traffic->connection_age_s * 1000);
 }
 
 /* The engine takes a message: it is offered to the site, or it is time to go. */

@@ -55,7 +55,6 @@ struct connection {
 	struct list_node outbox;  /* struct pool.outbox */
 	enum connection_phase phase;
 	struct conf *conf;
-	const struct conf_traffic *traffic;
 	struct site *site;
 	struct resolution *resolution;
 	struct resolution_candidate to; /* of it */

@@ -334,7 +334,7 @@ static void show_item(struct control_call *call, const struct queue_item *item,
 	    (unsigned long long)env->body_bytes, shown(call, env->message_id));
 	say(call, "next attempt: %s\n", clock_rfc3339(next_attempt_ms(call, item), when));
 	if (down)
-		say(call, "waits for: %s, down since %s: %s\n", down->key,
+		say(call, "waits for: %s, down since %s: %s\n", down->name,
 		    clock_rfc3339(down->down_since_wall_ms, when),
 		    shown(call, down->reply->status.text));
 	for (size_t i = 0; i < env->rcpts_n; i++)

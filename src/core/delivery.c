@@ -367,7 +367,7 @@ static void dial(struct delivery *d, struct now now)
 static void place(struct delivery *d, struct now now)
 {
 	struct mta *m = d->work.mta;
-	unsigned limit = dispatch_traffic(m->conf, d->site)->connections;
+	unsigned limit = d->site->traffic->connections;
 
 	if (!d->wants_fresh && take_open(d, limit, now))
 		return;
@@ -490,6 +490,10 @@ static void take_resolution(struct delivery *d, struct now now)
 {
 	const struct resolution *r = d->resolution;
 
+	if (dispatch_move(d->work.mta->dispatch, d->site, d->item, r)) {
+		delivery_free(d);
+		return;
+	}
 	if (r->finding != VERDICT_FINDING_NONE) {
 		find(d, r->finding, SMTP_STAGE_DNS, r->why);
 		settle(d, now);

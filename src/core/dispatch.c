@@ -10,6 +10,7 @@
 #include "core/delivery.h"
 #include "core/outage.h"
 #include "core/pool.h"
+#include "core/resolve.h"
 #include "core/settlement.h"
 
 #define DISPATCH_TAKE_PER_TURN   1000
@@ -19,6 +20,7 @@
 #define DISPATCH_EXPIRE_PER_TURN 200
 #define DISPATCH_EXPIRING_MAX    64     /* read from the disk at the same time, to end */
 #define DISPATCH_DOWN_MAX        100000 /* sites remembered to be down without mail for them */
+#define DISPATCH_KEY_MAX         512
 #define DISPATCH_DOWN_MS         (24 * 3600 * 1000) /* and how long after the last failure */
 
 struct dispatch {
@@ -100,44 +102,96 @@ void dispatch_free(struct dispatch **dp)
 
 /* --- sites ------------------------------------------------------------------ */
 
-/* Domains behind the same static route share its hosts, so they share a site. */
-static struct slice site_key(const struct conf *conf, const char *domain, char *buf, size_t n)
+/* The hosts of a resolution, each once. */
+static size_t hosts_of(const struct resolution *r, struct slice hosts[MX_CANDIDATES_MAX])
 {
-	const struct route *route = route_find(conf->routes, conf->routes_n, slice_str(domain));
+	size_t n = 0;
 
-	if (!route || route->hops_n == 0)
-		return slice_str(domain);
-	snprintf(buf, n, "route:%s", route->domain);
-	return slice_str(buf);
+	for (size_t i = 0; i < r->candidates_n; i++) {
+		struct slice host = slice_str(r->candidates[i].host);
+		if (n == 0 || !slice_eq(hosts[n - 1], host))
+			hosts[n++] = host;
+	}
+	return n;
 }
 
-struct site *dispatch_find_site(const struct dispatch *d, const char *domain)
+static struct site *site_get(struct dispatch *d, struct slice key, const char *name,
+    const char *set)
 {
-	char text[512];
-
-	return map_find(&d->sites, site_key(d->mta->conf, domain, text, sizeof(text)));
-}
-
-static struct site *site_get(struct dispatch *d, const char *domain)
-{
-	char text[512];
-	struct slice key = site_key(d->mta->conf, domain, text, sizeof(text));
 	struct site *s = map_find(&d->sites, key);
 
 	if (s)
 		return s;
-	s = site_new(key);
+	s = site_new(key, name, set);
 	map_put(&d->sites, key, s);
 	return s;
 }
 
-const struct conf_traffic *dispatch_traffic(const struct conf *conf, const struct site *s)
+/* It is not known, or known that it leads nowhere. */
+static struct site *site_of_domain(struct dispatch *d, const char *domain)
 {
-	struct slice key = slice_str(s->key);
+	struct conf *conf = d->mta->conf;
+	char key[DISPATCH_KEY_MAX];
+	int n = snprintf(key, sizeof(key), "domain:%s", domain);
+	struct site *s = site_get(d, slice_of(key, MIN((size_t)n, sizeof(key) - 1)), domain, "");
 
-	if (slice_starts(key, SLICE("route:")))
-		key = slice_from(key, 6);
-	return conf_find_traffic(conf, key);
+	if (s->conf != conf)
+		site_set_traffic(s, conf, conf_find_traffic(conf, slice_str(domain)));
+	return s;
+}
+
+/* Domains with limits of their own don't share those of the hosts. */
+static struct site *site_of_hosts(struct dispatch *d, const char *domain,
+    const struct resolution *r)
+{
+	struct conf *conf = d->mta->conf;
+	struct slice hosts[MX_CANDIDATES_MAX];
+	size_t n = hosts_of(r, hosts);
+	const struct conf_traffic *own = conf_find_traffic(conf, slice_str(domain));
+	const struct conf_traffic *t = conf_find_traffic_mx(conf, slice_str(domain), hosts, n);
+	const struct route *route = route_find(conf->routes, conf->routes_n, slice_str(domain));
+	bool is_own = t == own && strcmp(t->site, "default") != 0;
+	char *key = mem_printf("%s %s", is_own ? t->site : "", r->site);
+	char *name = route && route->hops_n > 0 ? mem_printf("route:%s", route->domain)
+						: mem_strdup(r->candidates[0].host);
+	struct site *s = site_get(d, slice_str(key), name, r->site);
+
+	if (s->conf != conf)
+		site_set_traffic(s, conf, t);
+	mem_free(key);
+	mem_free(name);
+	return s;
+}
+
+static struct site *site_of_resolution(struct dispatch *d, const char *domain,
+    const struct resolution *r)
+{
+	return r->finding == VERDICT_FINDING_NONE ? site_of_hosts(d, domain, r)
+						  : site_of_domain(d, domain);
+}
+
+struct site *dispatch_site_of(const struct queue_item *item)
+{
+	return item->domain->owner;
+}
+
+/* Where an item that waits for it belongs; a name that was hashed is not known yet. */
+static struct site *site_for(struct dispatch *d, struct queue_domain *domain, struct now now)
+{
+	struct conf *conf = d->mta->conf;
+	struct resolution *r = NULL;
+
+	if (domain->owner)
+		return domain->owner;
+	if (domain->name[0] != '~')
+		r = resolve_cached(d->mta, conf,
+		    route_find(conf->routes, conf->routes_n, slice_str(domain->name)), domain->name,
+		    now);
+	struct site *s =
+	    r ? site_of_resolution(d, domain->name, r) : site_of_domain(d, domain->name);
+	resolution_unref(&r);
+	site_adopt(s, domain);
+	return s;
 }
 
 static void forget(struct dispatch *d, struct site *s)
@@ -180,8 +234,7 @@ static void site_update(struct dispatch *d, struct site *s, int64_t now_ms)
 {
 	bool down = s->health == SITE_DOWN;
 	bool empty = s->items == 0 && s->active == 0 && s->connections_n == 0;
-	bool wants = s->items > 0 &&
-		     site_may_start(s, dispatch_traffic(d->mta->conf, s)->connections, now_ms);
+	bool wants = s->items > 0 && site_may_start(s, s->traffic->connections, now_ms);
 
 	if (empty && !down) {
 		forget(d, s);
@@ -239,8 +292,8 @@ void dispatch_answered(struct dispatch *d, struct site *s)
 
 	if (site_answered(s)) {
 		health_changed(d, s);
-		log_notice("delivery", "%s answers again after %lld s, %zu items are ready", s->key,
-		    (long long)down_s, s->items);
+		log_notice("delivery", "%s answers again after %lld s, %zu items are ready",
+		    s->name, (long long)down_s, s->items);
 	}
 	d->trials_n -= was_trial;
 	site_update(d, s, now.mono_ms);
@@ -253,7 +306,7 @@ void dispatch_failed(struct dispatch *d, struct site *s, const struct site_reply
 
 	if (site_failed(s, why, &d->mta->rng, now)) {
 		health_changed(d, s);
-		log_notice("delivery", "%s is down, %zu items wait: %s", s->key, s->items,
+		log_notice("delivery", "%s is down, %zu items wait: %s", s->name, s->items,
 		    s->reply->status.text);
 	}
 	d->trials_n -= was_trial;
@@ -282,9 +335,10 @@ static int64_t expires_at_ms(const struct dispatch *d, const struct queue_item *
 
 void dispatch_add(struct dispatch *d, struct queue_item *item)
 {
-	struct site *s = site_get(d, item->domain->name);
 	struct now now = loop_now(d->mta->loop);
+	struct site *s = site_for(d, item->domain, now);
 
+	queue_leave_work(d->mta->queue, item);
 	if (s->health == SITE_DOWN && site_item_is_early(item, now.wall_ms)) {
 		if (s->flush_seen == d->flushes && !s->probing) { /* nobody answered */
 			queue_park(d->mta->queue, item, 0);
@@ -322,6 +376,36 @@ bool dispatch_withdraw(struct dispatch *d, struct queue_item *item)
 		return false;
 	leave_site(d, s, item);
 	site_update(d, s, loop_now(d->mta->loop).mono_ms);
+	return true;
+}
+
+/* Its lists are walked: where a domain leads to changes seldom. */
+static void move_waiting(struct dispatch *d, struct site *from, const struct queue_domain *domain)
+{
+	struct list_node *lists[] = { &from->flushed, &from->told, &from->ready };
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		list_foreach_safe(it, lists[i]) {
+			struct queue_item *item = list_entry(it, struct queue_item, link);
+			if (item->domain != domain)
+				continue;
+			leave_site(d, from, item);
+			dispatch_add(d, item);
+		}
+}
+
+bool dispatch_move(struct dispatch *d, struct site *from, struct queue_item *item,
+    const struct resolution *r)
+{
+	if (from->conf == d->mta->conf && strcmp(from->set, r->site) == 0)
+		return false;
+	struct site *to = site_of_resolution(d, item->mail->envelope->domain, r);
+	site_adopt(to, item->domain);
+	if (to == from)
+		return false;
+	log_debug("delivery", "%s leads to %s", item->domain->name, to->name);
+	dispatch_add(d, item);
+	move_waiting(d, from, item->domain);
 	return true;
 }
 
@@ -364,8 +448,13 @@ size_t dispatch_flush(struct dispatch *d)
 
 size_t dispatch_flush_domain(struct dispatch *d, const char *domain)
 {
+	struct queue_domain *found[2];
+	size_t n = 0, found_n = queue_find_domains(d->mta->queue, slice_str(domain), found);
+
 	d->flushes++;
-	return ask(d, dispatch_find_site(d, domain));
+	for (size_t i = 0; i < found_n; i++)
+		n += ask(d, found[i]->owner);
+	return n;
 }
 
 size_t dispatch_flush_item(struct dispatch *d, const struct queue_item *item)
@@ -460,7 +549,7 @@ bool dispatch_is_expired(const struct dispatch *d, const struct queue_item *item
 /* Of an item in the hands of nobody else, with its mail. */
 static void end_expired(struct dispatch *d, struct queue_item *item, struct now now)
 {
-	const struct site *s = dispatch_find_site(d, item->domain->name);
+	const struct site *s = dispatch_site_of(item);
 	const struct envelope_status *last = s && s->health == SITE_DOWN ? &s->reply->status : NULL;
 
 	if (item->want_hold)

@@ -14,6 +14,8 @@
 #include "core/mta.h"
 #include "core/site.h"
 
+struct resolution;
+
 struct dispatch *dispatch_new(struct mta *m);
 void dispatch_free(
     struct dispatch **d); /* drops what is ready (it stays on disk); deliveries must be gone */
@@ -37,8 +39,6 @@ void dispatch_answered(struct dispatch *d, struct site *site);
 void dispatch_failed(struct dispatch *d, struct site *site, const struct site_reply *why);
 /* Its connections have changed, or their number; it may be gone after this. */
 void dispatch_touch(struct dispatch *d, struct site *site);
-/* What a config says of it. */
-const struct conf_traffic *dispatch_traffic(const struct conf *conf, const struct site *site);
 void dispatch_finished(struct dispatch *d,
     struct site *site); /* a delivery of this site has ended; the site may be gone after it */
 
@@ -56,7 +56,12 @@ size_t dispatch_waiting(const struct dispatch *d); /* items behind sites that ar
 size_t dispatch_down(const struct dispatch *d);    /* sites that are down, as far as is known */
 /* The site whose recovery the item waits for, or NULL. */
 const struct site *dispatch_waits_for(const struct queue_item *item);
-struct site *dispatch_find_site(const struct dispatch *d, const char *domain); /* NULL: none */
+/* Where its domain leads, as far as is known, or NULL. */
+struct site *dispatch_site_of(const struct queue_item *item);
+/* The item of an attempt at a site turns out to belong elsewhere: it, and all that waits there for
+ * the same domain, go there. False if it is in the right place. */
+bool dispatch_move(struct dispatch *d, struct site *from, struct queue_item *item,
+    const struct resolution *r);
 struct list_node *dispatch_deliveries(struct dispatch *d);
 
 #endif

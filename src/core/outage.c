@@ -70,7 +70,7 @@ static void tell(struct outage *o, const struct site *s, const struct queue_item
 		e.recipient = r->address;
 		accounting_add(o->mta->accounting, &e, now);
 	}
-	log_debug("delivery", "%s: waits, %s is down", env->queue_id, s->key);
+	log_debug("delivery", "%s: waits, %s is down", env->queue_id, s->name);
 }
 
 /* Back among those that wait, with what has to be said about it said. */
@@ -84,7 +84,7 @@ static void adopt_read(struct outage *o, struct queue_item *item, const struct e
     struct now now)
 {
 	struct mta *m = o->mta;
-	const struct site *s = dispatch_find_site(m->dispatch, item->domain->name);
+	const struct site *s = dispatch_site_of(item);
 
 	if (item->want_hold) { /* asked for while it was being read */
 		settlement_rest(m, item, now);

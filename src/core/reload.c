@@ -10,6 +10,7 @@
 #include "core/accounting.h"
 #include "core/dispatch.h"
 #include "core/mta.h"
+#include "core/pool.h"
 #include "core/reception.h"
 #include "core/resolve.h"
 #include "io/system.h"
@@ -91,6 +92,7 @@ bool mta_reload(struct mta *m)
 	accounting_set_file(m->accounting, conf->events_file);
 	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
 	reception_reload(m->reception);
+	pool_retire_all(m->pool, m->now);
 	dispatch_flush(m->dispatch); /* what was mended may be the way to a site that is down */
 	log_notice("config", "%s read again", conf->file);
 	system_notify("READY=1");

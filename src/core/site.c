@@ -6,11 +6,14 @@
 /* Before probe number n; the last one from then on. Up to an eighth is added. */
 static const int64_t probe_delays_ms[] = { 30000, 60000, 120000, 240000, 300000 };
 
-struct site *site_new(struct slice key)
+struct site *site_new(struct slice key, const char *name, const char *set)
 {
 	struct site *s = mem_zalloc(sizeof(*s));
 
 	s->key = slice_dup(key);
+	s->name = mem_strdup(name);
+	s->set = mem_strdup(set);
+	list_init(&s->domains);
 	list_init(&s->ready);
 	list_init(&s->told);
 	list_init(&s->flushed);
@@ -62,10 +65,35 @@ void site_free(struct site **sp)
 	list_remove(&s->node);
 	list_remove(&s->tell_node);
 	list_remove(&s->idle_node);
+	list_foreach_safe(it, &s->domains) {
+		list_remove(it);
+		list_entry(it, struct queue_domain, in_owner)->owner = NULL;
+	}
 	site_reply_free(&s->reply);
+	conf_unref(&s->conf);
 	mem_free(s->key);
+	mem_free(s->name);
+	mem_free(s->set);
 	mem_free(s);
 	*sp = NULL;
+}
+
+void site_set_traffic(struct site *s, struct conf *conf, const struct conf_traffic *traffic)
+{
+	struct conf *old = s->conf;
+
+	s->conf = conf_ref(conf);
+	s->traffic = traffic;
+	conf_unref(&old);
+}
+
+void site_adopt(struct site *s, struct queue_domain *domain)
+{
+	if (domain->owner == s)
+		return;
+	list_remove(&domain->in_owner);
+	list_push(&s->domains, &domain->in_owner);
+	domain->owner = s;
 }
 
 /* --- items ------------------------------------------------------------------- */

@@ -1,8 +1,11 @@
 /*
  * site.h - where mail goes next, and whether anybody answers there.
  *
- * A site is a destination domain, or a static route, whose hosts all its
- * domains share. What is due for it waits in its lists; it is
+ * A site is a set of hosts: MX hosts with their order, or those of a static
+ * route, with the source address and name we go out with (resolution.h); all
+ * domains that lead there share it, but those with a traffic entry of their
+ * own. Until it is known where a domain leads, and when the DNS says that it
+ * leads nowhere, it has a site to itself. What is due waits in its lists; it is
  *
  *     UNKNOWN  nobody was asked yet. Fresh mail may use all its connections,
  *              mail that has failed before goes one at a time
@@ -20,6 +23,7 @@
 
 #include "base/prng.h"
 #include "base/slice.h"
+#include "conf/conf.h"
 #include "proto/smtp_client.h"
 #include "queue/queue.h"
 
@@ -39,7 +43,12 @@ struct site_reply { /* why it is down */
 };
 
 struct site {
-	char *key;
+	char *key;  /* among the dispatcher's */
+	char *name; /* for people */
+	char *set;  /* struct resolution.site; "": of a domain */
+	struct conf *conf;
+	const struct conf_traffic *traffic; /* of conf */
+	struct list_node domains;           /* struct queue_domain.in_owner: they lead here */
 	enum site_health health;
 	/* Of struct queue_item.link; the last two only while DOWN. */
 	struct list_node ready;   /* due */
@@ -71,10 +80,14 @@ struct site {
 	struct wheel_timer timer;   /* of the probe; when idle, of being forgotten */
 };
 
-struct site *site_new(struct slice key);
+/* name and set are copied */
+struct site *site_new(struct slice key, const char *name, const char *set);
 void site_free(struct site **s); /* without items */
 
 /* An item that is due, or flushed: into the list where it belongs. */
+void site_set_traffic(struct site *s, struct conf *conf, const struct conf_traffic *traffic);
+/* The domain leads here from now on, for mail still to come. */
+void site_adopt(struct site *s, struct queue_domain *domain);
 void site_add(struct site *s, struct queue_item *item, int64_t now_wall_ms);
 void site_remove(struct site *s, struct queue_item *item);
 /* Came by a flush, and its own time is still to come. */
