@@ -7,6 +7,7 @@
 #define SESSION_TLS_TIMEOUT_MS   60000
 #define SESSION_CLOSE_TIMEOUT_MS 10000
 #define SESSION_ACTIONS_PER_STEP 1000
+#define SESSION_REST_AFTER_MS    1000
 #define SESSION_OUTPUT_PAUSE     (64 * 1024) /* a client that sends but does not read waits */
 
 static void session_step(struct mta_work *w, struct now now);
@@ -231,6 +232,18 @@ static bool pass_starttls(struct session *s, struct now now)
 	return false;
 }
 
+/* Who says nothing for a while costs little: most of the sessions of a busy day are such. */
+static void rest_if_idle(struct session *s, bool active, struct now now)
+{
+	if (active) {
+		s->rest_at_ms = now.mono_ms + SESSION_REST_AFTER_MS;
+	} else if (now.mono_ms >= s->rest_at_ms) {
+		s->rest_at_ms = INT64_MAX;
+		smtp_server_rest(s->engine);
+		stream_rest(s->stream);
+	}
+}
+
 static bool is_over(const struct session *s, struct now now)
 {
 	if (s->closing)
@@ -255,6 +268,7 @@ static void session_step(struct mta_work *w, struct now now)
 		return;
 	if (!s->greeted)
 		greet(s);
+	rest_if_idle(s, buf_len(stream_input(s->stream)) > 0 || buf_len(out) > 0, now);
 	smtp_server_tick(s->engine, now);
 	if (!s->closing && buf_len(out) <= SESSION_OUTPUT_PAUSE && drive(s, now)) {
 		s->starting_tls = true;
@@ -271,5 +285,6 @@ static void session_step(struct mta_work *w, struct now now)
 	 * so. */
 	if (unsent > SESSION_OUTPUT_PAUSE && buf_len(out) <= SESSION_OUTPUT_PAUSE)
 		mta_mark(w);
-	mta_deadline(w, s->closing ? s->close_at_ms : smtp_server_deadline(s->engine));
+	mta_deadline(w,
+	    MIN(s->rest_at_ms, s->closing ? s->close_at_ms : smtp_server_deadline(s->engine)));
 }

@@ -57,6 +57,7 @@ struct session {
 	bool implicit_tls, greeted;
 	bool starting_tls;   /* 220 to STARTTLS is on its way, or the handshake is */
 	bool closing;        /* the engine is done: send what is left, close */
+	int64_t rest_at_ms;  /* mono: nothing has come by then: memory is given back */
 	int64_t close_at_ms; /* mono: a client that does not take it (or the 220 to STARTTLS) is cut
 				off */
 	const char *refusal;

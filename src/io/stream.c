@@ -15,8 +15,8 @@
 #include "io/tls_session.h"
 
 enum {
-	READ_BYTES = 4096,       /* the buffer is made ready for this; more comes by the scratch */
-	RECORD_BYTES = 16384,    /* TLS: the most one record takes */
+	READ_BYTES = 4096,    /* TLS: with less room in the input, what comes takes the scratch */
+	RECORD_BYTES = 16384, /* TLS: the most one record takes */
 	INPUT_KEPT_BYTES = 8192, /* a bigger buffer is given back once its stream is quiet */
 	QUIET_READS = 8,
 	DISCARDS_MAX = 8,
@@ -125,31 +125,39 @@ static size_t input_room(const struct stream *s)
 	return STREAM_INPUT_MAX - buf_len(&s->input);
 }
 
+/* What can be added to the input without getting memory for it. */
+static size_t input_spare(const struct stream *s)
+{
+	size_t spare = s->input.mem ? s->input.cap - s->input.tail : 0;
+	return spare ? MIN(spare - 1, input_room(s)) : 0;
+}
+
+static void add_input(struct stream *s, const char *p, size_t n)
+{
+	int r = buf_add(&s->input, p, n);
+	CHECK(r == 0);
+}
+
 /*
  * One read into the input's own room and, beyond that, the loop's scratch: so one call takes what
- * is there, and an idle connection keeps a small buffer. Returns what readv does; *asked is how
+ * is there, and the buffer is no larger than what came. Returns what readv does; *asked is how
  * much would have fitted.
  */
 static ssize_t read_once(struct stream *s, size_t *asked)
 {
-	size_t room = input_room(s);
-	size_t spare = s->input.mem ? s->input.cap - s->input.tail : 0;
 	size_t direct;
 	struct iovec iov[2];
-	iov[0].iov_base =
-	    buf_reserve(&s->input, MIN(MAX(spare, READ_BYTES + 1) - 1, room), &direct);
+	iov[0].iov_base = buf_reserve(&s->input, input_spare(s), &direct);
 	iov[0].iov_len = direct;
 	iov[1].iov_base = loop_scratch(s->loop);
-	iov[1].iov_len = MIN(room - direct, LOOP_SCRATCH_BYTES);
+	iov[1].iov_len = MIN(input_room(s) - direct, LOOP_SCRATCH_BYTES);
 	*asked = direct + iov[1].iov_len;
 	ssize_t n = readv(s->fd, iov, 2);
 	if (n <= 0)
 		return n;
 	buf_commit(&s->input, MIN((size_t)n, direct));
-	if ((size_t)n > direct) {
-		int r = buf_add(&s->input, iov[1].iov_base, (size_t)n - direct);
-		CHECK(r == 0);
-	}
+	if ((size_t)n > direct)
+		add_input(s, iov[1].iov_base, (size_t)n - direct);
 	s->quiet_reads = n <= READ_BYTES ? s->quiet_reads + 1 : 0;
 	return n;
 }
@@ -184,6 +192,26 @@ static bool read_clear(struct stream *s)
 	}
 }
 
+/* One read, into the input if it has room for what may come, else by way of the scratch. */
+static int read_record(struct stream *s, bool *filled, struct errbuf *eb)
+{
+	size_t spare = input_spare(s);
+	bool direct = spare >= READ_BYTES || spare == input_room(s);
+	size_t room = MIN(input_room(s), LOOP_SCRATCH_BYTES);
+	size_t done;
+	char *p = direct ? buf_reserve(&s->input, spare, &room) : loop_scratch(s->loop);
+	int r = tls_session_read(s->tls, p, room, &done, eb);
+	if (r != TLS_WANT_NOTHING)
+		return r;
+	if (direct)
+		buf_commit(&s->input, done);
+	else
+		add_input(s, p, done);
+	s->quiet_reads = done < READ_BYTES ? s->quiet_reads + 1 : 0;
+	*filled = done == room;
+	return r;
+}
+
 /*
  * The session reads ahead: the poll is worth asking again only once nothing is left inside. A short
  * read that left nothing most likely emptied the socket too; to be told so by it would cost a
@@ -194,15 +222,12 @@ static bool read_tls(struct stream *s)
 	struct errbuf eb;
 	bool changed = false;
 	for (;;) {
-		size_t room;
-		size_t done;
+		bool filled = false;
 		if (input_room(s) == 0) {
 			pause_reading(s);
 			return changed;
 		}
-		size_t wanted = MAX((size_t)READ_BYTES, tls_session_pending(s->tls));
-		char *p = buf_reserve(&s->input, wanted, &room);
-		int r = tls_session_read(s->tls, p, room, &done, &eb);
+		int r = read_record(s, &filled, &eb);
 		if (r == TLS_WANT_READ)
 			return changed;
 		if (r == TLS_WANT_WRITE) {
@@ -217,10 +242,8 @@ static bool read_tls(struct stream *s)
 			fail(s, r, eb.text);
 			return true;
 		}
-		buf_commit(&s->input, done);
-		s->quiet_reads = done < READ_BYTES ? s->quiet_reads + 1 : 0;
 		changed = true;
-		if (done < room && !tls_session_has_pending(s->tls))
+		if (!filled && !tls_session_has_pending(s->tls))
 			return true;
 	}
 }
@@ -458,6 +481,12 @@ const struct netaddr *stream_local(const struct stream *s)
 struct buf *stream_input(struct stream *s)
 {
 	return &s->input;
+}
+
+void stream_rest(struct stream *s)
+{
+	if (buf_len(&s->input) == 0)
+		buf_fini(&s->input);
 }
 
 void stream_resume(struct stream *s)

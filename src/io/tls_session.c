@@ -131,11 +131,6 @@ int tls_session_write(struct tls_session *s, const void *p, size_t n, size_t *do
 	return ret == 1 ? TLS_WANT_NOTHING : judge(s, ret, saved_errno, eb);
 }
 
-size_t tls_session_pending(const struct tls_session *s)
-{
-	return (size_t)SSL_pending(s->ssl);
-}
-
 bool tls_session_has_pending(const struct tls_session *s)
 {
 	return SSL_has_pending(s->ssl) == 1;

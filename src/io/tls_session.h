@@ -47,9 +47,8 @@ int tls_session_read(struct tls_session *s, void *p, size_t n, size_t *done,
 int tls_session_write(struct tls_session *s, const void *p, size_t n, size_t *done,
     struct errbuf *eb) MUST_USE;
 
-size_t tls_session_pending(const struct tls_session *s); /* bytes a read gives without a syscall */
-bool tls_session_has_pending(
-    const struct tls_session *s); /* the same, or a record not yet opened */
+/* Whether a read may give more without a syscall: bytes, or a record not yet opened. */
+bool tls_session_has_pending(const struct tls_session *s);
 const struct tls_info *tls_session_info(const struct tls_session *s);
 
 #endif

@@ -11,9 +11,9 @@ enum {
 	OUTPUT_MAX = 2 * OUTPUT_GATE,
 	REPLY_PIECE_MAX = 450, /* text in one line: 512 with codes (RFC 5321 4.5.3.1.5) */
 	REPLY_BYTES_MAX = 16384,
-	REPLY_LINES = 128,   /* at most; what is beyond is left out */
-	INPUT_FIRST = 16384, /* room from the start: a line with a password is not moved about */
-	KEEP_BYTES = 20000,  /* buffers larger than this are given back when empty */
+	REPLY_LINES = 128,  /* at most; what is beyond is left out */
+	INPUT_FIRST = 1024, /* most flights of commands */
+	KEEP_BYTES = 20000, /* buffers larger than this are given back when empty */
 	DEFAULT_TIMEOUT_MS = 5 * 60 * 1000,
 	DEFAULT_ERRORS_MAX = 20,
 };
@@ -84,6 +84,19 @@ void smtp_server_free(struct smtp_server **s)
 	mem_free((*s)->user);
 	mem_free(*s);
 	*s = NULL;
+}
+
+void smtp_server_rest(struct smtp_server *s)
+{
+	/* Elsewhere slices of them are in the driver's hands. */
+	if (s->state != SMTP_SERVER_STATE_COMMAND)
+		return;
+	wipe_fini(&s->line);
+	buf_fini(&s->chunk);
+	if (buf_len(&s->in) == 0)
+		wipe_fini(&s->in);
+	if (buf_len(&s->out) == 0)
+		buf_fini(&s->out);
 }
 
 void smtp_server_wipe_input(struct smtp_server *s)
@@ -256,6 +269,26 @@ void smtp_server_greet(struct smtp_server *s, int code, const char *enhanced, co
 		smtp_server_close(s);
 }
 
+/* Room for n bytes of input. What a buffer that was too small held of a password is wiped. */
+static char *reserve_input(struct smtp_server *s, size_t n, size_t *room)
+{
+	struct buf *b = &s->in;
+	size_t len = buf_len(b);
+	bool fits = b->mem && (b->cap - b->tail > n || (b->head >= len && b->cap - len > n));
+	if (!fits) {
+		struct buf bigger;
+		size_t some;
+		buf_init(&bigger, b->max);
+		(void)buf_reserve(&bigger, MAX(MAX(2 * b->cap, len + n), (size_t)INPUT_FIRST),
+		    &some);
+		int r = buf_add_slice(&bigger, buf_slice(b));
+		CHECK(r == 0);
+		wipe_fini(b);
+		*b = bigger;
+	}
+	return buf_reserve(b, n, room);
+}
+
 size_t smtp_server_feed(struct smtp_server *s, struct slice in, struct now now)
 {
 	set_now(s, now);
@@ -270,7 +303,7 @@ size_t smtp_server_feed(struct smtp_server *s, struct slice in, struct now now)
 	if (s->state == SMTP_SERVER_STATE_BODY)
 		restart_wait(s);
 	size_t room;
-	char *to = buf_reserve(&s->in, s->in.mem ? in.n : MAX(in.n, (size_t)INPUT_FIRST), &room);
+	char *to = reserve_input(s, in.n, &room);
 	size_t n = MIN(in.n, room);
 	if (n)
 		memcpy(to, in.p, n);

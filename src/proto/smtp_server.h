@@ -114,6 +114,8 @@ void smtp_server_tls_done(struct smtp_server *s, bool ok, const char *version);
 void smtp_server_tick(struct smtp_server *s, struct now now); /* 421 4.4.2 past the deadline */
 /* mono ms; INT64_MAX while we owe the answer. A tick at it may set a later one. */
 int64_t smtp_server_deadline(const struct smtp_server *s);
+/* The client has been silent for a while: gives back the memory of what has been worked off. */
+void smtp_server_rest(struct smtp_server *s);
 /* idle: 421 4.3.2 at once; in a transaction: after it ended */
 void smtp_server_shutdown(struct smtp_server *s);
 struct buf *smtp_server_output(struct smtp_server *s); /* to send; the driver consumes it */

@@ -11,7 +11,7 @@ tests_bench_bench_wheel_LDADD = $(queue_libs) $(EVENT_LIBS)
 check_PROGRAMS += tests/bench/make_spool
 tests_bench_make_spool_SOURCES = tests/bench/make_spool.c
 tests_bench_make_spool_LDADD = $(queue_libs)
-EXTRA_DIST += tests/bench/start.py tests/bench/storm.py
+EXTRA_DIST += tests/bench/idle.py tests/bench/start.py tests/bench/storm.py
 
 # A source and a sink of mail, with STARTTLS and CHUNKING.
 check_PROGRAMS += tests/bench/relaybench

@@ -216,6 +216,12 @@ void stream_start_tls(struct stream *s, const struct stream_tls_options *o)
 		s->conn->party->tls(s->conn->arg);
 }
 
+void stream_rest(struct stream *s)
+{
+	if (buf_len(&s->input) == 0)
+		buf_fini(&s->input);
+}
+
 struct stream *stream_from_fd(struct loop *l UNUSED, int fd, stream_notify_fn *fn, void *arg)
 {
 	SIM_WORLD_SIDE;

@@ -349,6 +349,34 @@ static bool bulk_step(void *arg)
 }
 
 /* A reader that does not read stops the writer; when it does, every byte is there, in order. */
+/* A buffer is no bigger than what came, and at rest there is none. */
+START_TEST(silence_costs_nothing)
+{
+	struct pair p;
+	struct loop *l = loop_new();
+	pair_open(&p, l);
+	for (int i = 0; i < 3; i++) {
+		pair_say(&p, 0, "NOOP\r\n");
+		pair_expect(&p, 1, "NOOP\r\n");
+		ck_assert_uint_le(stream_input(p.end[1])->cap, 512);
+	}
+	stream_rest(p.end[1]);
+	ck_assert_ptr_null(stream_input(p.end[1])->mem);
+	pair_say(&p, 0, "NOOP\r\n");
+	pair_expect(&p, 1, "NOOP\r\n");
+	pair_say(&p, 0, "QU");
+	struct buf *in = stream_input(p.end[1]);
+	while (buf_len(in) == 0)
+		pump_for(l, 1);
+	stream_rest(p.end[1]); /* not worked off: stays */
+	pair_say(&p, 0, "IT\r\n");
+	pair_expect(&p, 1, "QUIT\r\n");
+	pair_close(&p);
+	loop_free(&l);
+}
+
+END_TEST
+
 START_TEST(a_slow_reader_holds_the_writer_back)
 {
 	struct pair p;
@@ -436,6 +464,7 @@ Suite *test_stream_suite(void)
 	tcase_add_test(t, closing_early_is_quiet);
 	tcase_add_test(t, unix_sockets_too);
 	tcase_add_test(t, the_source_address_is_ours_to_choose);
+	tcase_add_test(t, silence_costs_nothing);
 	tcase_add_test(t, a_slow_reader_holds_the_writer_back);
 	tcase_add_test(t, closing_does_not_eat_the_last_reply);
 	tcase_add_test(t, a_failing_send_keeps_what_was_said);

@@ -182,7 +182,12 @@ void server_case_feed(struct smtp_server *s, struct slice in, struct buf *log)
 {
 	while (in.n) {
 		in = slice_from(in, smtp_server_feed(s, in, SERVER_CASE_NOW));
+		/* Some reads are followed by silence: that changes nothing. */
+		if (in.n & 1)
+			smtp_server_rest(s);
 		server_case_drain(s, log);
+		if (in.n & 2)
+			smtp_server_rest(s);
 	}
 }
 

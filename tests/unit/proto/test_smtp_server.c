@@ -1,6 +1,9 @@
+#include <string.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 #include "lib/unit.h"
+#include "proto/smtp_server_int.h"
 #include "server_case.h"
 
 /* Commands and their order, time and limits; test_smtp_server_data.c has the body, _auth.c AUTH
@@ -319,6 +322,45 @@ START_TEST(answers_are_waited_for)
 
 END_TEST
 
+START_TEST(at_rest_no_buffer_is_kept)
+{
+	struct smtp_server_config cfg;
+	struct buf log;
+	char line[101];
+	memset(line, 'x', sizeof(line) - 1);
+	memcpy(line + 98, "\r\n", 3);
+	server_case_config(&cfg, 0);
+	buf_init(&log, 1 << 20);
+	struct smtp_server *s = server_case_open(&cfg, 0);
+	server_case_feed(s, SLICE(MAIL1 RCPT1 "DATA\r\n"), &log);
+	for (int i = 0; i < 700; i++)
+		ck_assert_uint_eq(smtp_server_feed(s, slice_str(line), SERVER_CASE_NOW), 100);
+	server_case_feed(s, SLICE(".\r\nNOO"), &log);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&log), "queued as ID1"));
+	smtp_server_rest(s);
+	ck_assert_ptr_null(s->chunk.mem);
+	ck_assert_ptr_null(s->line.mem);
+	ck_assert_ptr_null(s->out.mem);
+	ck_assert_uint_eq(buf_len(&s->in), 3); /* not worked off */
+	buf_clear(&log);
+	server_case_feed(s, SLICE("P\r\n"), &log);
+	ck_assert_str_eq(buf_cstr(&log), "250 2.0.0 OK\n");
+	smtp_server_rest(s);
+	ck_assert_ptr_null(s->in.mem);
+	/* What the driver works on stays where it is. */
+	struct smtp_server_action a;
+	ck_assert_uint_eq(smtp_server_feed(s, SLICE(MAIL1), SERVER_CASE_NOW), strlen(MAIL1));
+	smtp_server_next(s, &a);
+	ck_assert_int_eq(a.kind, SMTP_SERVER_ASK_MAIL);
+	smtp_server_rest(s);
+	ck_assert(slice_eq(a.path.address, SLICE("a@b.test")));
+	ck_assert_ptr_nonnull(s->line.mem);
+	smtp_server_free(&s);
+	buf_fini(&log);
+}
+
+END_TEST
+
 START_TEST(texts_are_made_fit)
 {
 	struct smtp_server_config cfg;
@@ -481,6 +523,7 @@ Suite *test_smtp_server_suite(void)
 	t = tcase_create("driver");
 	tcase_add_test(t, greetings);
 	tcase_add_test(t, answers_are_waited_for);
+	tcase_add_test(t, at_rest_no_buffer_is_kept);
 	tcase_add_test(t, texts_are_made_fit);
 	tcase_add_test(t, unsent_output_stops_the_input);
 	tcase_add_test(t, deadlines);
