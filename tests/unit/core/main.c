@@ -1,8 +1,8 @@
 #include "lib/unit.h"
 
-Suite *test_dnscache_suite(void);
-Suite *test_resolution_suite(void);
-Suite *test_site_suite(void);
+unit_suite_fn test_dnscache_suite;
+unit_suite_fn test_resolution_suite;
+unit_suite_fn test_site_suite;
 
 int main(void)
 {

@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "lib/unit.h"
 
+unit_suite_fn test_dnscache_suite;
+
 #define DAY_MS    (86400 * (int64_t)1000)
 #define QUERY_MAX 8
 

@@ -5,6 +5,8 @@
 
 #include "lib/unit.h"
 
+unit_suite_fn test_resolution_suite;
+
 static struct conf conf = { .refs = 1 }; /* never let go of: it is not on the heap */
 
 struct place {

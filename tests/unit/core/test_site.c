@@ -4,6 +4,8 @@
 
 #include "lib/unit.h"
 
+unit_suite_fn test_site_suite;
+
 #define T0    ((int64_t)1000000) /* mono */
 #define WALL  ((int64_t)1790000000000)
 #define LIMIT 20
@@ -19,7 +21,7 @@ static const struct site_reply why = {
 
 static void setup(void)
 {
-	s = site_new(SLICE("example.test"));
+	s = site_new(SLICE("example.test"), "example.test", "");
 	prng_init(&rng, 7);
 	memset(items, 0, sizeof(items));
 	for (size_t i = 0; i < 8; i++) {
