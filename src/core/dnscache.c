@@ -159,7 +159,6 @@ static const struct dnscache_answer *take_failure(struct question *q,
 		keep(c, &q->key, &a->dns, now_ms);
 		return a;
 	}
-	k->failing = true;
 	k->ask_at_ms = now_ms + DNSCACHE_STALE_ASK_S * 1000;
 	if (!list_is_empty(&q->waiters))
 		note_stale(c, k, a->dns.text, now_ms);
@@ -219,6 +218,14 @@ static struct question *ask(struct dnscache *c, const struct key *key, const cha
 	return q;
 }
 
+/* The failure was a moment ago, or another question is on its way: nobody has to wait to know. */
+static bool is_failing(const struct dnscache *c, const struct kept *k, const struct key *key,
+    int64_t now_ms)
+{
+	return k->ask_at_ms > 0 && (now_ms < k->ask_at_ms + DNSCACHE_STALE_ASK_S * 1000 ||
+				       map_find(&c->asked, key_slice(key)) != NULL);
+}
+
 const struct dnscache_answer *dnscache_find(struct dnscache *c, const char *name,
     enum dns_type type, int64_t now_ms)
 {
@@ -236,8 +243,10 @@ const struct dnscache_answer *dnscache_find(struct dnscache *c, const char *name
 		lru_remove(&c->kept, &k->lru);
 		return NULL;
 	}
-	if (!k->failing)
+	if (!is_failing(c, k, &key, now_ms)) {
+		k->ask_at_ms = 0; /* whoever waits for the question now on its way, all do */
 		return NULL;
+	}
 	if (now_ms >= k->ask_at_ms)
 		ask(c, &key, name, type);
 	c->stats.hits++;

@@ -13,9 +13,10 @@
  * One query per name and type is in flight, however many wait.
  *
  * While the resolver fails, records (and the fact that there are none) are
- * used for up to a day after their end (RFC 8767); the first to ask waits
- * for the failure, the others do not, and the resolver is asked again every
- * half minute. That a name does not exist is never used beyond its time.
+ * used for up to a day after their end (RFC 8767). The first to ask waits for
+ * the failure; for a minute the others do not, and after half of it one makes
+ * the question be asked again, without waiting for it. That a name does not
+ * exist is never used beyond its time.
  *
  * Bounded by entries and bytes; what was not used for longest goes first.
  * Times are mono ms.

@@ -38,6 +38,8 @@ static const char *const break_names[SIM_BREAK_N] = {
 	[SIM_BREAK_LEAK] = "leak",
 	[SIM_BREAK_PERMANENT] = "permanent",
 	[SIM_BREAK_REPORT] = "report",
+	[SIM_BREAK_TTL] = "ttl",
+	[SIM_BREAK_FORGET] = "forget",
 };
 
 struct options {

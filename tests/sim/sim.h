@@ -57,6 +57,8 @@ enum sim_break { /* sabotage, to see that the checker notices */
 	SIM_BREAK_LEAK,       /* a block of memory is never freed */
 	SIM_BREAK_PERMANENT,  /* some 4xx replies reach the daemon as 5xx */
 	SIM_BREAK_REPORT,     /* some reports get lost at the host that took them */
+	SIM_BREAK_TTL,        /* answers of the DNS last longer than the DNS meant */
+	SIM_BREAK_FORGET,     /* and some not at all */
 	SIM_BREAK_N,
 };
 

@@ -19,6 +19,7 @@ struct sim_site { /* hosts with limits of their own; in each domain, or shared b
 	unsigned domains; /* that share it */
 	bool is_route;    /* all of them go through one static route: one limit */
 	unsigned open, asking;
+	int64_t dns_failed_ms; /* a question about it was answered so, the last time */
 	struct sim_busy_point *points;
 	size_t points_n, points_cap;
 };

@@ -7,6 +7,7 @@
 #include "sim/sim_disk.h"
 #include "sim/sim_judge.h"
 #include "sim/sim_net.h"
+#include "sim/sim_said.h"
 
 struct sim_totals sim_totals;
 
@@ -176,11 +177,6 @@ static void check_duplicates(const struct sim_rcpt *r)
 /* --- failures
  * ------------------------------------------------------------------------------------- */
 
-static bool dns_explains(const struct sim_domain *d)
-{
-	return d->dns == SIM_DNS_NXDOMAIN || d->dns == SIM_DNS_NULL_MX;
-}
-
 static bool hosts_explain(const struct sim_domain *d)
 {
 	bool all = true, any = false;
@@ -190,7 +186,8 @@ static bool hosts_explain(const struct sim_domain *d)
 		all &= is;
 		any |= is;
 	}
-	return d->dns == SIM_DNS_CHANGING ? any : all;
+	/* The others may have been left out at the time. */
+	return d->dns == SIM_DNS_CHANGING || d->dns == SIM_DNS_LAPSED ? any : all;
 }
 
 static bool is_refused_before(const struct sim_rcpt *r, int64_t at_ms)
@@ -203,9 +200,12 @@ static bool is_refused_before(const struct sim_rcpt *r, int64_t at_ms)
 
 static void check_bounce(const struct sim_rcpt *r, const struct sim_event *e)
 {
-	if (!is_refused_before(r, e->at_ms) && !dns_explains(r->domain) &&
-	    !hosts_explain(r->domain))
+	if (strcmp(e->stage, "dns") == 0) {
+		if (!sim_said_gone(r->domain, e->at_ms))
+			sim_violation("%s: bounced, but the DNS did not say so then", r->address);
+	} else if (!is_refused_before(r, e->at_ms) && !hosts_explain(r->domain)) {
 		sim_violation("%s: bounced, but nobody refused it for good", r->address);
+	}
 }
 
 /* A host had it, and the daemon knew: nothing but delivered may be said of it. */

@@ -8,14 +8,17 @@
 
 #include "base/mem.h"
 #include "sim/sim_io.h"
+#include "sim/sim_said.h"
 
 struct dns {
 	struct list_node queries;
 	int64_t patience_ms;
+	unsigned channel;
 };
 
 struct dns_query {
 	struct list_node node;
+	unsigned channel;
 	struct sim_timer timer;
 	struct sim_call call;
 	char name[DNS_NAME_MAX];
@@ -27,6 +30,7 @@ struct dns_query {
 };
 
 static struct list_node all = { &all, &all }; /* struct dns_query.node */
+static unsigned channels;
 
 int dns_new(struct loop *l UNUSED, const struct dns_options *o, struct dns **d_r,
     struct errbuf *eb UNUSED)
@@ -35,6 +39,7 @@ int dns_new(struct loop *l UNUSED, const struct dns_options *o, struct dns **d_r
 	struct dns *d = mem_zalloc(sizeof(*d));
 
 	d->patience_ms = (int64_t)o->timeout_ms * o->tries;
+	d->channel = ++channels;
 	list_init(&d->queries);
 	*d_r = d;
 	return 0;
@@ -69,6 +74,11 @@ static void on_answer(struct sim_call *c)
 		snprintf(r.answer.text, sizeof(r.answer.text), "timeout");
 	}
 	r.answer.records = r.records;
+	sim_said_answer(q->channel, q->name, q->type, &r.answer);
+	if (sim.broken == SIM_BREAK_TTL)
+		r.answer.ttl_s *= 1000;
+	else if (sim.broken == SIM_BREAK_FORGET && sim_chance(5))
+		r.answer.ttl_s = 0;
 	query_free(q);
 	enum sim_side before = sim_mem_side(SIM_SIDE_DAEMON);
 	fn(arg, &r.answer);
@@ -88,6 +98,8 @@ struct dns_query *dns_lookup(struct dns *d, const char *name, enum dns_type type
 	struct sim_dns_reply r = { 0 };
 
 	snprintf(q->name, sizeof(q->name), "%s", name);
+	q->channel = d->channel;
+	sim_said_asked(q->channel, q->name, type);
 	q->type = type;
 	q->fn = fn;
 	q->arg = arg;
@@ -106,8 +118,10 @@ struct dns_query *dns_lookup(struct dns *d, const char *name, enum dns_type type
 
 void dns_cancel(struct dns_query **q)
 {
-	if (*q)
+	if (*q) {
+		sim_said_dropped((*q)->channel, (*q)->name, (*q)->type);
 		query_free(*q);
+	}
 	*q = NULL;
 }
 
@@ -115,4 +129,5 @@ void sim_dns_drop(void)
 {
 	list_foreach_safe(it, &all)
 		query_free(list_entry(it, struct dns_query, node));
+	sim_said_forget();
 }

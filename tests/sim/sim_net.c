@@ -9,6 +9,7 @@
 #include "sim/sim_check.h"
 #include "sim/sim_io.h"
 #include "sim/sim_peer.h"
+#include "sim/sim_said.h"
 
 #define NET_ROUTES   3
 #define NET_KNOWN_MS (10 * SIM_MINUTE) /* attempts begun before it was known are over */
@@ -98,7 +99,7 @@ static void make_domain(struct sim_domain *d, unsigned number)
 	snprintf(d->name, sizeof(d->name), "d%u.test", number);
 	if (wild && sim_chance(40))
 		d->dns = (enum sim_dns_kind)sim_between(SIM_DNS_IMPLICIT, SIM_DNS_CHANGING);
-	if (d->dns == SIM_DNS_OUTAGE) {
+	if (d->dns == SIM_DNS_OUTAGE || d->dns == SIM_DNS_LAPSED) {
 		d->outage_from_ms = sim_between(0, SIM_DAY);
 		d->outage_until_ms = d->outage_from_ms + sim_between(SIM_MINUTE, 2 * SIM_DAY);
 	}
@@ -271,41 +272,60 @@ static void answer_a(const struct sim_domain *d, const char *name, struct sim_dn
 	}
 }
 
-static bool is_out(const struct sim_domain *d)
+/* In an outage, or lapsed. */
+static bool is_out(const struct sim_domain *d, enum sim_dns_kind kind)
 {
-	return d->dns == SIM_DNS_OUTAGE && sim.now_ms >= d->outage_from_ms &&
-	       sim.now_ms < d->outage_until_ms;
+	return d->dns == kind && sim.now_ms >= d->outage_from_ms && sim.now_ms < d->outage_until_ms;
 }
 
-static struct sim_domain *domain_of(struct slice name)
+struct sim_domain *sim_net_find_owner(const char *name)
 {
-	struct sim_domain *d = sim_net_find(name);
-	ptrdiff_t dot = slice_find(name, '.');
+	struct sim_domain *d = sim_net_find(slice_str(name));
+	ptrdiff_t dot = slice_find(slice_str(name), '.');
 
-	return d || dot < 0 ? d : sim_net_find(slice_from(name, (size_t)dot + 1));
+	return d || dot < 0 ? d : sim_net_find(slice_from(slice_str(name), (size_t)dot + 1));
+}
+
+bool sim_net_dooms(void)
+{
+	return net.options.doom_permille > 0;
+}
+
+/* Each record has its own, from none to a week. */
+static uint32_t ttl_of(const char *name, enum dns_type type)
+{
+	static const uint32_t ttls_s[] = { 0, 1, 5, 30, 60, 300, 900, 3600, 14400, 86400, 604800 };
+	uint64_t sum = type;
+
+	for (; *name; name++)
+		sum = sim_hash(sum, (unsigned char)*name);
+	return sim.calm ? 60 : ttls_s[sim_hash(sim.seed, sum) % ARRAY_LEN(ttls_s)];
 }
 
 struct sim_site *sim_dns_site(const char *name)
 {
-	const struct sim_domain *d = domain_of(slice_str(name));
+	const struct sim_domain *d = sim_net_find_owner(name);
 
 	return d ? d->site : NULL;
 }
 
 void sim_dns_ask(const char *name, enum dns_type type, struct sim_dns_reply *r)
 {
-	const struct sim_domain *d = domain_of(slice_str(name));
+	const struct sim_domain *d = sim_net_find_owner(name);
 
-	r->answer = (struct dns_answer){ .outcome = DNS_NXDOMAIN, .ttl_s = 60 };
+	r->answer = (struct dns_answer){ .outcome = DNS_NXDOMAIN, .ttl_s = ttl_of(name, type) };
 	/* Never at once: each question shows among the things the daemon did. */
 	r->delay_ms = sim_chance(95) ? sim_between(1, 80) : sim_between(80, 3000);
 	if (sim.calm)
 		r->delay_ms = 1;
-	r->silent = happens(2) || (d && is_out(d) && sim_chance(50));
+	r->silent = happens(2) || (d && is_out(d, SIM_DNS_OUTAGE) && sim_chance(50));
 	if (!d || d->dns == SIM_DNS_NXDOMAIN)
 		return;
-	if (is_out(d) || happens(5) || (d->dns == SIM_DNS_FLAKY && sim_chance(40)))
+	bool stammers = d->dns == SIM_DNS_FLAKY || d->dns == SIM_DNS_LAPSED;
+	if (is_out(d, SIM_DNS_OUTAGE) || happens(5) || (stammers && sim_chance(40)))
 		fail(r, "SERVFAIL");
+	else if (is_out(d, SIM_DNS_LAPSED))
+		r->answer.outcome = DNS_NXDOMAIN;
 	else if (type == DNS_TYPE_MX)
 		answer_mx(d, r);
 	else if (type == DNS_TYPE_A)
@@ -398,6 +418,7 @@ void sim_dial(const struct netaddr *to, struct sim_dialed *r)
 	if (s->open + 1 > sim_busy_site_limit() * (s->is_route ? 1 : s->domains))
 		sim_violation("%u connections to %s at once", s->open + 1, s->name);
 	h->dials++;
+	sim_said_dialled(h);
 	watch_probes(h);
 	if (is_down(h)) {
 		r->error = h->blackhole ? ERR_TIMEOUT : -ECONNREFUSED;

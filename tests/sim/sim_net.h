@@ -39,6 +39,7 @@ enum sim_dns_kind {
 	SIM_DNS_LAME,     /* the first MX host has no address */
 	SIM_DNS_FLAKY,    /* SERVFAIL now and then */
 	SIM_DNS_OUTAGE,   /* no answers for a while */
+	SIM_DNS_LAPSED,   /* does not exist for a while, and the DNS stammers about it */
 	SIM_DNS_CHANGING, /* other hosts every few hours */
 };
 
@@ -51,16 +52,22 @@ struct sim_host {
 	int latency_ms;
 	bool blackhole; /* when down: no answer instead of a refusal */
 	int64_t down_from_ms, down_until_ms;
-	unsigned number;    /* for stable choices */
-	int64_t dialled_ms; /* the last time while its whole domain was dead; 0: not */
-	unsigned probes;    /* since that was known */
-	unsigned dials;     /* in all */
+	unsigned number;                 /* for stable choices */
+	int64_t dialled_ms;              /* the last time while its whole domain was dead; 0: not */
+	unsigned probes;                 /* since that was known */
+	unsigned dials;                  /* in all */
+	int64_t mx_until_ms, a_until_ms; /* what the DNS said of it counts so long */
+};
+
+struct sim_gone { /* the DNS said that the domain is not there, or takes no mail */
+	struct sim_gone *next;
+	int64_t at_ms, until_ms;
 };
 
 struct sim_domain {
 	char name[24];
 	enum sim_dns_kind dns;
-	int64_t outage_from_ms, outage_until_ms;
+	int64_t outage_from_ms, outage_until_ms; /* or of its lapse */
 	struct sim_host own[SIM_HOSTS_PER_DOMAIN];
 	struct sim_host *hosts; /* its own, or another domain's */
 	size_t hosts_n;
@@ -69,6 +76,7 @@ struct sim_domain {
 	int64_t talked_ms;     /* one of its hosts said something */
 	int64_t dead_since_ms; /* dialled, and no host has said a word since; 0: not */
 	size_t dead_life;
+	struct sim_gone *gone; /* the last first */
 	unsigned number;
 	bool prompt; /* nothing there takes long: a retry comes when it is due */
 };
@@ -84,6 +92,8 @@ void sim_net_write_routes(FILE *config);
 struct sim_domain *sim_net_any(void); /* not the one that is shunned */
 void sim_net_shun(const struct sim_domain *d);
 struct sim_domain *sim_net_find(struct slice name);
+struct sim_domain *sim_net_find_owner(const char *name); /* of a host, by its name; or itself */
+bool sim_net_dooms(void);                                /* connections that break */
 const char *sim_character_name(enum sim_character c);
 
 #endif

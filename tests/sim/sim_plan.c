@@ -31,6 +31,7 @@ static void choose_config(struct sim_config *c)
 	c->schedule = (size_t)sim_below(ARRAY_LEN(schedules));
 	c->limit = (unsigned)sim_between(1, 6);
 	c->concurrency = sim_chance(30) ? (unsigned)sim_between(5, 40) : 10000;
+	c->dns = (unsigned)sim_below(3);
 }
 
 void sim_plan_make(void)
@@ -87,6 +88,8 @@ static void write_file(const struct sim_config *c, const char *more)
 	    (long long)schedules[c->schedule].schedule.lifetime_s, c->concurrency,
 	    sim_plan.always_split ? "true" : "false", limit, sim.directory, sim.directory,
 	    sim.verbose ? "info" : "notice", more);
+	if (c->dns)
+		fprintf(f, "dns = { servers = [ \"127.0.0.%u\" ]; };\n", c->dns);
 	sim_net_write_routes(f);
 	fclose(f);
 }
@@ -127,7 +130,7 @@ void sim_plan_break(void)
 		"outbound = {",
 		"nonsense = 1;\n",
 		"bounce = { rate = \"some\"; };\n",
-		"dns = { tries = \"often\"; };\n",
+		"control = { sockets = \"often\"; };\n",
 	};
 	struct sim_config other;
 

@@ -403,6 +403,31 @@ START_TEST(stale_while_the_dns_fails)
 
 END_TEST
 
+/* A failure long ago says nothing of now. */
+START_TEST(an_old_failure_is_no_reason)
+{
+	struct heard h;
+	begin();
+	learn(address("192.0.2.1", 30));
+	t.now_ms += 31000;
+	ask(&h, "a.test", DNS_TYPE_A);
+	answer("a.test", DNS_TYPE_A, no_records(DNS_FAILED, 0));
+	t.now_ms += 59999;
+	ck_assert_ptr_nonnull(find("a.test", DNS_TYPE_A)); /* this one asks */
+	t.now_ms += 20000;
+	ck_assert_ptr_nonnull(find("a.test", DNS_TYPE_A)); /* no answer yet */
+	answer("a.test", DNS_TYPE_A, no_records(DNS_FAILED, 0));
+	t.now_ms += 60000;
+	ck_assert_ptr_null(find("a.test", DNS_TYPE_A));
+	ask(&h, "a.test", DNS_TYPE_A);
+	ck_assert_ptr_null(find("a.test", DNS_TYPE_A)); /* it waits too */
+	ck_assert_uint_eq(t.asked, 4);
+	dnscache_cancel(&h.wait);
+	dnscache_free(&t.cache);
+}
+
+END_TEST
+
 START_TEST(stale_for_a_day)
 {
 	struct heard h;
@@ -500,6 +525,7 @@ Suite *test_dnscache_suite(void)
 	tcase_add_test(tc, freed_while_a_question_is_out);
 	tcase_add_test(tc, failures_do_not_storm);
 	tcase_add_test(tc, stale_while_the_dns_fails);
+	tcase_add_test(tc, an_old_failure_is_no_reason);
 	tcase_add_test(tc, stale_for_a_day);
 	tcase_add_test(tc, no_such_name_is_never_stale);
 	tcase_add_test(tc, bounded);
