@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 
 from harness import (
     SANDBOX,
@@ -55,14 +56,15 @@ class Knot:
         need("knotd")
         self.port = free_port()
         self.server = f"127.0.0.1:{self.port}"
-        folder = world.path("knot")
+        here = f"knot{self.port}"
+        folder = world.path(here)
         os.makedirs(folder)
         for zone, text in zones.items():
             if text is not None:
-                world.write(f"knot/{zone}zone", f"$ORIGIN {zone}.\n{self.HEAD}{text}\n")
+                world.write(f"{here}/{zone}zone", f"$ORIGIN {zone}.\n{self.HEAD}{text}\n")
         listed = "".join(f"  - domain: {z}\n    file: {folder}/{z}zone\n" for z in zones)
         conf = world.write(
-            "knot/knot.conf",
+            f"{here}/knot.conf",
             f"server:\n  rundir: {folder}\n  listen: 127.0.0.1@{self.port}\n  automatic-acl: off\n"
             "  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n"
             f"log:\n  - target: stderr\n    any: info\n"
@@ -84,6 +86,59 @@ class BlackHole:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind(("127.0.0.1", self.port))
         world.on_close(self.sock.close)
+
+
+class DnsProxy:
+    """Between us and DNS servers, over UDP: notes what is asked, and can be told to fall silent.
+
+    upstream: the port questions are passed to; None: nobody, they get no answer.
+    """
+
+    TYPES = {1: "A", 15: "MX", 28: "AAAA"}
+
+    def __init__(self, world, upstream):
+        self.upstream = upstream
+        self.asked = []
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
+        self.server = f"127.0.0.1:{self.port}"
+        self.lock = threading.Lock()
+        threading.Thread(target=self._run, daemon=True).start()
+        world.on_close(self.sock.close)
+
+    @classmethod
+    def question(cls, packet):
+        labels, at = [], 12
+        while packet[at]:
+            labels.append(packet[at + 1 : at + 1 + packet[at]].decode().lower())
+            at += 1 + packet[at]
+        kind = struct.unpack_from(">H", packet, at + 1)[0]
+        return ".".join(labels), cls.TYPES.get(kind, str(kind))
+
+    def _run(self):
+        while True:
+            try:
+                packet, client = self.sock.recvfrom(4096)
+            except OSError:
+                return
+            with self.lock:
+                self.asked.append(self.question(packet))
+            if self.upstream:
+                threading.Thread(target=self._pass, args=(packet, client, self.upstream), daemon=True).start()
+
+    def _pass(self, packet, client, upstream):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.settimeout(2)
+            try:
+                s.sendto(packet, ("127.0.0.1", upstream))
+                self.sock.sendto(s.recv(4096), client)
+            except OSError:
+                pass
+
+    def count(self, name, kind):
+        with self.lock:
+            return self.asked.count((name, kind))
 
 
 # --- Postfix -------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Where mail goes, by the answers of a real DNS server (knotd) and of a dead one."""
 
+import time
+
 from harness import *
-from others import BlackHole, Knot
+from others import BlackHole, DnsProxy, Knot
 
 # MX hosts are told apart by their loopback addresses; outbound.port is the same for all.
 ONE, TWO, THREE, DEAD = "127.0.0.11", "127.0.0.12", "127.0.0.13", "127.0.0.66"
@@ -236,6 +238,152 @@ def _():
             d.submit("joe@sender.test", [f"x@d{i}.many.test" for i in range(100 * k, 100 * k + 100)])
         d.wait_empty()
         equal(len({r for m in peer.mails for r in m.rcpts}), 300)
+
+
+CACHED = f"""
+one A {ONE}
+two A {TWO}
+move 2 MX 10 one
+brief 1 MX 10 one
+null 1 MX 0 .
+steady MX 10 one
+never 0 MX 10 once
+once 0 A {ONE}
+"""
+MOVED = f"two A {TWO}\nmove 2 MX 10 two\n"
+
+
+def cached_net(w, **settings):
+    """A daemon that asks through a proxy, which counts and can be told to turn to another server, or to nobody."""
+    knot = Knot(w, {"ex.test": CACHED})
+    w.proxy = DnsProxy(w, knot.port)
+    port = free_port()
+    w.hosts = {ip: w.peer(host=ip, port=port, name=ip) for ip in (ONE, TWO)}
+    return w.daemon(
+        **merge({"dns": {"servers": [w.proxy.server], "timeout": "1s", "tries": 1}, "outbound": {"port": port}}, settings)
+    )
+
+
+def submit_many(d, domain, n, start=0):
+    to = [f"r{i}@{domain}" for i in range(start, start + n)]
+    with d.client() as c:
+        c.ehlo()
+        for r in to:
+            c.want(250, "MAIL FROM:<joe@sender.test>")
+            c.want(250, f"RCPT TO:<{r}>")
+            c.data(message())
+    return [d.wait_fate(r) for r in to]
+
+
+def stats(d):
+    return {k: int(v) for k, v in (line.split() for line in d.cli_ok("stats").splitlines())}
+
+
+def stale_warnings(d):
+    return d.log_text().count("expired answers are used")
+
+
+@case("a hundred messages to one domain: one question for MX, one for A, one for AAAA")
+def _():
+    with World() as w:
+        d = cached_net(w)
+        for e in submit_many(d, "steady.ex.test", 100):
+            equal((e["event"], e["ip"]), ("delivered", ONE))
+        equal(w.proxy.asked and sorted(w.proxy.asked), [
+            ("one.ex.test", "A"), ("one.ex.test", "AAAA"), ("steady.ex.test", "MX")])
+        s = stats(d)
+        say({k: v for k, v in s.items() if "dns" in k or "routes" in k})
+        equal((s["dns_queries"], s["dns_cached"], s["dns_stale"]), (3, 3, 0))
+        equal(s["routes_shared"] + s["routes_resolved"], 100)
+        check(s["routes_shared"] >= 50, "most found the way known")
+        # Another domain with the same MX host: only its own question is new.
+        d.submit("joe@sender.test", "x@move.ex.test")
+        d.wait_fate("x@move.ex.test")
+        equal(stats(d)["dns_queries"], 4)
+
+
+@case("TTL 0 is asked for again; a reload that changes dns forgets, another does not")
+def _():
+    with World() as w:
+        d = cached_net(w)
+        for i in range(3):
+            equal(submit_many(d, "never.ex.test", 1, i)[0]["event"], "delivered")
+        equal(w.proxy.count("never.ex.test", "MX"), 3)
+        equal(w.proxy.count("once.ex.test", "A"), 3)
+        equal(w.proxy.count("once.ex.test", "AAAA"), 1)  # by its SOA
+        submit_many(d, "steady.ex.test", 2)
+        before = stats(d)
+        d.write_config(outbound={"connect_timeout": "20s"})
+        d.cli_ok("reload")
+        submit_many(d, "steady.ex.test", 2, 2)
+        equal(w.proxy.count("steady.ex.test", "MX"), 1)
+        d.write_config(dns={"timeout": "2s"})
+        d.cli_ok("reload")
+        submit_many(d, "steady.ex.test", 2, 4)
+        equal(w.proxy.count("steady.ex.test", "MX"), 2)
+        after = stats(d)
+        check(after["dns_queries"] > before["dns_queries"], f"counters go on: {before} {after}")
+
+
+@case("an answer that changes is used when the TTL of the old one is over")
+def _():
+    with World() as w:
+        d = cached_net(w)
+        moved = Knot(w, {"ex.test": MOVED})
+        equal(submit_many(d, "move.ex.test", 1)[0]["ip"], ONE)
+        w.proxy.upstream = moved.port
+        began = time.monotonic()
+        e = submit_many(d, "move.ex.test", 1, 1)[0]
+        if time.monotonic() - began < 1:
+            equal(e["ip"], ONE, "within the TTL")
+        time.sleep(2.2)
+        equal(submit_many(d, "move.ex.test", 1, 2)[0]["ip"], TWO)
+        equal(w.proxy.count("move.ex.test", "MX"), 2)
+
+
+@case("the resolver dies: mail flows on expired answers, which is logged once; NXDOMAIN bounces when it is said")
+def _():
+    with World() as w:
+        d = cached_net(w)
+        gone = Knot(w, {"ex.test": f"one A {ONE}\n"})
+        equal(submit_many(d, "brief.ex.test", 1)[0]["event"], "delivered")
+        time.sleep(1.2)
+        w.proxy.upstream = None
+        began = time.monotonic()
+        for e in submit_many(d, "brief.ex.test", 20, 1):
+            equal((e["event"], e["ip"]), ("delivered", ONE))
+        failed = time.monotonic()
+        say(f"20 messages in {failed - began:.1f} s")
+        equal(stale_warnings(d), 1)
+        asked = w.proxy.count("brief.ex.test", "MX")
+        equal(asked, 2)
+        # A new name has nothing to fall back to.
+        e = deliver(d, "steady.ex.test")
+        equal((e["event"], e["enhanced"]), ("deferred", "4.4.3"))
+        # The DNS is back, and says that the domain is gone: not asked for before half a minute is over.
+        w.proxy.upstream = gone.port
+        equal(submit_many(d, "brief.ex.test", 1, 21)[0]["event"], "delivered")
+        equal(w.proxy.count("brief.ex.test", "MX"), asked)
+        time.sleep(max(0, 30.5 - (time.monotonic() - failed)))
+        submit_many(d, "brief.ex.test", 1, 22)
+        wait_for(lambda: w.proxy.count("brief.ex.test", "MX") > asked, "the question to be asked again")
+        time.sleep(1.2)  # what was made of the expired answer meanwhile lasts a second
+        e = submit_many(d, "brief.ex.test", 1, 23)[0]
+        equal((e["event"], e["enhanced"]), ("bounced", "5.1.2"))
+        equal(stale_warnings(d), 1)
+
+
+@case("a null MX that has expired bounces nothing while the resolver fails")
+def _():
+    with World() as w:
+        d = cached_net(w)
+        equal(deliver(d, "null.ex.test")["enhanced"], "5.1.10")
+        time.sleep(1.2)
+        w.proxy.upstream = None
+        d.submit("joe@sender.test", "y@null.ex.test")
+        e = d.wait_event(recipient="y@null.ex.test", event="deferred")
+        equal((e["code"], e["enhanced"], e["stage"]), (451, "4.4.3", "dns"))
+        say(e["response"])
 
 
 run()
