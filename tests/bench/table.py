@@ -49,6 +49,7 @@ WORKLOADS = {
     ], parts=50),
     "W5": Workload(runs.plain("W5", 20000, 20000), [
         rate(8000, "accept_rate", "accepted/s"),
+        Target("stop s", "stop_s", shown=True),
         Target("restart s", "restart_s", most=0.2, shown=True),
         rate(5000, "drain_rate", "drained/s"),
     ]),
