@@ -103,8 +103,9 @@ static void batch_start(struct committer *c, size_t n)
 void committer_flush(struct committer *c)
 {
 	while (c->waiting_n > 0 && c->running < c->threads) {
-		size_t share = c->waiting_n / (c->threads - c->running);
-		batch_start(c, MIN(MAX(share, 1), COMMITTER_BATCH_MAX));
+		size_t share =
+		    MAX(c->waiting_n / (c->threads - c->running), (size_t)COMMITTER_SHARE_MIN);
+		batch_start(c, MIN(MIN(share, c->waiting_n), COMMITTER_BATCH_MAX));
 	}
 }
 

@@ -12,6 +12,7 @@
 
 #define COMMITTER_THREADS   8
 #define COMMITTER_BATCH_MAX 64
+#define COMMITTER_SHARE_MIN 16
 
 typedef void committer_done_fn(void *arg, struct queue_done *done);
 
