@@ -39,6 +39,12 @@ static struct {
 
 static size_t recent_next; /* records ever kept */
 
+static _Thread_local struct {
+	bool on;
+	size_t n;
+	char lines[16 * 1024];
+} held;
+
 const char *log_level_name(enum log_level level)
 {
 	return (size_t)level < ARRAY_LEN(level_names) ? level_names[level] : "none";
@@ -166,24 +172,63 @@ static int add_line(struct buf *out, enum log_level level, const char *component
 	return r < 0 ? r : buf_add_char(out, '\n');
 }
 
-/* Keeps the line for check_failed and passes it on. The sink runs outside the lock, so that it may
- * take its own. */
-static void emit(struct slice line)
+/* The sink runs outside the lock, so that it may take its own. */
+static void pass_on(struct slice lines)
+{
+	pthread_mutex_lock(&lock);
+	log_sink_fn *fn = sink;
+	void *arg = sink_arg;
+	pthread_mutex_unlock(&lock);
+	if (fn) {
+		fn(arg, lines.p, lines.n);
+	} else {
+		/* There is nobody left to tell if this fails. */
+		ssize_t ignored UNUSED = write(STDERR_FILENO, lines.p, lines.n);
+	}
+}
+
+static void keep_for_check_failed(struct slice line)
 {
 	pthread_mutex_lock(&lock);
 	size_t slot = recent_next++ % RECENT_N;
 	recent[slot].n = MIN(line.n, (size_t)RECENT_BYTES);
 	memcpy(recent[slot].line, line.p, recent[slot].n);
 	recent[slot].line[recent[slot].n - 1] = '\n';
-	log_sink_fn *fn = sink;
-	void *arg = sink_arg;
 	pthread_mutex_unlock(&lock);
-	if (fn) {
-		fn(arg, line.p, line.n);
-	} else {
-		/* There is nobody left to tell if this fails. */
-		ssize_t ignored UNUSED = write(STDERR_FILENO, line.p, line.n);
+}
+
+static void pass_on_held(void)
+{
+	size_t n = held.n;
+
+	held.n = 0;
+	if (n > 0)
+		pass_on(slice_of(held.lines, n));
+}
+
+static void emit(enum log_level level, struct slice line)
+{
+	keep_for_check_failed(line);
+	if (held.n + line.n > sizeof(held.lines))
+		pass_on_held();
+	if (held.on && level < LOG_LEVEL_NOTICE && line.n <= sizeof(held.lines)) {
+		memcpy(held.lines + held.n, line.p, line.n);
+		held.n += line.n;
+		return;
 	}
+	pass_on_held();
+	pass_on(line);
+}
+
+void log_hold(void)
+{
+	held.on = true;
+}
+
+void log_release(void)
+{
+	held.on = false;
+	pass_on_held();
 }
 
 void log_write(enum log_level level, const char *component, const char *fmt, ...)
@@ -204,7 +249,7 @@ void log_write(enum log_level level, const char *component, const char *fmt, ...
 	}
 	buf_init(&out, LINE_MAX_BYTES);
 	if (add_line(&out, level, component, slice_of(text, (size_t)n)) == 0)
-		emit(buf_slice(&out));
+		emit(level, buf_slice(&out));
 	buf_fini(&out);
 }
 

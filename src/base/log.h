@@ -3,9 +3,9 @@
  *
  * A record is a level, a component ("queue", "smtpd"), a message for people
  * and key=value pairs given in the text. The sink (stderr by default) is set
- * once by the daemon and may be called from any thread; a whole record is one
- * write. The last records are kept in memory for check_failed. Secrets are
- * never passed here (law 7).
+ * once by the daemon and may be called from any thread; it gets whole records.
+ * The last records are kept in memory for check_failed. Secrets are never
+ * passed here (law 7).
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -40,7 +40,7 @@ void log_configure(enum log_level level, enum log_format format, bool timestamps
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 
-/* Where finished lines (with LF) go; must not block long nor log. NULL: stderr. */
+/* Where finished lines (each with LF) go; must not block long nor log. NULL: stderr. */
 typedef void log_sink_fn(void *arg, const char *line, size_t n);
 void log_set_sink(log_sink_fn *fn, void *arg);
 
@@ -49,6 +49,14 @@ bool log_is_on(enum log_level level);
 
 /* Control characters in the text are shown as \xNN: a record is one line. */
 void log_write(enum log_level level, const char *component, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/*
+ * For a loop's thread, around a turn: its records below NOTICE are gathered, and
+ * written at the latest by log_release. A process that is killed in between
+ * loses them (check_failed still has them).
+ */
+void log_hold(void);
+void log_release(void);
 
 /* The last records, oldest first, to a descriptor: for check_failed; none if the log is locked. */
 void log_dump_recent(int fd);

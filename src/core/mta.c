@@ -202,6 +202,7 @@ static void mta_step(void *arg, struct now now)
 	struct mta *m = arg;
 
 	m->now = now;
+	log_hold();
 	list_splice(&m->ready, &m->next);
 	bool scan_more = scan(m, now);
 	control_apply_orders(m);
@@ -219,6 +220,7 @@ static void mta_step(void *arg, struct now now)
 	loop_set_timer(m->loop, next_turn_at(m, now));
 	if (!list_is_empty(&m->ready) || !list_is_empty(&m->next) || scan_more)
 		loop_again(m->loop);
+	log_release();
 }
 
 /* --- signals ------------------------------------------------------------------------ */

@@ -178,6 +178,42 @@ static void *write_many(void *arg UNUSED)
 	return NULL;
 }
 
+START_TEST(holds_what_can_wait)
+{
+	log_hold();
+	log_info("test", "one");
+	log_info("test", "two");
+	assert_lines("");
+	log_notice("test", "three"); /* brings the others, before itself */
+	assert_lines("[INFO] [test] one\n[INFO] [test] two\n[NOTICE] [test] three\n");
+	log_info("test", "four");
+	assert_lines("");
+	log_release();
+	assert_lines("[INFO] [test] four\n");
+	log_info("test", "five");
+	assert_lines("[INFO] [test] five\n");
+	log_release();
+	assert_lines("");
+}
+
+END_TEST
+
+START_TEST(holds_only_so_much)
+{
+	size_t said = 0;
+	log_hold();
+	while (buf_len(&lines) == 0 && said < 1000) {
+		log_info("test", "%01000d", 1);
+		said++;
+	}
+	ck_assert_uint_gt(said, 10);
+	ck_assert_uint_lt(said, 20);
+	log_release();
+	ck_assert_uint_eq(buf_len(&lines), said * (1000 + strlen("[INFO] [test] \n")));
+}
+
+END_TEST
+
 START_TEST(serves_many_threads)
 {
 	pthread_t threads[4];
@@ -204,6 +240,8 @@ Suite *test_log_suite(void)
 	tcase_add_test(t, stamps);
 	tcase_add_loop_test(t, cuts_long_texts, LOG_FORMAT_DEFAULT, LOG_FORMAT_JSON + 1);
 	tcase_add_test(t, writes_to_stderr_at_once);
+	tcase_add_test(t, holds_what_can_wait);
+	tcase_add_test(t, holds_only_so_much);
 	tcase_add_test(t, serves_many_threads);
 	suite_add_tcase(s, t);
 	return s;
