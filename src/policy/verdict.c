@@ -20,7 +20,7 @@ enum answer {
 	ANSWER_521,     /* this host takes no mail at all (RFC 7504) */
 	ANSWER_552, /* storage exceeded; to RCPT also "too many recipients" (RFC 5321 4.5.3.1.10) */
 	ANSWER_5XX, /* any other 5xx */
-	ANSWER_ODD, /* 1xx, 2xx or 3xx that makes no sense at the stage */
+	ANSWER_ODD, /* 1xx, 2xx or 3xx that makes no sense at the stage, 50z to BDAT */
 	ANSWER_LOST, /* no reply: connection, time, TLS */
 	ANSWER_N,
 };
@@ -63,6 +63,8 @@ static const uint8_t law4[SMTP_STAGE_LOCAL + 1][ANSWER_N] = {
 
 static enum answer answer_of(const struct smtp_result *r)
 {
+	if (r->reply.code && r->err == ERR_PROTOCOL)
+		return ANSWER_ODD; /* it spoke of a command, not of the mail */
 	switch (r->reply.code) {
 	case 0:
 		return ANSWER_LOST;

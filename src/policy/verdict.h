@@ -7,7 +7,8 @@
  * Permanent is only what no retry can mend: 5xx to RCPT; 5xx to MAIL, DATA or
  * the dot; NXDOMAIN; null MX; a loop to ourselves; a need that no host meets;
  * a 521 greeting from every host; expiry. Not permanent: 421, 503, 530, 534,
- * 535, 538 anywhere; 552 to RCPT after an accepted recipient; every failure of
+ * 535, 538 anywhere; 552 to RCPT after an accepted recipient; a refusal of BDAT
+ * itself (50z, which the engine marks with ERR_PROTOCOL); every failure of
  * greeting, EHLO, STARTTLS, AUTH, DNS, time or sense; everything else.
  */
 #ifndef POLICY_VERDICT_H

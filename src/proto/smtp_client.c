@@ -26,10 +26,10 @@ static const unsigned legal[CLIENT_STATES] = {
 	[CLIENT_AUTH] = TO(AUTH) | TO(READY) | TO(QUIT) | TO(CLOSED),
 	[CLIENT_READY] = TO(MAIL) | TO(QUIT) | TO(CLOSED),
 	[CLIENT_MAIL] = TO(RCPT) | TO(RSET) | TO(QUIT) | TO(CLOSED),
-	[CLIENT_RCPT] = TO(RCPT) | TO(DATA) | TO(RSET) | TO(CLOSED),
+	[CLIENT_RCPT] = TO(RCPT) | TO(DATA) | TO(BODY) | TO(DOT) | TO(RSET) | TO(CLOSED),
 	[CLIENT_DATA] = TO(BODY) | TO(DOT) | TO(RSET) | TO(CLOSED),
 	[CLIENT_BODY] = TO(DOT) | TO(CLOSED),
-	[CLIENT_DOT] = TO(DOT) | TO(READY) | TO(CLOSED),
+	[CLIENT_DOT] = TO(DOT) | TO(RSET) | TO(READY) | TO(CLOSED),
 	[CLIENT_RSET] = TO(READY) | TO(QUIT) | TO(CLOSED),
 	[CLIENT_QUIT] = TO(CLOSED),
 };
@@ -82,16 +82,45 @@ static bool is_idle(const struct smtp_client *c)
 
 /* 2. failure */
 
-void client_fail(struct smtp_client *c, const struct smtp_result *why, bool polite)
+size_t client_own_output(const struct smtp_client *c)
 {
+	size_t len = buf_len(&c->out);
+	return len - MIN(len, c->behind_bytes);
+}
+
+/* A body behind RCPT has left wholly: without a reply that says otherwise the peer may have it. */
+static bool is_out_early(const struct smtp_client *c)
+{
+	return client_is_in_message(c) && c->cur->body_ended && buf_len(&c->out) == 0;
+}
+
+static void fail(struct smtp_client *c, const struct smtp_result *why, bool polite)
+{
+	bool in_body = c->state == CLIENT_BODY || c->state == CLIENT_DOT ||
+		       (client_is_in_message(c) && c->chunk_bytes > 0);
 	if (!is_idle(c))
 		smtp_result_copy(&c->session, why);
 	client_fail_messages(c, why);
-	if (c->state == CLIENT_BODY || c->state == CLIENT_DOT)
+	if (in_body)
 		buf_clear(&c->out); /* the rest of a message that must not be completed now */
+	CHECK(!(in_body && polite));
 	if (polite)
 		client_put_line(c, "QUIT");
 	client_set_state(c, polite ? CLIENT_QUIT : CLIENT_CLOSED);
+}
+
+void client_fail(struct smtp_client *c, const struct smtp_result *why, bool polite)
+{
+	struct smtp_result late;
+	if (why->reply.code || !is_out_early(c)) {
+		fail(c, why, polite);
+		return;
+	}
+	smtp_result_init(&late);
+	smtp_result_copy(&late, why);
+	late.stage = SMTP_STAGE_DOT;
+	fail(c, &late, polite);
+	smtp_result_fini(&late);
 }
 
 void client_fail_err(struct smtp_client *c, enum smtp_stage stage, int err)
@@ -115,6 +144,15 @@ void client_fail_reply(struct smtp_client *c, enum smtp_stage stage, bool polite
 		why.err = ERR_PROTOCOL;
 	client_fail(c, &why, polite);
 	smtp_result_fini(&why);
+}
+
+void client_fail_out_of_step(struct smtp_client *c, enum smtp_stage stage)
+{
+	struct client_txn *t = c->cur;
+	bool flying = t->pipelined && (client_is_in_message(c) || t->chunking);
+	if (t->state == MSG_FENCED || (t->state == MSG_ACTIVE && flying))
+		client_desynced(t);
+	client_fail_err(c, stage, ERR_PROTOCOL);
 }
 
 void client_fail_need(struct smtp_client *c, enum smtp_stage stage, enum smtp_need need)
@@ -156,46 +194,76 @@ static void wipe_drained_output(struct smtp_client *c)
 
 /* 3. the peer */
 
-/* Commands that lie in the last n bytes of the output: each is one line. */
-static size_t commands_in(const struct smtp_client *c, size_t n)
+/* Each command is one line. */
+static size_t count_commands(struct slice text)
 {
-	struct slice out = buf_slice(&c->out);
 	size_t lines = 0;
-	for (out = slice_from(out, out.n - MIN(out.n, n)); out.n > 0; lines++) {
-		ptrdiff_t end = slice_find(out, '\n');
+	for (; text.n > 0; lines++) {
+		ptrdiff_t end = slice_find(text, '\n');
 		CHECK(end >= 0);
-		out = slice_from(out, (size_t)end + 1);
+		text = slice_from(text, (size_t)end + 1);
 	}
 	return lines;
+}
+
+/* Of cur's MAIL, RCPT, DATA: those whose end still lies in the output; a chunk may follow them. */
+static size_t unsent_steps(const struct smtp_client *c)
+{
+	struct slice out = buf_slice(&c->out);
+	out.n -= MIN(out.n, c->chunk_bytes);
+	return count_commands(out);
 }
 
 /* The commands of the one ahead whose end has left the output. */
 static size_t owed_ahead(struct smtp_client *c)
 {
-	struct client_txn *t = client_ahead(c);
-	return t ? t->send_at - commands_in(c, c->behind_bytes) : 0;
+	const struct client_txn *t = client_ahead(c);
+	return t ? t->send_at - count_commands(slice_from(buf_slice(&c->out), client_own_output(c)))
+		 : 0;
+}
+
+/* A body may be refused before its end; a chunk once BDAT itself has left. */
+static size_t owed_to_body(const struct smtp_client *c)
+{
+	if (!c->cur->chunking)
+		return 1;
+	return c->chunk_bytes > 0 && client_own_output(c) <= c->chunk_bytes - c->bdat_line_bytes;
 }
 
 /*
  * How many replies the peer may send now: a command whose end still lies in the
- * output can't have been answered, but to a body a refusal may come early.
- * Counted when bytes come in, so what stands behind the reply to our last
- * command, in the same read, is surplus even though handling that reply has
- * sent another.
+ * output can't have been answered. Counted when bytes come in, so what stands
+ * behind the reply to our last command, in the same read, is surplus even
+ * though handling that reply has sent another.
  */
 static size_t replies_owed(struct smtp_client *c)
 {
-	if (client_is_in_message(c))
-		return c->cur->send_at - c->cur->recv_at - commands_in(c, SIZE_MAX);
+	if (client_is_in_message(c)) {
+		size_t chunk = c->chunk_bytes > 0 ? owed_to_body(c) : 0;
+		return c->cur->send_at - c->cur->recv_at - unsent_steps(c) + chunk;
+	}
 	if (c->state == CLIENT_READY || c->state == CLIENT_TLS)
 		return 0;
 	if (c->state == CLIENT_QUIT)
 		return SIZE_MAX;
 	if (c->state == CLIENT_DOT && c->lmtp)
 		return c->cur->accepted_n;
-	if (c->state == CLIENT_DOT)
-		return 1 + owed_ahead(c);
-	return c->state == CLIENT_BODY || buf_len(&c->out) == 0 ? 1 : 0;
+	if (c->state == CLIENT_BODY || c->state == CLIENT_DOT)
+		return owed_to_body(c) + owed_ahead(c);
+	return buf_len(&c->out) == 0 ? 1 : 0;
+}
+
+/*
+ * Whether the driver has not been told yet of a message that was decided by
+ * replies which can't be trusted now. BDAT may have been given the reply to the
+ * RCPT before it, if what is left over now is one; 221 is just an early goodbye.
+ */
+static bool is_in_doubt(const struct smtp_client *c, bool is_reply)
+{
+	const struct client_txn *t = c->cur;
+	if (t->state == MSG_DECIDED && c->state == CLIENT_READY)
+		return t->chunking && is_reply && c->reply.code != 221;
+	return t->state == MSG_DECIDED && c->state == CLIENT_RSET && t->pipelined;
 }
 
 /*
@@ -206,16 +274,14 @@ static size_t replies_owed(struct smtp_client *c)
 static void on_surplus(struct smtp_client *c, struct slice in)
 {
 	bool complete = false;
-	if (c->state != CLIENT_TLS && slice_starts(in, SLICE("421")) &&
-	    reply_parser_feed(&c->parser, in, &complete) > 0 && complete) {
+	bool is_reply = reply_parser_feed(&c->parser, in, &complete) > 0 && complete;
+	if (is_reply && c->reply.code == 421 && c->state != CLIENT_TLS) {
 		client_fail_reply(c, client_stage(c), false);
 		return;
 	}
-	struct client_txn *t = c->cur;
-	bool untold = t->state == MSG_FENCED || t->state == MSG_DECIDED;
-	if (c->state == CLIENT_RSET && untold && t->pipelined)
-		client_desynced(t);
-	client_fail_err(c, client_stage(c), ERR_PROTOCOL);
+	if (is_in_doubt(c, is_reply))
+		client_desynced(c->cur);
+	client_fail_out_of_step(c, client_stage(c));
 }
 
 void smtp_client_feed(struct smtp_client *c, struct slice in, struct now now)
@@ -230,6 +296,10 @@ void smtp_client_feed(struct smtp_client *c, struct slice in, struct now now)
 		}
 		bool complete;
 		ssize_t used = reply_parser_feed(&c->parser, in, &complete);
+		if (used == ERR_PROTOCOL) {
+			client_fail_out_of_step(c, client_stage(c));
+			return;
+		}
 		if (used < 0) {
 			client_fail_err(c, client_stage(c), (int)used);
 			return;
@@ -283,8 +353,7 @@ void smtp_client_quit(struct smtp_client *c, struct now now)
  */
 static bool output_moves(struct smtp_client *c)
 {
-	size_t len = buf_len(&c->out);
-	size_t left = len - MIN(len, c->behind_bytes);
+	size_t left = client_own_output(c);
 	bool moves = left < c->out_mark;
 	c->out_mark = left;
 	if (c->state == CLIENT_BODY)
@@ -339,7 +408,7 @@ enum smtp_client_action_kind smtp_client_next(struct smtp_client *c)
 	if (give_once(&c->ready_given, c->state == CLIENT_READY || client_may_overlap(c)))
 		return SMTP_CLIENT_READY;
 	bool room = buf_len(&c->out) < CLIENT_WINDOW_BYTES;
-	if (give_once(&c->body_asked, c->state == CLIENT_BODY && room))
+	if (give_once(&c->body_asked, client_takes_body(c) && room))
 		return SMTP_CLIENT_NEED_BODY;
 	if (give_once(&c->close_given, c->state == CLIENT_CLOSED))
 		return SMTP_CLIENT_CLOSE;
@@ -369,6 +438,11 @@ bool smtp_client_is_authenticated(const struct smtp_client *c)
 bool smtp_client_offers_dsn(const struct smtp_client *c)
 {
 	return c->caps.dsn;
+}
+
+bool smtp_client_refused_chunking(const struct smtp_client *c)
+{
+	return c->chunking_refused;
 }
 
 /* 5. life */
@@ -422,6 +496,7 @@ struct smtp_client *smtp_client_new(const struct smtp_client_config *cfg, struct
 	c->lmtp = cfg->lmtp;
 	c->pipelining_wanted = cfg->pipelining;
 	c->overlap_wanted = cfg->overlap;
+	c->chunking_wanted = cfg->chunking;
 	c->auth_in_clear_ok = cfg->auth_in_clear_ok;
 	c->tls = cfg->tls;
 	c->secured = cfg->tls_active;

@@ -7,7 +7,7 @@
  * a receive cursor over the same list of steps, neither ever moves back. At
  * the end of each message every recipient has a result: the stage it got to
  * and the reply, or the failure, that decided it. RFC 5321, 1870, 2033, 2034,
- * 2920, 3207, 3461, 4954, 6152, 6531.
+ * 2920, 3030, 3207, 3461, 4954, 6152, 6531.
  *
  * Where wanted (overlap) the next message begins while the reply to the end of
  * the one before is still to come: at most two are under way, told in order.
@@ -49,7 +49,10 @@ enum smtp_need {
 
 struct smtp_result { /* of one recipient, or of the connection */
 	enum smtp_stage stage;
-	/* 2yz only with accepted; else a refusal, or code 0: no reply, see err or need */
+	/*
+	 * 2yz only with accepted; else a refusal, or code 0: no reply, see err or need. A refusal
+	 * with err ERR_PROTOCOL speaks of the command (50z to BDAT), not of the message.
+	 */
 	struct reply reply;
 	int err; /* 0, ERR_CLOSED, ERR_TIMEOUT, ERR_TLS, ERR_PROTOCOL, -ECONNREFUSED ... */
 	enum smtp_need need;
@@ -91,6 +94,15 @@ struct smtp_client_config { /* copied strings; borrowed until smtp_client_new re
 	 * before: a server that breaks on it does so with one message at stake, not two.
 	 */
 	bool overlap;
+	/*
+	 * Bodies go out with BDAT where CHUNKING is offered (RFC 3030): as they are, in one chunk,
+	 * without the round trip of DATA. Not with LMTP, whose hosts are near. To the first
+	 * message of a connection with PIPELINING, whose body is up to 64 KiB, the chunk goes out
+	 * behind RCPT at once; later ones wait for RCPT to be answered, so that a connection that
+	 * turns out dead leaves them untried. What is lost is a check: DATA's 354 shows that
+	 * replies are in step, BDAT's 250 does not.
+	 */
+	bool chunking;
 
 	struct {
 		int greeting_ms, ehlo_ms, starttls_ms, auth_ms, mail_ms, rcpt_ms, data_ms, body_ms,
@@ -149,7 +161,8 @@ void smtp_client_send(struct smtp_client *c, const struct smtp_client_msg *msg, 
 unsigned smtp_client_under_way(const struct smtp_client *c);
 /*
  * Body as stored (un-stuffed); the engine stuffs dots. last with n 0 or more
- * ends it. Asks again with NEED_BODY when its output has drained below a window
+ * ends it; with CHUNKING the pieces must then add up to body_bytes, else it is
+ * as if smtp_client_body_failed had been called. Asks again with NEED_BODY when its output has drained below a window
  * (64 KiB), so pieces of that size keep memory small. Ignored when the session
  * has ended in the meantime.
  */
@@ -185,5 +198,10 @@ const struct smtp_result *smtp_client_session_result(const struct smtp_client *c
 bool smtp_client_is_secured(const struct smtp_client *c); /* TLS is on */
 bool smtp_client_is_authenticated(const struct smtp_client *c);
 bool smtp_client_offers_dsn(const struct smtp_client *c);
+/*
+ * CHUNKING was offered but BDAT answered with 50z: this host, or something before it, does not
+ * know it. The message can go out again without chunking, as can all others to this host.
+ */
+bool smtp_client_refused_chunking(const struct smtp_client *c);
 
 #endif

@@ -76,6 +76,13 @@ void client_put_auth_answer(struct smtp_client *c, const struct buf *answer)
 	put(c, "\r\n");
 }
 
+/* The whole body is one chunk: one reply, and nothing to scan. */
+void client_put_bdat(struct smtp_client *c, uint64_t n)
+{
+	int r = buf_printf(&c->out, "BDAT %" PRIu64 " LAST\r\n", n);
+	CHECK(r == 0);
+}
+
 static void put_mail(struct smtp_client *c, const struct smtp_client_msg *m)
 {
 	put(c, "MAIL FROM:<");
@@ -150,6 +157,8 @@ static bool may_send(const struct smtp_client *c, const struct client_txn *t)
 	size_t data_step = t->rcpts_n + 1;
 	bool idle = t == c->cur && t->send_at == t->recv_at;
 	if (t->send_at > data_step || t->mail_refused)
+		return false;
+	if (t->send_at == data_step && t->chunking)
 		return false;
 	if (!idle && (!t->pipelined || buf_len(&c->out) >= CLIENT_WINDOW_BYTES))
 		return false;

@@ -97,6 +97,10 @@ static void begin_message(struct smtp_client *c, struct client_txn *t)
 	} else {
 		t->state = MSG_ACTIVE;
 		t->pipelined = c->pipelining_wanted && c->caps.pipelining;
+		t->chunking = c->chunking_wanted && c->caps.chunking && !c->lmtp;
+		t->early = t->chunking && t->pipelined && t->first &&
+			   t->msg.body_bytes <= CLIENT_WINDOW_BYTES;
+		t->body_left = t->msg.body_bytes;
 		c->began_one = true;
 	}
 	smtp_result_fini(&unmet);
@@ -110,7 +114,9 @@ static void go_on_with(struct smtp_client *c, struct client_txn *t)
 	if (t->state != MSG_ACTIVE)
 		return;
 	c->cur = t;
-	c->behind_bytes = 0;
+	c->bdat_line_bytes = c->chunk_bytes = c->behind_bytes = 0;
+	c->body_asked = false;
+	dot_encoder_init(&c->dot);
 	client_pump(c, t);
 	client_set_state(c, CLIENT_MAIL);
 }
@@ -136,6 +142,7 @@ static void fail_message(struct client_txn *t, const struct smtp_result *why)
 	smtp_result_init(&r);
 	smtp_result_copy(&r, why);
 	r.untried = !t->first && t->recv_at == 0;
+	CHECK(!r.untried || !t->body_ended);
 	if (r.untried)
 		r.stage = SMTP_STAGE_MAIL; /* whatever it was that another message met */
 	client_decide_rest(t, &r);
@@ -192,31 +199,73 @@ void smtp_client_send(struct smtp_client *c, const struct smtp_client_msg *msg, 
 
 /* 3. bodies */
 
-void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct now now)
+bool client_takes_body(const struct smtp_client *c)
 {
-	c->now = now;
-	if (c->state != CLIENT_BODY)
-		return; /* it ended while the piece was on its way */
-	c->body_asked = false;
+	const struct client_txn *t = c->cur;
+	if (c->state == CLIENT_BODY)
+		return true;
+	if (!client_is_in_message(c) || !t->early || t->body_ended || t->send_at <= t->rcpts_n)
+		return false;
+	return !t->mail_refused; /* else BDAT had better not follow; half a chunk stays one */
+}
+
+void client_body_ended(struct smtp_client *c)
+{
+	c->behind_bytes = 0;
+	c->ready_given = false;
+	client_set_state(c, CLIENT_DOT);
+}
+
+static int put_chunk(struct smtp_client *c, struct slice piece, bool last)
+{
+	struct client_txn *t = c->cur;
+	size_t before = buf_len(&c->out);
+	if (piece.n > t->body_left || (last && piece.n < t->body_left))
+		return -EIO; /* the size was promised */
+	if (c->chunk_bytes == 0) {
+		client_put_bdat(c, t->body_left);
+		c->bdat_line_bytes = buf_len(&c->out) - before;
+	}
+	int r = buf_add_slice(&c->out, piece);
+	t->body_left -= piece.n;
+	c->chunk_bytes += buf_len(&c->out) - before;
+	return r;
+}
+
+static int put_stuffed(struct smtp_client *c, struct slice piece, bool last)
+{
 	int r = dot_encode(&c->dot, piece, &c->out);
 	if (!r && last)
 		r = dot_encode_end(&c->dot, &c->out);
+	return r;
+}
+
+void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct now now)
+{
+	c->now = now;
+	if (!client_takes_body(c))
+		return; /* it ended while the piece was on its way */
+	c->body_asked = false;
+	int r = c->cur->chunking ? put_chunk(c, piece, last) : put_stuffed(c, piece, last);
 	if (r) {
 		client_fail_err(c, SMTP_STAGE_LOCAL, r);
-	} else if (!last) {
+		return;
+	}
+	c->cur->body_ended = last;
+	if (c->state != CLIENT_BODY)
+		return; /* MAIL or RCPT have their replies, and their time */
+	if (!last) {
 		c->out_mark = buf_len(&c->out);
 		c->deadline_at = now.mono_ms + c->timeout_ms[CLIENT_BODY];
 	} else if (!reply_parser_is_idle(&c->parser)) {
-		client_fail_err(c, SMTP_STAGE_BODY, ERR_PROTOCOL); /* half a reply, to nothing */
+		client_fail_out_of_step(c, SMTP_STAGE_BODY); /* half a reply, to nothing */
 	} else {
-		c->behind_bytes = 0;
-		c->ready_given = false;
-		client_set_state(c, CLIENT_DOT);
+		client_body_ended(c);
 	}
 }
 
 void smtp_client_body_failed(struct smtp_client *c)
 {
-	if (c->state == CLIENT_BODY)
+	if (client_takes_body(c))
 		client_fail_err(c, SMTP_STAGE_LOCAL, -EIO);
 }

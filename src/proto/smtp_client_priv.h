@@ -11,11 +11,15 @@
  *   READY -> MAIL -> RCPT... -> DATA -> BODY -> DOT... -> READY   a message
  *            MAIL, RCPT, DATA -> RSET -> READY                    a refused one
  *                        DATA -> DOT -> READY   354, but nobody was accepted
+ *                RCPT -> BODY -> DOT -> READY   with BDAT there is no DATA
+ *                RCPT -> DOT -> READY           the body was sent behind RCPT
+ *                        DOT -> RSET -> READY   BDAT refused (RFC 3030 2)
  *   READY -> QUIT -> CLOSED; a refused session too; every state -> CLOSED
  *
  * The state names the reply we wait for, and speaks of the transaction cur. A
- * message of n recipients has the steps 0 MAIL, 1..n RCPT, n+1 DATA; send_at is
- * the first not yet in the output, recv_at the first not yet answered.
+ * message of n recipients has the steps 0 MAIL, 1..n RCPT, n+1 DATA (none with
+ * BDAT, which is part of the body); send_at is the first not yet in the output,
+ * recv_at the first not yet answered.
  *
  * With overlap, the next message is given in DOT. It is the one ahead: its
  * steps go out behind the end of cur's body, and its replies are read once it
@@ -67,7 +71,7 @@ enum client_msg_state {
 };
 
 struct client_caps { /* of the last EHLO; nothing before it counts (RFC 3207 4.2) */
-	bool pipelining, mime8bit, smtputf8, starttls, dsn, size;
+	bool pipelining, mime8bit, smtputf8, starttls, dsn, size, chunking;
 	uint64_t size_max; /* 0: no limit announced */
 	struct buf auth;   /* mechanisms, blank-separated */
 };
@@ -90,12 +94,16 @@ struct client_txn { /* a mail transaction: one message (RFC 5321 3.3) */
 	bool pipelined;
 	bool overlapped; /* begun behind the body of another */
 	bool mail_refused;
+	bool chunking;      /* BDAT in the place of DATA */
+	bool early;         /* its body goes out behind RCPT, before that is answered */
+	bool body_ended;    /* all of it is, or was, in the output */
+	uint64_t body_left; /* chunking: bytes the driver still has to give */
 };
 
 struct smtp_client {
 	/* config; strings are ours */
 	char *helo, *auth_user, *auth_password, *auth_mechanism;
-	bool lmtp, pipelining_wanted, overlap_wanted, auth_in_clear_ok;
+	bool lmtp, pipelining_wanted, overlap_wanted, chunking_wanted, auth_in_clear_ok;
 	enum smtp_tls_mode tls;
 	int timeout_ms[CLIENT_STATES];
 
@@ -125,19 +133,29 @@ struct smtp_client {
 	struct client_txn *cur;
 	bool began_one;      /* some MAIL went into the output */
 	bool completed_one;  /* some end of a body was answered as it should be */
-	size_t behind_bytes; /* put out behind the end of cur's body, for the one ahead */
-	struct dot_encoder dot;
+	bool chunking_refused;
+	struct dot_encoder dot; /* of cur's body, and the next two */
+	size_t bdat_line_bytes; /* 0: not yet put out */
+	size_t chunk_bytes;     /* put out from BDAT on, with that line */
+	size_t behind_bytes;    /* put out behind the end of cur's body, for the one ahead */
 };
 
 /* smtp_client.c */
 void client_set_state(struct smtp_client *c, enum client_state to);
 enum smtp_stage client_stage(const struct smtp_client *c);
 bool client_is_in_message(const struct smtp_client *c); /* MAIL, RCPT, DATA */
+/* What lies in the output up to the end of cur's body. */
+size_t client_own_output(const struct smtp_client *c);
 /* The session is over because of this; undecided recipients share it. polite: QUIT first. */
 void client_fail(struct smtp_client *c, const struct smtp_result *why, bool polite);
 void client_fail_err(struct smtp_client *c, enum smtp_stage stage, int err);
 /* By the last reply; an unexpected 2yz or 3yz is no refusal, so it becomes ERR_PROTOCOL. */
 void client_fail_reply(struct smtp_client *c, enum smtp_stage stage, bool polite);
+/*
+ * Replies and commands don't match. Pipelined, refusals of the message that
+ * came before may have been meant for others: they are taken back.
+ */
+void client_fail_out_of_step(struct smtp_client *c, enum smtp_stage stage);
 /* With the last reply if it is a refusal. */
 void client_fail_need(struct smtp_client *c, enum smtp_stage stage, enum smtp_need need);
 void client_wipe_buf(struct buf *b);
@@ -148,11 +166,14 @@ void client_become_ready(struct smtp_client *c); /* begins, or goes on with, the
 /* Given but not yet what the state speaks of: waits, or sends ahead of its replies. Or NULL. */
 struct client_txn *client_ahead(struct smtp_client *c);
 bool client_may_overlap(const struct smtp_client *c);
+bool client_takes_body(const struct smtp_client *c);
+void client_body_ended(struct smtp_client *c); /* its reply is what we wait for now */
 void client_tell(struct smtp_client *c); /* the oldest is told now */
 void client_fail_messages(struct smtp_client *c, const struct smtp_result *why);
 void client_check(struct smtp_client *c); /* the invariants above */
 
 /* smtp_client_commands.c: append to the output */
+void client_put_bdat(struct smtp_client *c, uint64_t n);
 void client_put_hello(struct smtp_client *c, bool helo);
 void client_put_line(struct smtp_client *c, const char *line);
 void client_put_auth(struct smtp_client *c, const char *mechanism, const struct buf *initial);

@@ -50,6 +50,7 @@ static void caps_add(struct client_caps *caps, struct slice line)
 		{ "STARTTLS", &caps->starttls },
 		{ "DSN", &caps->dsn },
 		{ "SIZE", &caps->size },
+		{ "CHUNKING", &caps->chunking },
 	};
 	struct slice rest = slice_trim(line), word;
 	if (rest.n == 0 || !slice_split(&rest, ' ', &word))
@@ -221,13 +222,41 @@ static void end_refused(struct smtp_client *c)
 	client_set_state(c, CLIENT_RSET);
 }
 
+/* The chunk went out ahead of the refusals; what is said to it is for nobody. */
+static void end_refused_chunk(struct smtp_client *c)
+{
+	c->cur->state = MSG_DECIDED;
+	if (c->cur->body_ended) {
+		client_body_ended(c);
+		return;
+	}
+	buf_clear(&c->out); /* a chunk half given: no command can follow it */
+	client_set_state(c, CLIENT_CLOSED);
+}
+
+/* All steps are answered, or what is left is not worth sending. */
+static void steps_done(struct smtp_client *c)
+{
+	const struct client_txn *t = c->cur;
+	bool accepted = t->accepted_n > 0;
+	CHECK(!accepted || t->chunking);
+	if (accepted && t->body_ended)
+		client_body_ended(c);
+	else if (accepted)
+		client_set_state(c, CLIENT_BODY);
+	else if (c->chunk_bytes > 0)
+		end_refused_chunk(c);
+	else
+		end_refused(c);
+}
+
 static void step_done(struct smtp_client *c)
 {
 	struct client_txn *t = c->cur;
 	t->recv_at++;
 	client_pump(c, t);
 	if (t->recv_at == t->send_at)
-		end_refused(c); /* the pump saw nothing worth sending */
+		steps_done(c);
 	else
 		client_set_state(c, step_state(t, t->recv_at));
 }
@@ -297,26 +326,75 @@ static void on_data(struct smtp_client *c)
 	} else if (t->accepted_n == 0) {
 		send_lone_dot(c);
 	} else {
-		dot_encoder_init(&c->dot);
-		c->body_asked = false;
 		client_set_state(c, CLIENT_BODY);
 	}
 }
 
-/* Before the dot no reply is due; who refuses already here won't read on. */
-static void on_early(struct smtp_client *c)
+/*
+ * 50z: BDAT was no command to whoever answered, though offered. That says
+ * nothing about the message; and what was its body may be read as commands, so
+ * not a byte more goes out.
+ */
+static bool is_no_command(const struct smtp_client *c)
 {
-	client_fail_reply(c, SMTP_STAGE_BODY, false);
+	return c->cur->chunking && c->reply.code / 10 == 50;
 }
 
+static void fail_chunking(struct smtp_client *c, enum smtp_stage stage)
+{
+	struct smtp_result why;
+	c->chunking_refused = true;
+	smtp_result_init(&why);
+	why.stage = stage;
+	why.err = ERR_PROTOCOL;
+	reply_copy(&why.reply, &c->reply);
+	client_fail(c, &why, false);
+	smtp_result_fini(&why);
+}
+
+/* Before the end of the body no reply is due; who refuses already here won't read on. */
+static void on_early(struct smtp_client *c)
+{
+	if (reply_class(&c->reply) < 4)
+		client_fail_out_of_step(c, SMTP_STAGE_BODY);
+	else if (is_no_command(c))
+		fail_chunking(c, SMTP_STAGE_BODY);
+	else
+		client_fail_reply(c, SMTP_STAGE_BODY, false);
+}
+
+/*
+ * The message is done with. A BDAT that was refused leaves the transaction in
+ * doubt (RFC 3030 2), so RSET, unless the next MAIL, which does the same (RFC
+ * 5321 4.1.1.2), is out already.
+ */
+static void end_answered(struct smtp_client *c)
+{
+	const struct client_txn *ahead = client_ahead(c);
+	bool in_doubt = c->cur->chunking && reply_class(&c->reply) != 2;
+	if (in_doubt && !(ahead && ahead->send_at > 0)) {
+		client_put_line(c, "RSET");
+		client_set_state(c, CLIENT_RSET);
+	} else {
+		client_become_ready(c);
+	}
+}
+
+/* To the end of the body: the dot, or the chunk. */
 static void on_dot(struct smtp_client *c)
 {
 	struct client_txn *t = c->cur;
-	if (buf_len(&c->out) > c->behind_bytes) {
-		on_early(c); /* it can't have seen the dot */
+	bool for_nobody = t->state != MSG_ACTIVE;
+	if (client_own_output(c) > 0) {
+		on_early(c); /* it can't have seen the end */
 		return;
 	}
-	if (t->state == MSG_ACTIVE) {
+	/* 503 is right where nobody was accepted. */
+	if (is_no_command(c) && !(for_nobody && c->reply.code == 503)) {
+		fail_chunking(c, SMTP_STAGE_DOT);
+		return;
+	}
+	if (!for_nobody) {
 		for (; t->accepted_n > 0; t->dot_at++) {
 			if (t->rcpts[t->dot_at].decided)
 				continue;
@@ -331,7 +409,7 @@ static void on_dot(struct smtp_client *c)
 		t->state = MSG_DECIDED;
 		c->completed_one = true;
 	}
-	client_become_ready(c);
+	end_answered(c);
 }
 
 static void on_rset(struct smtp_client *c)
@@ -376,7 +454,7 @@ void client_on_reply(struct smtp_client *c)
 	if (c->reply.code == 421 && c->state != CLIENT_QUIT)
 		client_fail_reply(c, client_stage(c), false);
 	else if (reply_class(&c->reply) == 3 && !may_be_3yz)
-		client_fail_err(c, client_stage(c), ERR_PROTOCOL);
+		client_fail_out_of_step(c, client_stage(c));
 	else
 		handlers[c->state](c);
 }

@@ -104,7 +104,8 @@ void client_desynced(struct client_txn *t)
 {
 	for (size_t i = 0; i < t->rcpts_n; i++) {
 		struct smtp_result *r = &t->rcpts[i].result;
-		CHECK(!r->accepted);
+		CHECK(!r->accepted || t->chunking);
+		r->accepted = false;
 		reply_clear(&r->reply);
 		r->err = ERR_PROTOCOL;
 	}

@@ -206,6 +206,30 @@ static const struct {
 	{ SMTP_NEED_AUTH, 0, 'n', 454, "4.7.0" },
 };
 
+/* A refusal of BDAT as a command: the mail is not to blame, whatever the code; the words stay. */
+START_TEST(refused_command)
+{
+	static const int no_command[] = { 500, 501, 502, 503, 504 };
+	static const enum smtp_stage stages[] = { SMTP_STAGE_BODY, SMTP_STAGE_DOT };
+	for (size_t i = 0; i < ARRAY_LEN(no_command) * ARRAY_LEN(stages); i++) {
+		struct smtp_result r;
+		struct verdict v;
+		smtp_result_init(&r);
+		r.stage = stages[i % ARRAY_LEN(stages)];
+		r.err = ERR_PROTOCOL;
+		reply_set(&r.reply, no_command[i / ARRAY_LEN(stages)], "5.5.1", SLICE("what?"));
+		verdict_of_result(&r, false, &v);
+		ck_assert_int_eq(letter(&v), r.stage == SMTP_STAGE_BODY ? 'n' : 'd');
+		ck_assert_int_eq(v.code, 451);
+		ck_assert_str_eq(enhanced_text(&v), "4.5.0");
+		ck_assert_ptr_null(v.text);
+		ck_assert(!v.connection_failed);
+		smtp_result_fini(&r);
+	}
+}
+
+END_TEST
+
 START_TEST(needs_not_met)
 {
 	struct verdict v;
@@ -347,6 +371,7 @@ Suite *test_verdict_suite(void)
 	tcase_add_test(tc, too_many_recipients);
 	tcase_add_test(tc, accepted_is_delivered);
 	tcase_add_loop_test(tc, no_reply, 0, ARRAY_LEN(losses));
+	tcase_add_test(tc, refused_command);
 	tcase_add_loop_test(tc, needs_not_met, 0, ARRAY_LEN(needs));
 	tcase_add_loop_test(tc, enhanced_code, 0, ARRAY_LEN(enhanced_codes));
 	tcase_add_test(tc, what_421_says_of_the_host);

@@ -14,6 +14,7 @@ tests_unit_unit_proto_SOURCES = \
 	tests/unit/proto/test_reply.c \
 	tests/unit/proto/test_sasl.c \
 	tests/unit/proto/test_smtp_client.c \
+	tests/unit/proto/test_smtp_client_chunking.c \
 	tests/unit/proto/test_smtp_client_flow.c \
 	tests/unit/proto/test_smtp_client_overlap.c \
 	tests/unit/proto/test_smtp_client_reuse.c \

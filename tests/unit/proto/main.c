@@ -11,6 +11,7 @@ unit_suite_fn test_path_suite;
 unit_suite_fn test_reply_suite;
 unit_suite_fn test_sasl_suite;
 unit_suite_fn test_smtp_client_suite;
+unit_suite_fn test_smtp_client_chunking_suite;
 unit_suite_fn test_smtp_client_flow_suite;
 unit_suite_fn test_smtp_client_overlap_suite;
 unit_suite_fn test_smtp_client_reuse_suite;
@@ -30,6 +31,7 @@ static unit_suite_fn *const suites[] = {
 	test_reply_suite,
 	test_sasl_suite,
 	test_smtp_client_suite,
+	test_smtp_client_chunking_suite,
 	test_smtp_client_flow_suite,
 	test_smtp_client_overlap_suite,
 	test_smtp_client_reuse_suite,

@@ -14,6 +14,7 @@ struct run {
 	struct buf said; /* what the client has said since the last row */
 	struct buf results;
 	int sent, done, closed, starttls;
+	size_t body_at;
 	bool late;
 };
 
@@ -38,6 +39,11 @@ static void add_result(struct buf *to, const struct smtp_result *r)
 	ck_assert(r->accepted || reply_class(&r->reply) != 2);
 }
 
+static const char *body_of(const struct run *x)
+{
+	return x->s->body ? x->s->body : "Hi\r\n";
+}
+
 static void send_message(struct run *x)
 {
 	static const char *const senders[] = { "1@a.example", "2@a.example", "3@a.example",
@@ -48,7 +54,7 @@ static void send_message(struct run *x)
 		.sender = numbered ? senders[x->sent] : "s@a.example",
 		.rcpts = rcpts,
 		.rcpts_n = x->s->rcpts ? x->s->rcpts : 1,
-		.body_bytes = 4,
+		.body_bytes = strlen(body_of(x)),
 		.has_8bit = x->s->flags & EIGHT_BIT,
 		.needs_utf8 = x->s->flags & UTF8,
 		.ret = x->s->flags & DSN ? 2 : 0,
@@ -77,11 +83,18 @@ static int messages(const struct run *x)
 
 static void give_body(struct run *x)
 {
-	const char *body = x->s->body ? x->s->body : "Hi\r\n";
-	if (strcmp(body, UNREADABLE) == 0)
+	struct slice body = slice_str(body_of(x));
+	if (slice_eq(body, slice_str(UNREADABLE))) {
 		smtp_client_body_failed(x->c);
-	else
-		smtp_client_body(x->c, slice_str(body), true, x->now);
+		return;
+	}
+	if (!(x->s->flags & PIECES) || body.n == 0) {
+		smtp_client_body(x->c, body, true, x->now);
+		return;
+	}
+	struct slice byte = slice_of(body.p + x->body_at, 1);
+	x->body_at = (x->body_at + 1) % body.n;
+	smtp_client_body(x->c, byte, x->body_at == 0, x->now);
 }
 
 /* As a driver does: actions until there are none, then what is to be sent. */
@@ -168,6 +181,7 @@ static void begin(struct run *x)
 		.auth_in_clear_ok = f & CLEAR_OK,
 		.pipelining = f & PIPE,
 		.overlap = f & OVERLAP,
+		.chunking = f & CHUNK,
 	};
 	x->now = (struct now){ .wall_ms = 1000000, .mono_ms = 5000 };
 	x->c = smtp_client_new(&cfg, x->now);

@@ -40,6 +40,8 @@ enum config_flag {
 	DSN = 512,
 	SURPLUS = 1024, /* what stands behind a reply must come in the same read */
 	OVERLAP = 2048, /* and message n has the sender "n@a.example" */
+	CHUNK = 4096,
+	PIECES = 8192, /* the body is given byte by byte */
 };
 
 struct talk {
