@@ -162,9 +162,9 @@ unsigned smtp_client_under_way(const struct smtp_client *c);
 /*
  * Body as stored (un-stuffed); the engine stuffs dots. last with n 0 or more
  * ends it; with CHUNKING the pieces must then add up to body_bytes, else it is
- * as if smtp_client_body_failed had been called. Asks again with NEED_BODY when its output has drained below a window
- * (64 KiB), so pieces of that size keep memory small. Ignored when the session
- * has ended in the meantime.
+ * as if smtp_client_body_failed had been called. Asks again with NEED_BODY when its output has
+ * drained below a window (64 KiB), so pieces of that size keep memory small. Ignored when the
+ * session has ended in the meantime.
  */
 void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct now now);
 /*

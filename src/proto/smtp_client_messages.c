@@ -204,15 +204,13 @@ bool client_takes_body(const struct smtp_client *c)
 	const struct client_txn *t = c->cur;
 	if (c->state == CLIENT_BODY)
 		return true;
-	if (!client_is_in_message(c) || !t->early || t->body_ended || t->send_at <= t->rcpts_n)
-		return false;
-	return !t->mail_refused; /* else BDAT had better not follow; half a chunk stays one */
+	/* MAIL refused: BDAT had better not follow, and half a chunk stays one. */
+	return client_is_in_message(c) && t->early && !t->body_ended && !t->mail_refused;
 }
 
 void client_body_ended(struct smtp_client *c)
 {
 	c->behind_bytes = 0;
-	c->ready_given = false;
 	client_set_state(c, CLIENT_DOT);
 }
 
@@ -223,6 +221,7 @@ static int put_chunk(struct smtp_client *c, struct slice piece, bool last)
 	if (piece.n > t->body_left || (last && piece.n < t->body_left))
 		return -EIO; /* the size was promised */
 	if (c->chunk_bytes == 0) {
+		CHECK(t->send_at == t->rcpts_n + 1); /* a window full of RCPT asks for no body */
 		client_put_bdat(c, t->body_left);
 		c->bdat_line_bytes = buf_len(&c->out) - before;
 	}
@@ -251,6 +250,8 @@ void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, stru
 		client_fail_err(c, SMTP_STAGE_LOCAL, r);
 		return;
 	}
+	if (c->cur->chunking)
+		last = c->cur->body_left == 0; /* BDAT told the peer where it ends */
 	c->cur->body_ended = last;
 	if (c->state != CLIENT_BODY)
 		return; /* MAIL or RCPT have their replies, and their time */

@@ -131,8 +131,8 @@ struct smtp_client {
 	unsigned oldest;    /* under way; where the next one goes if there is none */
 	unsigned under_way; /* 0 to 2 */
 	struct client_txn *cur;
-	bool began_one;      /* some MAIL went into the output */
-	bool completed_one;  /* some end of a body was answered as it should be */
+	bool began_one;     /* some MAIL went into the output */
+	bool completed_one; /* some end of a body was answered as it should be */
 	bool chunking_refused;
 	struct dot_encoder dot; /* of cur's body, and the next two */
 	size_t bdat_line_bytes; /* 0: not yet put out */
@@ -168,7 +168,7 @@ struct client_txn *client_ahead(struct smtp_client *c);
 bool client_may_overlap(const struct smtp_client *c);
 bool client_takes_body(const struct smtp_client *c);
 void client_body_ended(struct smtp_client *c); /* its reply is what we wait for now */
-void client_tell(struct smtp_client *c); /* the oldest is told now */
+void client_tell(struct smtp_client *c);       /* the oldest is told now */
 void client_fail_messages(struct smtp_client *c, const struct smtp_result *why);
 void client_check(struct smtp_client *c); /* the invariants above */
 

@@ -1,10 +1,12 @@
 /*
  * The client engine against a server that says anything: every recipient ends
- * with a result that fits what was said, every session ends, and no bare line
+ * with a result that fits what was said, messages are told in their order, what
+ * is called untried was never sent whole, every session ends, and no bare line
  * end goes out.
  *
  * The first byte picks the configuration; half of the inputs are fed whole,
- * half byte by byte.
+ * half byte by byte. Inside TLS the bits that choose STARTTLS choose overlap and
+ * chunking instead, and there are more messages than one.
  */
 #include "fuzz/fuzz.h"
 
@@ -13,9 +15,10 @@
 #include "base/check.h"
 #include "proto/smtp_client.h"
 
-#define RCPTS     3
-#define BODY      "Subject: x\r\n\r\n.\r\n..dots\r\n"
-#define STEPS_MAX 100000
+#define RCPTS        3
+#define MESSAGES_MAX 4
+#define BODY         "Subject: x\r\n\r\n.\r\n..dots\r\n"
+#define STEPS_MAX    100000
 
 enum option {
 	OPTION_LMTP = 1,
@@ -26,12 +29,17 @@ enum option {
 	OPTION_AUTH = 32,
 	OPTION_UTF8 = 64,
 	OPTION_INSIDE_TLS = 128,
+	OPTION_OVERLAP = OPTION_TLS_MAY,
+	OPTION_CHUNKING = OPTION_TLS_MUST,
 };
 
 struct driver {
 	struct smtp_client *c;
 	struct now now;
-	bool message_done;
+	struct smtp_client_msg msg;
+	unsigned wanted, sent, told;
+	bool body_given[MESSAGES_MAX];
+	bool untried; /* then CLOSE has to follow */
 	bool ended;
 	char last; /* byte sent */
 };
@@ -50,19 +58,40 @@ static void drain(struct driver *d)
 	buf_clear(out);
 }
 
-static void check_results(const struct smtp_client *c)
+static void check_result(const struct smtp_result *r)
 {
+	CHECK(r->stage != SMTP_STAGE_NONE);
+	if (r->accepted)
+		CHECK(reply_class(&r->reply) == 2);
+	else
+		CHECK(reply_class(&r->reply) != 2);
+	/* Something says why. */
+	if (r->reply.code == 0)
+		CHECK(r->err != 0 || r->need != SMTP_NEED_NONE);
+	if (r->untried)
+		CHECK(r->stage == SMTP_STAGE_MAIL && !r->accepted);
+}
+
+static void take_results(struct driver *d)
+{
+	unsigned m = d->told++;
+	bool untried = smtp_client_result(d->c, 0)->untried;
+	CHECK(m < d->sent);
+	CHECK(smtp_client_under_way(d->c) == d->sent - d->told);
+	CHECK(!untried || (m > 0 && !d->body_given[m]));
 	for (size_t i = 0; i < RCPTS; i++) {
-		const struct smtp_result *r = smtp_client_result(c, i);
-		CHECK(r->stage != SMTP_STAGE_NONE);
-		if (r->accepted)
-			CHECK(reply_class(&r->reply) == 2);
-		else
-			CHECK(reply_class(&r->reply) != 2);
-		/* Something says why. */
-		if (r->reply.code == 0)
-			CHECK(r->err != 0 || r->need != SMTP_NEED_NONE);
+		check_result(smtp_client_result(d->c, i));
+		CHECK(smtp_client_result(d->c, i)->untried == untried);
 	}
+	d->untried |= untried;
+}
+
+static void send_one(struct driver *d)
+{
+	CHECK(!d->untried);
+	CHECK(smtp_client_under_way(d->c) < 2);
+	smtp_client_send(d->c, &d->msg, d->now);
+	d->sent++;
 }
 
 /* False when the engine wants more input. */
@@ -78,20 +107,21 @@ static bool act(struct driver *d)
 		smtp_client_tls_done(d->c, 0, d->now);
 		return true;
 	case SMTP_CLIENT_READY:
-		if (d->message_done)
+		if (d->sent < d->wanted)
+			send_one(d);
+		else if (smtp_client_under_way(d->c) == 0)
 			smtp_client_quit(d->c, d->now);
 		return true;
 	case SMTP_CLIENT_NEED_BODY:
-		CHECK(!d->message_done);
+		CHECK(!d->body_given[d->sent - 1]);
+		d->body_given[d->sent - 1] = true;
 		smtp_client_body(d->c, SLICE(BODY), true, d->now);
 		return true;
 	case SMTP_CLIENT_MSG_DONE:
-		CHECK(!d->message_done);
-		check_results(d->c);
-		d->message_done = true;
+		take_results(d);
 		return true;
 	case SMTP_CLIENT_CLOSE:
-		CHECK(d->message_done);
+		CHECK(d->told == d->sent);
 		d->ended = true;
 		return false;
 	}
@@ -115,6 +145,8 @@ static struct smtp_client *connect_with(unsigned options, struct now now)
 		.auth_user = (options & OPTION_AUTH) != 0 ? "user" : NULL,
 		.auth_password = (options & OPTION_AUTH) != 0 ? "password" : NULL,
 		.auth_in_clear_ok = true,
+		.overlap = (options & OPTION_INSIDE_TLS) && (options & OPTION_OVERLAP),
+		.chunking = (options & OPTION_INSIDE_TLS) && (options & OPTION_CHUNKING),
 	};
 	if (!cfg.tls_active && (options & OPTION_TLS_MUST) != 0)
 		cfg.tls = SMTP_TLS_MUST;
@@ -135,20 +167,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		{ "b@example.com", "rfc822;b@example.com", 2 },
 		{ "c@example.com", "", 1 },
 	};
-	struct smtp_client_msg msg = {
-		.sender = "s@example.net",
-		.rcpts = rcpts,
-		.rcpts_n = RCPTS,
-		.body_bytes = strlen(BODY),
-		.has_8bit = true,
-		.needs_utf8 = (options & OPTION_UTF8) != 0,
-		.ret = 2,
-		.envid = "QQ1",
+	bool several = (options & OPTION_INSIDE_TLS) != 0 &&
+		       (options & (OPTION_OVERLAP | OPTION_CHUNKING)) != 0;
+	struct driver d = {
+		.now = { .wall_ms = 1, .mono_ms = 1 },
+		.wanted = several ? MESSAGES_MAX : 1,
+		.msg = {
+			.sender = "s@example.net",
+			.rcpts = rcpts,
+			.rcpts_n = RCPTS,
+			.body_bytes = strlen(BODY),
+			.has_8bit = true,
+			.needs_utf8 = (options & OPTION_UTF8) != 0,
+			.ret = 2,
+			.envid = "QQ1",
+		},
 	};
-	struct driver d = { .now = { .wall_ms = 1, .mono_ms = 1 } };
 
 	d.c = connect_with(options, d.now);
-	smtp_client_send(d.c, &msg, d.now);
+	send_one(&d);
 	work(&d);
 	while (in.n > 0 && !d.ended) {
 		smtp_client_feed(d.c, slice_of(in.p, in.n < step ? in.n : step), d.now);

@@ -210,7 +210,9 @@ static const struct {
 START_TEST(refused_command)
 {
 	static const int no_command[] = { 500, 501, 502, 503, 504 };
+
 	static const enum smtp_stage stages[] = { SMTP_STAGE_BODY, SMTP_STAGE_DOT };
+
 	for (size_t i = 0; i < ARRAY_LEN(no_command) * ARRAY_LEN(stages); i++) {
 		struct smtp_result r;
 		struct verdict v;

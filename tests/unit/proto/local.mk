@@ -1,5 +1,7 @@
 tests_unit_unit_proto_SOURCES = \
 	tests/unit/proto/main.c \
+	tests/unit/proto/model_server.c \
+	tests/unit/proto/model_server.h \
 	tests/unit/proto/scripted_peer.c \
 	tests/unit/proto/scripted_peer.h \
 	tests/unit/proto/server_case.c \
@@ -17,6 +19,7 @@ tests_unit_unit_proto_SOURCES = \
 	tests/unit/proto/test_smtp_client_chunking.c \
 	tests/unit/proto/test_smtp_client_flow.c \
 	tests/unit/proto/test_smtp_client_overlap.c \
+	tests/unit/proto/test_smtp_client_random.c \
 	tests/unit/proto/test_smtp_client_reuse.c \
 	tests/unit/proto/test_smtp_server.c \
 	tests/unit/proto/test_smtp_server_auth.c \

@@ -14,6 +14,7 @@ unit_suite_fn test_smtp_client_suite;
 unit_suite_fn test_smtp_client_chunking_suite;
 unit_suite_fn test_smtp_client_flow_suite;
 unit_suite_fn test_smtp_client_overlap_suite;
+unit_suite_fn test_smtp_client_random_suite;
 unit_suite_fn test_smtp_client_reuse_suite;
 unit_suite_fn test_smtp_server_suite;
 unit_suite_fn test_smtp_server_auth_suite;
@@ -34,6 +35,7 @@ static unit_suite_fn *const suites[] = {
 	test_smtp_client_chunking_suite,
 	test_smtp_client_flow_suite,
 	test_smtp_client_overlap_suite,
+	test_smtp_client_random_suite,
 	test_smtp_client_reuse_suite,
 	test_smtp_server_suite,
 	test_smtp_server_auth_suite,
