@@ -83,6 +83,15 @@ static void open_to_others(struct connection *c)
 	c->site->open_n++;
 }
 
+/* There may be room: for who has waited longest for it, or for the next item. The site may be gone
+ * after this. */
+static void changed(struct mta *m, struct site *site)
+{
+	if (!list_is_empty(&site->waiting))
+		delivery_wake(list_first(&site->waiting, struct delivery, waits));
+	dispatch_touch(m->dispatch, site);
+}
+
 void connection_close(struct connection *c)
 {
 	struct mta *m = c->work.mta;
@@ -97,13 +106,23 @@ void connection_close(struct connection *c)
 	list_remove(&c->outbox);
 	m->pool->connections_n--;
 	site->connections_n--;
+	site->leaving_n -= c->leaving;
 	smtp_client_free(&c->client);
 	stream_close(&c->stream);
 	mta_work_fini(&c->work);
 	resolution_unref(&c->resolution);
 	conf_unref(&c->conf);
 	mem_free(c);
-	dispatch_touch(m->dispatch, site);
+	changed(m, site);
+}
+
+void connection_give_way(struct connection *c)
+{
+	CHECK(c->with_n == 0);
+	smtp_client_quit(c->client, c->work.mta->now);
+	if (stream_send(c->stream, smtp_client_output(c->client)) < 0)
+		log_debug("delivery", "goodbye to %s not sent", c->host.host);
+	connection_close(c);
 }
 
 /* A unix socket is its hop's. */
@@ -231,62 +250,81 @@ static void note_session(struct connection *c)
 
 /* --- rest -------------------------------------------------------------------------------- */
 
+static int64_t old_at(const struct connection *c)
+{
+	return c->born_ms + (int64_t)c->site->traffic->connection_age_s * 1000;
+}
+
 static bool is_worn(const struct connection *c, struct now now)
 {
-	return c->messages >= c->site->traffic->deliveries_per_connection ||
-	       now.mono_ms - c->born_ms >= (int64_t)c->site->traffic->connection_age_s * 1000 ||
-	       c->site->connections_n > c->site->traffic->connections ||
-	       c->conf != c->work.mta->conf || c->work.mta->phase != MTA_PHASE_RUNNING;
+	const struct conf_traffic *t = c->site->traffic;
+
+	return c->messages >= t->deliveries_per_connection || now.mono_ms >= old_at(c) ||
+	       c->site->connections_n > t->connections || c->conf != c->work.mta->conf ||
+	       c->work.mta->phase != MTA_PHASE_RUNNING;
+}
+
+/* From here on it only waits for the peer to take leave. */
+static void note_leaving(struct connection *c)
+{
+	struct mta *m = c->work.mta;
+
+	CHECK(c->with_n == 0);
+	c->leaving = true;
+	c->site->leaving_n++;
+	close_to_others(c);
+	list_remove(&c->idle);
+	list_push(&m->pool->leaving, &c->idle);
+	changed(m, c->site);
 }
 
 static void leave(struct connection *c, struct now now)
 {
-	c->leaving = true;
-	close_to_others(c);
-	list_remove(&c->idle);
-	list_push(&c->work.mta->pool->leaving, &c->idle);
+	note_leaving(c);
 	smtp_client_quit(c->client, now);
 	mta_mark(&c->work);
 }
 
 void connection_retire(struct connection *c, struct now now)
 {
-	CHECK(c->with_n == 0);
-	if (!c->leaving)
+	if (c->leaving)
+		return;
+	if (c->phase == CONNECTION_TALKING && c->with_n == 0)
 		leave(c, now);
+	else
+		mta_mark(&c->work); /* it is worn now: no other message is to follow the last */
 }
 
-static int64_t rests_until(const struct connection *c)
+/* When a connection that is open to others is so no more. */
+static int64_t open_until(const struct connection *c)
 {
-	return MIN(c->rests_ms + (int64_t)c->site->traffic->idle_timeout_s * 1000,
-	    c->born_ms + (int64_t)c->site->traffic->connection_age_s * 1000);
+	int64_t rested_ms = c->rests_ms + (int64_t)c->site->traffic->idle_timeout_s * 1000;
+
+	return c->with_n == 0 ? MIN(rested_ms, old_at(c)) : old_at(c);
 }
 
 /* The engine takes a message: it is offered to the site, or it is time to go. */
 static void offer(struct connection *c, struct now now)
 {
-	struct mta *m = c->work.mta;
-
-	if (!c->ready || c->leaving)
+	if (c->leaving)
+		return;
+	if (c->with_n == 0 && smtp_client_is_over(c->client)) {
+		note_leaving(c);
+		return;
+	}
+	if (!c->ready)
 		return;
 	if (is_worn(c, now)) {
 		close_to_others(c);
 		if (c->with_n == 0)
 			leave(c, now);
-		return;
-	}
-	bool is_new = !list_is_linked(&c->open);
-	if (c->with_n == 0 && !list_is_linked(&c->idle)) {
+	} else if (!list_is_linked(&c->open)) {
 		c->rests_ms = now.mono_ms;
-		list_push(&m->pool->idle, &c->idle);
 		open_to_others(c);
-	} else if (c->with_n == 0 && now.mono_ms >= rests_until(c)) {
-		leave(c, now);
-	} else if (is_new) {
-		open_to_others(c);
+		changed(c->work.mta, c->site);
+	} else if (now.mono_ms >= open_until(c)) {
+		leave(c, now); /* it is worn if it is busy: so it rests */
 	}
-	if (is_new)
-		dispatch_touch(m->dispatch, c->site);
 }
 
 /* --- talking ---------------------------------------------------------------------------------- */
@@ -315,6 +353,8 @@ static void message_done(struct connection *c, struct now now)
 	if (c->with_n == 0) { /* the engine says READY again, or has had enough */
 		c->ready = false;
 		close_to_others(c);
+		c->rests_ms = now.mono_ms;
+		list_push(&c->work.mta->pool->idle, &c->idle);
 	}
 	note_session(c);
 	delivery_answered(d, c, now);
@@ -361,8 +401,8 @@ static void set_deadline(struct connection *c)
 {
 	int64_t at = smtp_client_deadline(c->client);
 
-	if (list_is_linked(&c->idle) && !c->leaving)
-		at = MIN(at, rests_until(c));
+	if (list_is_linked(&c->open))
+		at = MIN(at, open_until(c));
 	mta_deadline(&c->work, at);
 }
 

@@ -51,7 +51,7 @@ struct connection {
 	struct list_node in_pool; /* struct pool.all */
 	struct list_node in_site; /* struct site.connections */
 	struct list_node open;    /* struct site.open: takes a message now */
-	struct list_node idle;    /* struct pool.idle, or leaving */
+	struct list_node idle;    /* struct pool.idle or leaving: no delivery is with it */
 	struct list_node outbox;  /* struct pool.outbox */
 	enum connection_phase phase;
 	struct conf *conf;
@@ -63,7 +63,7 @@ struct connection {
 	bool in_clear;
 	bool tls_running;         /* STARTTLS handshake under way, asked for by the engine */
 	bool ready;               /* the engine takes a message */
-	bool leaving;             /* has said QUIT, or is about to be closed: takes no more */
+	bool leaving;             /* the session is over, the peer's goodbye is still to come */
 	struct attempt_host host; /* facts about it */
 	struct stream *stream;
 	struct smtp_client *client; /* once TALKING */
@@ -71,7 +71,7 @@ struct connection {
 	size_t with_n;
 	unsigned messages; /* taken so far */
 	int64_t born_ms;   /* mono: when it was dialled */
-	int64_t rests_ms;  /* mono: since when it is idle */
+	int64_t rests_ms;  /* mono: since when it is idle, or open to others */
 };
 
 /* Dials, for this delivery. Never fails at once: see delivery_unconnected. */
@@ -80,8 +80,10 @@ struct connection *connection_dial(struct mta *m, struct site *site,
 /* Gives the next message to one that is in site's open list. */
 void connection_take(struct connection *c, struct delivery *d, struct now now);
 bool connection_serves(const struct connection *c, const struct connection_target *t);
-/* Says QUIT as soon as nothing is under way. */
+/* The config has changed, or we stop: it says QUIT as soon as nothing is under way. */
 void connection_retire(struct connection *c, struct now now);
+/* Another one takes its place: it says QUIT and is gone. No delivery is with it. */
+void connection_give_way(struct connection *c);
 /* Closes at once and frees; deliveries are left without it and not told. */
 void connection_close(struct connection *c);
 /* Writes what is to be sent. c may be gone afterwards. */

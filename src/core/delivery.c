@@ -81,6 +81,7 @@ static void delivery_free(struct delivery *d)
 	arena_fini(&d->arena);
 	conf_unref(&d->conf);
 	mta_work_fini(&d->work);
+	list_remove(&d->waits);
 	list_remove(&d->node);
 	mem_free(d);
 	dispatch_finished(m->dispatch, site);
@@ -164,7 +165,9 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a,
 		a->text = arena_strdup(&d->arena, why.text);
 	}
 	if (a->verdict.connection_failed)
-		d->unreachable = true;
+		/* One that has served others may end for any reason of its own; whether the site
+		 * is down is for the next one to find out. */
+		d->unreachable |= d->first_on_it;
 	else if (result->stage != SMTP_STAGE_LOCAL)
 		d->answered = true;
 	if (a->verdict.kind != VERDICT_BOUNCE)
@@ -301,10 +304,12 @@ static void note_host(struct delivery *d, const struct connection *c)
 	*d->host = c->host;
 }
 
-static void place_on(struct delivery *d, struct connection *c)
+static void place_on(struct delivery *d, struct connection *c, bool dialled)
 {
 	d->connection = c;
+	d->first_on_it = dialled;
 	d->placed = true;
+	d->has_waited = false;
 	d->site->unplaced--;
 	d->host = NULL; /* results of the last one point to its facts */
 	note_host(d, c);
@@ -334,22 +339,24 @@ static bool take_open(struct delivery *d, unsigned limit, struct now now)
 		memmove(&d->order[d->at + 1], &d->order[d->at], i - d->at);
 		d->order[d->at] = candidate;
 		d->phase = DELIVERY_TALKING;
-		place_on(d, c);
+		place_on(d, c, false);
 		connection_take(c, d, now);
 		return true;
 	}
 	return false;
 }
 
-/* The site's connections are all in use for mail of another kind. */
-static void put_back(struct delivery *d)
+/* The site's connections are all in use, for mail of another kind. What is known of the attempt so
+ * far is kept: to begin anew would mean the first host, for ever. */
+static void wait_for_room(struct delivery *d)
 {
-	struct dispatch *dispatch = d->work.mta->dispatch;
-	struct queue_item *item = d->item;
-
-	log_debug("delivery", "%s: waits for a connection", item->mail->envelope->queue_id);
-	dispatch_add(dispatch, item);
-	delivery_free(d);
+	log_debug("delivery", "%s: waits for a connection", d->item->mail->envelope->queue_id);
+	d->phase = DELIVERY_WAITING;
+	if (d->has_waited)
+		list_push_front(&d->site->waiting, &d->waits);
+	else
+		list_push(&d->site->waiting, &d->waits);
+	d->has_waited = true;
 }
 
 static void dial(struct delivery *d, struct now now)
@@ -361,7 +368,7 @@ static void dial(struct delivery *d, struct now now)
 
 	d->phase = DELIVERY_DIALLING;
 	d->connect_began_ms = now.mono_ms;
-	place_on(d, connection_dial(d->work.mta, d->site, &t, timeout_ms, d));
+	place_on(d, connection_dial(d->work.mta, d->site, &t, timeout_ms, d), true);
 }
 
 static void place(struct delivery *d, struct now now)
@@ -374,7 +381,7 @@ static void place(struct delivery *d, struct now now)
 	if (pool_make_room(m->pool, d->site, limit))
 		dial(d, now);
 	else
-		put_back(d);
+		wait_for_room(d);
 }
 
 /* In a step of its own: the present connection may be about to go. */
@@ -382,6 +389,12 @@ static void place_again(struct delivery *d)
 {
 	d->phase = DELIVERY_PLACING;
 	mta_mark(&d->work);
+}
+
+void delivery_wake(struct delivery *d)
+{
+	list_remove(&d->waits);
+	place_again(d);
 }
 
 static void next_host(struct delivery *d, struct now now)
@@ -477,6 +490,7 @@ static void delivery_step(struct mta_work *w, struct now now)
 	case DELIVERY_PLACING:
 		place(d, now);
 		break;
+	case DELIVERY_WAITING:
 	case DELIVERY_DIALLING:
 	case DELIVERY_TALKING:
 	case DELIVERY_NONE:
@@ -519,6 +533,7 @@ void delivery_start(struct mta *m, struct site *site, struct queue_item *item, s
 	struct slice domain = slice_str(item->domain->name);
 
 	mta_work_init(&d->work, m, delivery_step);
+	list_init(&d->waits);
 	arena_init(&d->arena);
 	d->conf = conf_ref(m->conf);
 	d->site = site;

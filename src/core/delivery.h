@@ -2,8 +2,8 @@
  * delivery.h - one attempt for one item: resolve, go to host after host, hand
  * the results to the settlement.
  *
- *   RESOLVING -> PLACING -> DIALLING -> TALKING -> settled, gone
- *                   ^----------+----------+    the next host
+ *   RESOLVING -> PLACING [-> WAITING] -> DIALLING -> TALKING -> settled, gone
+ *                   ^---------+-------------+----------+    the next host
  *
  * It goes out on a connection that is open already (pool.h), or has one
  * dialled. A connection that turns out dead, or tired of us, before it said
@@ -23,6 +23,7 @@ enum delivery_phase {
 	DELIVERY_NONE = 0,
 	DELIVERY_RESOLVING,
 	DELIVERY_PLACING, /* looks for a connection in its next step */
+	DELIVERY_WAITING, /* for one of its site to be of use, or to end */
 	DELIVERY_DIALLING,
 	DELIVERY_TALKING,
 };
@@ -30,6 +31,7 @@ enum delivery_phase {
 struct delivery {
 	struct mta_work work;
 	struct list_node node;
+	struct list_node waits; /* struct site.waiting */
 	enum delivery_phase phase;
 	struct conf *conf;
 	struct site *site;
@@ -46,6 +48,8 @@ struct delivery {
 	bool in_clear;                 /* its handshake failed: the same host again without TLS */
 	bool placed;                   /* some connection has been tried */
 	bool wants_fresh;              /* one that was open has turned out dead */
+	bool first_on_it;              /* the connection was dialled for us */
+	bool has_waited;               /* for a connection, since the last */
 	struct connection *connection; /* with which we are; else we are among site's unplaced */
 	struct attempt_host *host;     /* facts about the present host */
 	uint64_t body_at;
@@ -74,5 +78,6 @@ void delivery_unconnected(struct delivery *d, enum smtp_stage stage, int err, co
 /* The engine has the results; the connection goes on without d. */
 void delivery_answered(struct delivery *d, const struct connection *c, struct now now);
 void delivery_left(struct delivery *d); /* the connection is closed, at once */
+void delivery_wake(struct delivery *d); /* WAITING, and there may be room */
 
 #endif

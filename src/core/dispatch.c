@@ -41,7 +41,8 @@ struct dispatch {
 	size_t down_n, idle_n;
 	uint64_t flushes;
 	bool trial_next;
-	bool more; /* stopped for this turn's bound, not for lack of work */
+	bool more;  /* stopped for this turn's bound, not for lack of work */
+	bool woken; /* since the last step something may have become possible */
 };
 
 struct load { /* an item on its way from the disk */
@@ -240,10 +241,12 @@ static void site_update(struct dispatch *d, struct site *s, int64_t now_ms)
 		forget(d, s);
 		return;
 	}
-	if (wants && !list_is_linked(&s->node))
+	if (wants && !list_is_linked(&s->node)) {
 		list_push(site_is_trial(s) ? &d->trials : &d->round, &s->node);
-	else if (!wants && list_is_linked(&s->node))
+		d->woken = true;
+	} else if (!wants && list_is_linked(&s->node)) {
 		list_remove(&s->node);
+	}
 	outage_note(d->outage, s, d->flushes);
 	if (empty)
 		set_timer(d, s, s->trouble_ms + DISPATCH_DOWN_MS);
@@ -320,6 +323,7 @@ void dispatch_finished(struct dispatch *d, struct site *s)
 	site_ended(s);
 	d->trials_n -= was_trial && !s->probing;
 	d->active--;
+	d->woken = true;
 	site_update(d, s, loop_now(d->mta->loop).mono_ms);
 }
 
@@ -647,7 +651,7 @@ static struct site *next_site(struct dispatch *d)
 	return list_is_empty(&d->round) ? NULL : next_of_round(d, share);
 }
 
-void dispatch_step(struct dispatch *d, struct now now)
+static void run_step(struct dispatch *d, struct now now)
 {
 	const struct conf *conf = d->mta->conf;
 
@@ -673,6 +677,12 @@ void dispatch_step(struct dispatch *d, struct now now)
 	d->more = true;
 }
 
+void dispatch_step(struct dispatch *d, struct now now)
+{
+	run_step(d, now);
+	d->woken = false;
+}
+
 int64_t dispatch_next_at(const struct dispatch *d, struct now now)
 {
 	int64_t due = queue_next_due_at(d->mta->queue);
@@ -680,7 +690,7 @@ int64_t dispatch_next_at(const struct dispatch *d, struct now now)
 
 	if (d->mta->phase != MTA_PHASE_RUNNING)
 		return INT64_MAX;
-	if (d->more)
+	if (d->more || d->woken)
 		return now.mono_ms;
 	return due == INT64_MAX ? at : MIN(at, now.mono_ms + MAX(due - now.wall_ms, 0));
 }

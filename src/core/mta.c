@@ -164,9 +164,11 @@ static bool park_rest(struct mta *m, struct now now)
 	if (now.mono_ms >= m->park_until_ms)
 		return false;
 	struct queue_op *op = queue_op_park_all(m->queue, now);
-	if (op)
-		committer_add(m->committer, op, on_parked, m);
-	return op != NULL;
+	if (!op)
+		return false;
+	committer_add(m->committer, op, on_parked, m);
+	committer_flush(m->committer); /* this turn's flush is over */
+	return true;
 }
 
 static void drain_step(struct mta *m, struct now now)

@@ -37,22 +37,25 @@ struct connection *pool_find(const struct site *site, const struct connection_ta
 	return NULL;
 }
 
-static bool is_dispensable(const struct connection *c)
+static bool is_better_to_close(const struct connection *a, const struct connection *b)
 {
-	return list_is_linked(&c->idle);
+	return !b || (a->leaving && !b->leaving) ||
+	       (a->leaving == b->leaving && a->rests_ms < b->rests_ms);
 }
 
-/* Of this site one that nobody waits for. */
+/* Of this site one that nobody waits for: one that leaves, or that has been idle for longest. */
 static bool close_one_of(struct site *site)
 {
+	struct connection *found = NULL;
+
 	list_foreach(it, &site->connections) {
 		struct connection *c = list_entry(it, struct connection, in_site);
-		if (is_dispensable(c)) {
-			connection_close(c);
-			return true;
-		}
+		if (list_is_linked(&c->idle) && is_better_to_close(c, found))
+			found = c;
 	}
-	return false;
+	if (found)
+		connection_give_way(found);
+	return found;
 }
 
 static bool close_oldest(struct pool *p)
@@ -61,7 +64,7 @@ static bool close_oldest(struct pool *p)
 
 	if (list_is_empty(list))
 		return false;
-	connection_close(list_first(list, struct connection, idle));
+	connection_give_way(list_first(list, struct connection, idle));
 	return true;
 }
 
@@ -70,9 +73,11 @@ bool pool_make_room(struct pool *p, struct site *site, unsigned limit)
 	while (site->connections_n >= limit)
 		if (!close_one_of(site))
 			return false;
+	/* There are no more deliveries than that (dispatch), and with this one there is no
+	 * connection yet: so but for a limit that was lowered, only idle ones are in the way. */
 	while (p->connections_n >= p->mta->conf->outbound.concurrency_max)
 		if (!close_oldest(p))
-			return false;
+			break;
 	return true;
 }
 
@@ -87,8 +92,8 @@ void pool_flush(struct pool *p, struct now now)
 
 void pool_retire_all(struct pool *p, struct now now)
 {
-	while (!list_is_empty(&p->idle))
-		connection_retire(list_first(&p->idle, struct connection, idle), now);
+	list_foreach(it, &p->all)
+		connection_retire(list_entry(it, struct connection, in_pool), now);
 }
 
 void pool_close_all(struct pool *p)

@@ -15,7 +15,7 @@
 struct pool {
 	struct mta *mta;
 	struct list_node all;     /* struct connection.in_pool */
-	struct list_node idle;    /* struct connection.idle; the longest at rest first */
+	struct list_node idle;    /* struct connection.idle: no delivery; the longest first */
 	struct list_node leaving; /* the same: they wait for the reply to QUIT */
 	struct list_node outbox;  /* struct connection.outbox */
 	size_t connections_n;
@@ -26,10 +26,11 @@ void pool_free(struct pool **p); /* without connections */
 
 /* One of the site's open connections that serves the target, rather one at rest; or NULL. */
 struct connection *pool_find(const struct site *site, const struct connection_target *t);
-/* Whether one may be dialled for the site, which may have limit of them. */
+/* Whether one may be dialled for the site, which may have limit of them; for a delivery that is
+ * without. */
 bool pool_make_room(struct pool *p, struct site *site, unsigned limit);
 void pool_flush(struct pool *p, struct now now);      /* at the end of the turn */
-void pool_retire_all(struct pool *p, struct now now); /* all that rest say goodbye */
+void pool_retire_all(struct pool *p, struct now now); /* connection_retire */
 void pool_close_all(struct pool *p);
 size_t pool_connections(const struct pool *p);
 

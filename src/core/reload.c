@@ -92,7 +92,7 @@ bool mta_reload(struct mta *m)
 	accounting_set_file(m->accounting, conf->events_file);
 	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
 	reception_reload(m->reception);
-	pool_retire_all(m->pool, m->now);
+	pool_retire_all(m->pool, loop_now(m->loop));
 	dispatch_flush(m->dispatch); /* what was mended may be the way to a site that is down */
 	log_notice("config", "%s read again", conf->file);
 	system_notify("READY=1");

@@ -19,6 +19,7 @@ struct site *site_new(struct slice key, const char *name, const char *set)
 	list_init(&s->flushed);
 	list_init(&s->connections);
 	list_init(&s->open);
+	list_init(&s->waiting);
 	list_init(&s->node);
 	list_init(&s->tell_node);
 	list_init(&s->idle_node);
@@ -62,6 +63,7 @@ void site_free(struct site **sp)
 
 	CHECK(s->items == 0);
 	CHECK(s->connections_n == 0);
+	CHECK(list_is_empty(&s->waiting));
 	list_remove(&s->node);
 	list_remove(&s->tell_node);
 	list_remove(&s->idle_node);
@@ -150,7 +152,7 @@ bool site_may_start(const struct site *s, unsigned limit, int64_t now_ms)
 	if (site_is_trial(s))
 		return s->active == 0;
 	/* Each of the unplaced takes an open one, or dials. */
-	return s->unplaced + s->connections_n < limit + s->open_n;
+	return s->unplaced + s->connections_n < limit + s->open_n + s->leaving_n;
 }
 
 void site_started(struct site *s, bool trial, uint64_t flush, int64_t now_ms)

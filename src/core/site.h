@@ -71,7 +71,9 @@ struct site {
 	/* Of struct connection; each counts against the limit until it is closed. */
 	struct list_node connections; /* in_site: all */
 	struct list_node open;        /* open: those that take a message now */
+	struct list_node waiting;     /* struct delivery.waits: neither of use nor room; in turn */
 	unsigned connections_n, open_n;
+	unsigned leaving_n; /* whose session is over; a new one may take the place of one */
 
 	/* The dispatcher's. */
 	struct list_node node;      /* in a round of sites that may start something */

@@ -425,6 +425,11 @@ const struct smtp_result *smtp_client_session_result(const struct smtp_client *c
 	return &c->session;
 }
 
+bool smtp_client_is_over(const struct smtp_client *c)
+{
+	return c->state == CLIENT_QUIT || c->state == CLIENT_CLOSED;
+}
+
 bool smtp_client_is_secured(const struct smtp_client *c)
 {
 	return c->secured;

@@ -7,6 +7,7 @@ e2e_tests = \
 	tests/e2e/test_kill9.py \
 	tests/e2e/test_queue.py \
 	tests/e2e/test_reader.py \
+	tests/e2e/test_reuse.py \
 	tests/e2e/test_site.py \
 	tests/e2e/test_smuggling.py \
 	tests/e2e/test_snapshot.py \

@@ -87,6 +87,27 @@ START_TEST(fresh_mail_may_use_all_connections_of_an_unknown_site)
 
 END_TEST
 
+/* Those that take a message now, and those that only say goodbye, keep nobody waiting. */
+START_TEST(connections_count_until_they_can_be_used_or_replaced)
+{
+	items[0].attempts = 0;
+	add(0);
+	s->connections_n = 3;
+	ck_assert(!site_may_start(s, 3, T0));
+	s->open_n = 1;
+	ck_assert(site_may_start(s, 3, T0));
+	s->unplaced = 1;
+	ck_assert(!site_may_start(s, 3, T0));
+	s->leaving_n = 1;
+	ck_assert(site_may_start(s, 3, T0));
+	s->unplaced = 2;
+	ck_assert(!site_may_start(s, 3, T0));
+	ck_assert(site_may_start(s, 4, T0));
+	s->connections_n = s->open_n = s->leaving_n = s->unplaced = 0;
+}
+
+END_TEST
+
 START_TEST(mail_that_failed_before_tries_an_unknown_site_alone)
 {
 	add(0);
@@ -238,6 +259,7 @@ Suite *test_site_suite(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, fresh_mail_may_use_all_connections_of_an_unknown_site);
+	tcase_add_test(tc, connections_count_until_they_can_be_used_or_replaced);
 	tcase_add_test(tc, mail_that_failed_before_tries_an_unknown_site_alone);
 	tcase_add_test(tc, an_attempt_that_found_nothing_out_lets_the_next_one_try);
 	tcase_add_test(tc, probes_come_at_growing_distances);
