@@ -405,6 +405,28 @@ START_TEST(test_endless_mechanisms)
 
 END_TEST
 
+/* A reply without end is cut off at our limit, and nobody is bounced for it. */
+START_TEST(test_endless_reply)
+{
+	struct now now;
+	struct smtp_client *c = new_client(&now, false);
+	say(c, "220 mx\r\n", now);
+	say(c, "250 mx\r\n", now);
+	send_one(c, &now);
+	drain(c);
+	char line[REPLY_LINE_MAX + 100];
+	memset(line, 'x', sizeof(line));
+	memcpy(line, "550 ", 4);
+	smtp_client_feed(c, slice_of(line, sizeof(line)), now);
+	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_MSG_DONE);
+	ck_assert_int_eq(smtp_client_result(c, 0)->reply.code, 0);
+	ck_assert_int_eq(smtp_client_result(c, 0)->err, ERR_TOO_BIG);
+	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_CLOSE);
+	smtp_client_free(&c);
+}
+
+END_TEST
+
 START_TEST(test_absent_parameters)
 {
 	static const struct smtp_client_rcpt rcpt = { "r@b.example", NULL, 0 };
@@ -572,6 +594,7 @@ Suite *test_smtp_client_flow_suite(void)
 	tcase_add_test(t, test_secrets_wiped);
 	tcase_add_test(t, test_freed_with_secrets);
 	tcase_add_test(t, test_endless_mechanisms);
+	tcase_add_test(t, test_endless_reply);
 	tcase_add_test(t, test_absent_parameters);
 	tcase_add_test(t, test_no_injection);
 	tcase_add_test(t, test_names);
