@@ -191,7 +191,7 @@ int tls_client_new(const struct tls_client_options *o, struct tls_ctx **ctx_r, s
 	}
 	tls_resume_prepare_client(c);
 	*ctx_r = wrap(c, o->verify);
-	(*ctx_r)->cache = tls_cache_new(TLS_CACHE_SESSIONS_MAX);
+	(*ctx_r)->cache = tls_cache_new(TLS_CACHE_KEYS_MAX);
 	return 0;
 }
 

@@ -15,10 +15,10 @@
 enum {
 	/*
 	 * A session takes 7 to 14 KB with the certificates that hang on it (two of one handshake
-	 * share them): about 30 MB for 2,000 hosts. In DER it would be 1.3 KB, but reading that
+	 * share them): 30 MB for so many hosts. In DER it would be 1.3 KB, but reading that
 	 * costs 140 us of the 400 us that resuming saves.
 	 */
-	TLS_CACHE_SESSIONS_MAX = 4000,
+	TLS_CACHE_KEYS_MAX = 2000,
 	TLS_CACHE_PER_KEY = 2,
 };
 
@@ -31,7 +31,7 @@ struct tls_kept {
 	int64_t until;       /* mono ms: the session's own end, never after proof_until */
 };
 
-struct tls_cache *tls_cache_new(size_t sessions_max);
+struct tls_cache *tls_cache_new(size_t keys_max);
 void tls_cache_free(struct tls_cache **c);
 
 void tls_cache_put(struct tls_cache *c, struct slice key, const struct tls_kept *k); /* takes k's */
@@ -41,6 +41,6 @@ bool tls_cache_take(struct tls_cache *c, struct slice key, int64_t now_ms, struc
  */
 void tls_cache_give_back(struct tls_cache *c, struct slice key, const struct tls_kept *k);
 void tls_cache_forget(struct tls_cache *c, struct slice key); /* every session of the key */
-size_t tls_cache_count(struct tls_cache *c);
+size_t tls_cache_count(struct tls_cache *c); /* sessions; counts them one by one: for tests */
 
 #endif

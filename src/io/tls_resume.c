@@ -24,7 +24,8 @@ enum {
 	TICKET_LIFETIME_S = TLS_RING_ACCEPTS_MS / 1000,
 	/* A host with more certificates or bigger tickets is not worth the memory. */
 	SESSION_BYTES_MAX = 8192,
-	CHAIN_BYTES_MAX = 16384,
+	CHAIN_BYTES_MAX = 8192,
+	CHAIN_MAX = 5, /* each takes five times its length and more */
 };
 
 /* --- the client: what is kept ---------------------------------------------------------- */
@@ -66,9 +67,11 @@ static bool is_small(SSL *ssl, SSL_SESSION *session)
 	int64_t total = 0;
 	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
 	int n = i2d_SSL_SESSION(session, NULL);
+	if (n <= 0 || n > SESSION_BYTES_MAX || sk_X509_num(chain) > CHAIN_MAX)
+		return false;
 	for (int i = 0; i < sk_X509_num(chain); i++)
 		total += i2d_X509(sk_X509_value(chain, i), NULL);
-	return n > 0 && n <= SESSION_BYTES_MAX && total <= CHAIN_BYTES_MAX;
+	return total <= CHAIN_BYTES_MAX;
 }
 
 static int64_t lifetime_s(const SSL_SESSION *session)
