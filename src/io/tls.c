@@ -151,7 +151,9 @@ int tls_server_new(const struct tls_server_options *o, struct tls_ctx **ctx_r, s
 static int load_trust(SSL_CTX *c, const char *ca_file, struct errbuf *eb)
 {
 	if (!*ca_file) {
-		if (SSL_CTX_set_default_verify_paths(c) != 1)
+		/* Not the default "store": it reads the whole directory at each unknown issuer. */
+		if (SSL_CTX_set_default_verify_file(c) != 1 ||
+		    SSL_CTX_set_default_verify_dir(c) != 1)
 			return errbuf_set(eb, ERR_TLS, "the system's certificate store: %s",
 			    tls_error_text("can't be read"));
 		return 0;

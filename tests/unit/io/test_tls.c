@@ -1,9 +1,13 @@
 #include "io/tls.h"
 
+#include <openssl/ssl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "io/stream.h"
+#include "io/tls_private.h"
 #include "lib/unit.h"
 #include "unit/io/pump.h"
 #include "unit/io/tls_files.h"
@@ -198,6 +202,36 @@ START_TEST(an_address_is_verified_as_such)
 	ck_assert(stream_tls(p.end[0])->verified);
 	pair_close(&p);
 	loop_free(&l);
+}
+
+END_TEST
+
+/* As on a system whose store lies there: by the hash of the subject, or all in one file. */
+START_TEST(the_store_of_the_system_is_asked)
+{
+	char link_path[256];
+	char name[32];
+	struct tls_ctx *ctx = server_ctx("TLSv1.2");
+	X509 *cert = SSL_CTX_get0_certificate(tls_ctx_handle(ctx));
+	snprintf(name, sizeof(name), "%08lx.0", X509_subject_name_hash(cert));
+	ck_assert_int_eq(symlink("cert.pem", scratch_path(name, link_path)), 0);
+	tls_unref(&ctx);
+	for (int i = 0; i < 3; i++) {
+		struct pair p;
+		struct loop *l = loop_new();
+		char dir[256];
+		scratch_path("", dir);
+		setenv("SSL_CERT_DIR", i == 1 ? dir : "/nonexistent", 1);
+		setenv("SSL_CERT_FILE", i == 2 ? tls_files_cert : "/nonexistent", 1);
+		shake(&p, l, client_ctx(false, "", "TLSv1.2"), server_ctx("TLSv1.2"),
+		    "mx.example.com");
+		expect_open(&p);
+		ck_assert_msg(stream_tls(p.end[0])->verified == (i > 0), "%d", i);
+		pair_close(&p);
+		loop_free(&l);
+	}
+	unsetenv("SSL_CERT_DIR");
+	unsetenv("SSL_CERT_FILE");
 }
 
 END_TEST
@@ -453,6 +487,7 @@ Suite *test_tls_suite(void)
 	tcase_add_test(t, opportunistic_takes_any_certificate);
 	tcase_add_test(t, verification_is_noted_or_enforced);
 	tcase_add_test(t, an_address_is_verified_as_such);
+	tcase_add_test(t, the_store_of_the_system_is_asked);
 	tcase_add_test(t, versions_have_a_floor);
 	tcase_add_test(t, much_data_arrives_whole);
 	tcase_add_test(t, words_right_behind_the_handshake_are_heard);
