@@ -570,9 +570,9 @@ static void commit_to_files(struct batch *b, struct queue_op *const *ops, size_t
 
 void queue_run(struct queue *q, struct queue_op *const *ops, size_t n)
 {
-	struct batch *b = mem_alloc(sizeof(*b));
+	struct batch batch = { .q = q, .spool = &q->spool, .io = q->spool.io };
+	struct batch *b = &batch;
 	bool files = false;
-	*b = (struct batch){ .q = q, .spool = &q->spool, .io = q->spool.io };
 	note_ends(b, ops, n);
 	body_begin(b, ops, n);
 	commit_to_journal(b, ops, n);
@@ -591,5 +591,4 @@ void queue_run(struct queue *q, struct queue_op *const *ops, size_t n)
 	}
 	if (journal_is_crowded(q->journal))
 		(void)!journal_sync(q->journal); /* early; if it fails, the next SYNC says so */
-	mem_free(b);
 }

@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <sched.h>
-#include <semaphore.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -21,8 +20,8 @@ enum {
 	FRACTION_ALL = 8,
 	RECORDS_PER_SEGMENT = 4,
 	RESERVE_FRACTION = 16,
-	LATECOMERS = 8,
-	YIELDS = 8,
+	LATECOMERS = 16,
+	YIELDS = 24,
 	YIELD_BYTES = 128 * 1024,
 	AGE_MS_DEFAULT = 5 * 60 * 1000
 };
@@ -60,13 +59,14 @@ static void init(struct journal *j, const struct journal_options *opt, struct sp
 	j->read_only = opt->read_only;
 	j->age_ms = opt->age_ms > 0 ? opt->age_ms : AGE_MS_DEFAULT;
 	list_init(&j->waiting);
-	list_init(&j->told);
 	list_init(&j->used);
 	list_init(&j->free);
 	list_init(&j->found);
 	list_init(&j->leaving);
 	list_init(&j->over);
 	buf_init(&j->ends, JOURNAL_ENDS_MAX);
+	atomic_init(&j->away, 0);
+	j->open = journal_turn_new();
 	pthread_mutex_init(&j->lock, NULL);
 	pthread_cond_init(&j->changed, NULL);
 	prng_init(&j->prng, opt->seed);
@@ -112,6 +112,7 @@ void journal_close(struct journal **j_p)
 	journal_effect_drop_all(j);
 	journal_body_drop_list(j);
 	buf_fini(&j->ends);
+	journal_turn_unref(j->open);
 	pthread_cond_destroy(&j->changed);
 	pthread_mutex_destroy(&j->lock);
 	mem_free(j);
@@ -300,75 +301,11 @@ static void put_entries(struct round *r, struct list_node *batch, struct list_no
 	}
 }
 
-/*
- * Entries committed together, and the thread that waits for them. It is woken
- * when they are done, or to take the pen, and always outside the lock: or all
- * that wake would only queue up for it. Hence the references: the waiter may be
- * gone before whoever wakes it is through.
- */
-struct journal_group {
-	struct list_node node; /* in told, once */
-	atomic_size_t left, refs;
-	sem_t wake;
-};
-
-static struct journal_group *group_new(void)
+/* Locked. The entry is its owner's again once its turn is over. */
+static void tell(struct journal_entry *e, int result)
 {
-	struct journal_group *g = mem_zalloc(sizeof(*g));
-	list_init(&g->node);
-	atomic_init(&g->left, 0);
-	atomic_init(&g->refs, 1);
-	int err = sem_init(&g->wake, 0, 0);
-	CHECK(err == 0);
-	return g;
-}
-
-static void group_unref(struct journal_group *g)
-{
-	if (atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) > 1)
-		return;
-	sem_destroy(&g->wake);
-	mem_free(g);
-}
-
-static void group_wait(struct journal_group *g)
-{
-	while (sem_wait(&g->wake) < 0)
-		continue; /* a signal */
-}
-
-/* Locked. */
-static struct journal_group *group_ref(struct journal_group *g)
-{
-	atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
-	return g;
-}
-
-/* Locked. The entry is its owner's again once none is left. */
-static void tell(struct journal *j, struct journal_entry *e, int result)
-{
-	struct journal_group *g = e->group;
 	list_remove(&e->node);
 	e->result = result;
-	size_t left = atomic_load_explicit(&g->left, memory_order_relaxed);
-	CHECK(left > 0);
-	if (left == 1)
-		list_push(&j->told, &group_ref(g)->node);
-	atomic_store_explicit(&g->left, left - 1, memory_order_release);
-}
-
-static void wake(struct journal_group *g)
-{
-	sem_post(&g->wake);
-	group_unref(g);
-}
-
-static void wake_all(struct list_node *told)
-{
-	list_foreach_safe(node, told) {
-		list_remove(node);
-		wake(list_entry(node, struct journal_group, node));
-	}
 }
 
 static void accept(struct journal *j, struct journal_segment *s, struct journal_entry *e)
@@ -381,7 +318,7 @@ static void accept(struct journal *j, struct journal_segment *s, struct journal_
 	if (e->effect != NULL)
 		journal_effect_add(j, e->effect);
 	e->effect = NULL;
-	tell(j, e, 0);
+	tell(e, 0);
 }
 
 /* A round that failed leaves the segment dead from where its last good one ended. */
@@ -403,7 +340,7 @@ static void end_round(struct round *r, struct list_node *taken, struct buf *ends
 		if (r->err == 0)
 			accept(j, r->s, e);
 		else
-			tell(j, e, r->err);
+			tell(e, r->err);
 	}
 	pthread_mutex_unlock(&j->lock);
 	if (r->err < 0)
@@ -411,19 +348,46 @@ static void end_round(struct round *r, struct list_node *taken, struct buf *ends
 		    err_text(r->err));
 }
 
-/*
- * Who came while the others' records went to the file goes with them: the sync
- * is what costs. Those whose mail has just become durable are awake by now; as
- * long as the batch is small, they get the processor first.
- */
-static bool more(struct journal *j, const struct round *r, struct list_node *batch)
+/* Locked. Who comes from here on waits for the next sync. All that wait now are in the batch. */
+static void close_turn(struct journal *j, struct list_node *batch)
 {
-	for (unsigned i = 0; i < YIELDS && r->at - r->start < YIELD_BYTES; i++)
-		sched_yield();
-	pthread_mutex_lock(&j->lock);
+	CHECK(j->closed == NULL);
 	list_splice(batch, &j->waiting);
-	pthread_mutex_unlock(&j->lock);
-	return !list_is_empty(batch);
+	j->closed = j->open;
+	j->open = journal_turn_new();
+}
+
+/*
+ * Those whose mail has just become durable are awake, and some of them on their
+ * way back with more. As long as the batch is small they get the processor
+ * first, until all are back or nobody comes: the sync is what costs.
+ */
+static void let_come(struct journal *j, const struct round *r)
+{
+	unsigned away = atomic_load_explicit(&j->away, memory_order_relaxed);
+	unsigned now = away;
+	for (unsigned i = 0; now > 0 && now == away && i < YIELDS && r->at - r->start < YIELD_BYTES;
+	     i++) {
+		sched_yield();
+		now = atomic_load_explicit(&j->away, memory_order_relaxed);
+	}
+}
+
+/* Who came while the others' records went to the file goes with them. */
+static void put_late(struct round *r, struct list_node *batch, struct list_node *taken)
+{
+	struct journal *j = r->j;
+	for (unsigned i = 1; r->err == 0 && j->closed == NULL && list_is_empty(batch); i++) {
+		let_come(j, r);
+		pthread_mutex_lock(&j->lock);
+		if (list_is_empty(&j->waiting) || i == LATECOMERS)
+			close_turn(j, batch);
+		else
+			list_splice(batch, &j->waiting);
+		pthread_mutex_unlock(&j->lock);
+		put_entries(r, batch, taken);
+		flush(r);
+	}
 }
 
 static int write_round(struct journal *j, struct list_node *batch, struct buf *ends, bool with_late)
@@ -438,12 +402,8 @@ static int write_round(struct journal *j, struct list_node *batch, struct buf *e
 	size_t ends_n = put_ends(r, ends);
 	put_entries(r, batch, &taken);
 	flush(r);
-	for (unsigned i = 0; with_late && i < LATECOMERS && r->err == 0 && list_is_empty(batch) &&
-			     more(j, r, batch);
-	     i++) {
-		put_entries(r, batch, &taken);
-		flush(r);
-	}
+	if (with_late)
+		put_late(r, batch, &taken);
 	if (r->err == 0 && r->at > r->start) {
 		atomic_fetch_add_explicit(&j->spool->syncs, 1, memory_order_relaxed);
 		r->err = j->io->sync(j->io->arg, r->s->fd);
@@ -542,69 +502,97 @@ static void keep_ends(struct journal *j, struct buf *left)
 	buf_fini(left);
 }
 
-/* Locked, before and after, and nobody has the pen. */
+/* Locked, before and after. Those of the turn that is over may go; of those who wait for the next
+ * sync, one is called to take the pen, should nobody come before. */
+static void put_pen_down(struct journal *j)
+{
+	struct journal_turn *over = j->closed, *next = NULL;
+	j->writing = false;
+	j->closed = NULL;
+	if (over != NULL) {
+		atomic_store_explicit(&j->away, over->waiters, memory_order_relaxed);
+		journal_turn_end(over);
+	}
+	if (!list_is_empty(&j->waiting)) {
+		next = journal_turn_ref(j->open);
+		journal_turn_call(next);
+	}
+	pthread_cond_broadcast(&j->changed);
+	pthread_mutex_unlock(&j->lock);
+	if (over != NULL) {
+		journal_turn_wake_all(over);
+		journal_turn_unref(over);
+	}
+	if (next != NULL) {
+		journal_turn_wake_one(next);
+		journal_turn_unref(next);
+	}
+	pthread_mutex_lock(&j->lock);
+}
+
+/* Locked, before and after, and nobody has the pen. All that wait now have their results then. */
 static void lead(struct journal *j)
 {
-	struct list_node batch, told;
+	struct list_node batch;
 	struct buf ends = j->ends;
+	bool any = !list_is_empty(&j->waiting);
 	list_init(&batch);
-	list_init(&told);
 	list_splice(&batch, &j->waiting);
 	buf_init(&j->ends, JOURNAL_ENDS_MAX);
 	j->writing = true;
 	pthread_mutex_unlock(&j->lock);
 	int err = write_batch(j, &batch, &ends);
 	pthread_mutex_lock(&j->lock);
+	if (any && j->closed == NULL) /* no room, or it failed: who came meanwhile shares that */
+		close_turn(j, &batch);
 	list_foreach_safe(node, &batch) {
 		/* A journal that is full or can't go on leaves messages to the queue files. */
 		struct journal_entry *e = list_entry(node, struct journal_entry, node);
-		tell(j, e, pass_result(j, e));
+		tell(e, pass_result(j, e));
 	}
 	keep_ends(j, &ends);
 	j->last_result = err;
-	j->writing = false;
-	struct journal_group *next = NULL; /* to lead */
-	if (!list_is_empty(&j->waiting))
-		next = group_ref(list_first(&j->waiting, struct journal_entry, node)->group);
-	pthread_cond_broadcast(&j->changed);
-	list_splice(&told, &j->told);
-	pthread_mutex_unlock(&j->lock);
-	wake_all(&told);
-	if (next != NULL)
-		wake(next);
-	pthread_mutex_lock(&j->lock);
+	put_pen_down(j);
 }
 
-static void wait_or_lead(struct journal *j, struct journal_group *g)
+/* Locked. NULL: they have their results already. Else a reference. */
+static struct journal_turn *join(struct journal *j, struct journal_entry *const *entries, size_t n)
 {
-	while (atomic_load_explicit(&g->left, memory_order_acquire) > 0) {
-		pthread_mutex_lock(&j->lock);
-		bool leads =
-		    !j->writing && atomic_load_explicit(&g->left, memory_order_relaxed) > 0;
-		if (leads)
-			lead(j);
-		pthread_mutex_unlock(&j->lock);
-		if (!leads)
-			group_wait(g);
+	bool any = false;
+	for (size_t i = 0; i < n; i++) {
+		if (entries[i]->result != 0)
+			continue;
+		list_push(&j->waiting, &entries[i]->node);
+		any = true;
 	}
+	if (!any)
+		return NULL;
+	unsigned away = atomic_load_explicit(&j->away, memory_order_relaxed);
+	if (away > 0)
+		atomic_store_explicit(&j->away, away - 1, memory_order_relaxed);
+	j->open->waiters++;
+	return journal_turn_ref(j->open);
 }
 
 void journal_commit(struct journal *j, struct journal_entry *const *entries, size_t n)
 {
-	struct journal_group *g = group_new();
-	size_t left = 0;
 	pthread_mutex_lock(&j->lock);
-	for (size_t i = 0; i < n; i++) {
-		if (entries[i]->result != 0)
-			continue;
-		entries[i]->group = g;
-		list_push(&j->waiting, &entries[i]->node);
-		left++;
+	struct journal_turn *t = join(j, entries, n);
+	while (t != NULL) {
+		bool leads = !j->writing && !journal_turn_is_over(t);
+		unsigned word = journal_turn_word(t);
+		if (leads)
+			lead(j);
+		pthread_mutex_unlock(&j->lock);
+		if (!leads)
+			journal_turn_wait(t, word);
+		if (journal_turn_is_over(t)) {
+			journal_turn_unref(t);
+			return;
+		}
+		pthread_mutex_lock(&j->lock);
 	}
-	atomic_store_explicit(&g->left, left, memory_order_relaxed);
 	pthread_mutex_unlock(&j->lock);
-	wait_or_lead(j, g);
-	group_unref(g);
 }
 
 /* --- upkeep ---------------------------------------------------------------------- */

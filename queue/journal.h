@@ -27,10 +27,14 @@
  *     LIVE <-> MOVING -> PARKED;  LIVE -> DONE;  LIVE or MOVING -> DAMAGED
  *     MOVING -> DONE  by a report: journal_reported;  EFFECT -> DONE
  *
- * Commit. Whoever comes while a batch is being written waits; whoever then
- * finds the pen free writes all that has gathered, with one fdatasync. The
- * next batch is written only when that has returned. A message is one record
- * however many destinations it has, so it is there or it is not.
+ * Commit. Those who come while a batch is being synced wait together for the
+ * next sync: their turn. Whoever then finds the pen free, one of them or one
+ * who comes later, writes all that has gathered and what comes while it writes,
+ * with one fdatasync; when that has returned, all of the turn are told at once.
+ * The next batch is written only then. Those just told may be on their way
+ * back: before the sync they get the processor, until all are back or none
+ * comes, as long as the batch is small. A message is one record however many
+ * destinations it has, so it is there or it is not.
  *
  * Ends (PARKED, DONE) are gathered in memory, ride along with the next batch,
  * and are written by journal_sync: for a PARKED before its move is told, for a
@@ -78,7 +82,6 @@
 
 struct journal;
 struct journal_segment;
-struct journal_group;
 
 struct journal_options {
 	uint64_t segment_bytes; /* 0: 1/64 of the filesystem, at least 4 and at most 64 MiB */
@@ -126,9 +129,8 @@ struct journal_entry { /* one message on its way in */
 	const char *body;              /* borrowed until the commit returns; NULL: in a file */
 	struct journal_effect *effect; /* of a REPORT, until it is accepted */
 	struct journal_head head;
-	struct journal_msg *msg;     /* once accepted: the caller owns each of its parts */
-	int result;                  /* 0, JOURNAL_PASS, or the error */
-	struct journal_group *group; /* of those committed together */
+	struct journal_msg *msg; /* once accepted: the caller owns each of its parts */
+	int result;              /* 0, JOURNAL_PASS, or the error */
 };
 
 /* Encodes; result JOURNAL_PASS if it is too large for the journal, or an error of the envelopes. */

@@ -2,8 +2,8 @@
  * journal_int.h - what the files of the journal share. Private to them.
  *
  * Everything in struct journal belongs to `lock`, but: what never changes; the
- * head's end, and the last_ fields, which belong to whoever has the pen
- * (writing); a segment's refs.
+ * head's end, closed, and the last_ fields, which belong to whoever has the pen
+ * (writing); a segment's refs; away, which is read by whoever has the pen.
  */
 #ifndef QUEUE_JOURNAL_INT_H
 #define QUEUE_JOURNAL_INT_H
@@ -55,6 +55,12 @@ struct journal_msg {
 	struct journal_part parts[];
 };
 
+struct journal_turn { /* journal_turn.c */
+	atomic_uint word;
+	atomic_size_t refs;
+	unsigned waiters; /* who have come to wait for it: the lock's */
+};
+
 struct journal {
 	const struct qio *io;
 	struct spool *spool;
@@ -67,21 +73,23 @@ struct journal {
 	int64_t age_ms;
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed;   /* a batch is done, a part no longer MOVING, or a file made */
-	struct list_node waiting; /* entries to be written */
-	struct list_node told;    /* struct journal_group, to be woken */
-	struct buf ends;          /* to be written */
-	uint64_t ends_noted;      /* bytes of all there ever were, */
-	uint64_t ends_durable;    /* of those on disk, */
-	uint64_t parked_noted;    /* and of those up to the last PARKED */
-	struct map effects;       /* id and part of an item -> struct journal_effect */
-	atomic_size_t effects_n;  /* items in it: most operations need not ask */
-	struct list_node leaving; /* of items that are gone */
-	struct list_node over;    /* bodies in files that are to go */
-	bool bodies_stay;         /* until the next start: an end was forgotten */
-	bool writing;             /* someone has the pen */
-	int last_result;          /* of the last batch */
-	bool seal;                /* the next header is due: a batch failed, and none says so yet */
+	pthread_cond_t changed;      /* a batch is done, a part no longer MOVING, or a file made */
+	struct list_node waiting;    /* entries to be written */
+	struct journal_turn *open;   /* theirs */
+	struct journal_turn *closed; /* of the batch that is being synced; whoever has the pen */
+	atomic_uint away;            /* of those told last, how many have not come again */
+	struct buf ends;             /* to be written */
+	uint64_t ends_noted;         /* bytes of all there ever were, */
+	uint64_t ends_durable;       /* of those on disk, */
+	uint64_t parked_noted;       /* and of those up to the last PARKED */
+	struct map effects;          /* id and part of an item -> struct journal_effect */
+	atomic_size_t effects_n;     /* items in it: most operations need not ask */
+	struct list_node leaving;    /* of items that are gone */
+	struct list_node over;       /* bodies in files that are to go */
+	bool bodies_stay;            /* until the next start: an end was forgotten */
+	bool writing;                /* someone has the pen */
+	int last_result;             /* of the last batch */
+	bool seal; /* the next header is due: a batch failed, and none says so yet */
 	struct list_node used, free;
 	size_t used_n, free_n;
 	atomic_uint made; /* files: names them in tmp/ */
@@ -114,6 +122,19 @@ struct journal_segment *journal_segment_new(struct journal *j, unsigned slot, in
 
 /* journal.c */
 struct journal_msg *journal_msg_new(struct qid id, unsigned parts_n, const struct journal_head *h);
+
+/* journal_turn.c */
+struct journal_turn *journal_turn_new(void);
+struct journal_turn *journal_turn_ref(struct journal_turn *t);
+void journal_turn_unref(struct journal_turn *t);
+void journal_turn_end(struct journal_turn *t);  /* locked: all of its entries have results */
+void journal_turn_call(struct journal_turn *t); /* locked: one of its waiters may take the pen */
+void journal_turn_wake_all(struct journal_turn *t); /* after journal_turn_end */
+void journal_turn_wake_one(struct journal_turn *t); /* after journal_turn_call */
+bool journal_turn_is_over(const struct journal_turn *t);
+unsigned journal_turn_word(const struct journal_turn *t); /* locked */
+/* Until it is over or called since journal_turn_word, or earlier. */
+void journal_turn_wait(struct journal_turn *t, unsigned word);
 
 /* journal_part.c */
 void journal_part_over(struct journal *j, struct journal_part *p,

@@ -30,6 +30,7 @@ libqueue_a_SOURCES = \
 	queue/journal_scan.c \
 	queue/journal_scan.h \
 	queue/journal_segment.c \
+	queue/journal_turn.c \
 	queue/journal_upkeep.c \
 	queue/orders.c \
 	queue/orders.h \

@@ -15,6 +15,7 @@ unit_suite_fn test_damage_suite;
 unit_suite_fn test_journal_record_suite;
 unit_suite_fn test_journal_suite;
 unit_suite_fn test_first_segment_suite;
+unit_suite_fn test_turn_suite;
 unit_suite_fn test_fault_suite;
 unit_suite_fn test_crash_suite;
 unit_suite_fn test_age_suite;
@@ -46,6 +47,7 @@ int main(void)
 		test_journal_record_suite,
 		test_journal_suite,
 		test_first_segment_suite,
+		test_turn_suite,
 		test_fault_suite,
 		test_crash_suite,
 		test_age_suite,
