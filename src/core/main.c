@@ -27,19 +27,20 @@ static void usage(FILE *to)
 	    "queue, USR1 reads the configuration again, USR2 logs a summary, TERM stops.\n");
 }
 
-/* What only shows when used: keys and certificates that don't load or don't fit. */
-static int check_tls(const struct conf *conf)
+/* What only shows when used: keys and certificates that don't load or don't fit. A start finds it
+ * where they are needed. */
+static int check(const struct conf *conf)
 {
 	struct tls_ctx *server = NULL, *may = NULL, *verify = NULL;
 	struct errbuf eb;
 	int err = mta_make_tls(conf, &server, &may, &verify, &eb);
 
 	if (err < 0)
-		fprintf(stderr, "%s: %s\n", conf->file, eb.text);
+		fprintf(stderr, "%s\n", eb.text);
 	tls_unref(&server);
 	tls_unref(&may);
 	tls_unref(&verify);
-	return err;
+	return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /* The log file is made as root and given to the user the daemon will be, who opens it anew after a
@@ -79,7 +80,7 @@ static int run(struct conf *conf)
 int main(int argc, char **argv)
 {
 	const char *file = DEFAULT_CONFIG;
-	bool check = false;
+	bool only_check = false;
 	int c;
 
 	while ((c = getopt(argc, argv, "c:tVh")) != -1) {
@@ -88,7 +89,7 @@ int main(int argc, char **argv)
 			file = optarg;
 			break;
 		case 't':
-			check = true;
+			only_check = true;
 			break;
 		case 'V':
 			puts("postriderd " VERSION);
@@ -110,7 +111,7 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	system_no_core_dumps();
 	system_raise_nofile();
-	int status = check_tls(conf) < 0 ? EXIT_FAILURE : check ? EXIT_SUCCESS : run(conf);
+	int status = only_check ? check(conf) : run(conf);
 	conf_unref(&conf);
 	return status;
 }

@@ -312,21 +312,23 @@ int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ct
 	struct tls_server_options s = { conf->tls.certificate, conf->tls.key, conf->tls.min_version,
 		conf->tls.ciphers };
 	struct tls_client_options c = { conf->outbound.tls_min_version, conf->outbound.tls_ciphers,
-		conf->outbound.tls_ca_file, false };
+		NULL, false };
 	struct tls_ctx *made[3] = { NULL, NULL, NULL };
-	int err = 0;
+	struct errbuf why;
+	int err = tls_trust_new(conf->outbound.tls_ca_file, &c.trust, &why);
 
-	if (conf->tls.certificate[0])
-		err = tls_server_new(&s, &made[0], eb);
+	if (err == 0 && conf->tls.certificate[0])
+		err = tls_server_new(&s, &made[0], &why);
 	if (err == 0)
-		err = tls_client_new(&c, &made[1], eb);
+		err = tls_client_new(&c, &made[1], &why);
 	c.verify = true;
 	if (err == 0)
-		err = tls_client_new(&c, &made[2], eb);
+		err = tls_client_new(&c, &made[2], &why);
+	tls_trust_unref(&c.trust);
 	if (err < 0) {
 		tls_unref(&made[0]);
 		tls_unref(&made[1]);
-		return err;
+		return errbuf_set(eb, err, "%s: %s", conf->file, why.text);
 	}
 	tls_unref(server);
 	tls_unref(may);

@@ -31,6 +31,7 @@ libio_a_SOURCES = \
 	src/io/tls_selfsigned.c \
 	src/io/tls_session.c \
 	src/io/tls_session.h \
+	src/io/tls_trust.c \
 	src/io/tls_verify.c \
 	src/io/worker.c \
 	src/io/worker.h

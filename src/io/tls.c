@@ -15,6 +15,7 @@
 struct tls_ctx {
 	SSL_CTX *handle;
 	bool verifies;
+	struct tls_trust *trust; /* client */
 	struct tls_cache *cache; /* client: of this context alone, so a new config starts afresh */
 	struct tls_ring *ring;   /* server: likewise */
 	atomic_uint refs;
@@ -148,22 +149,6 @@ int tls_server_new(const struct tls_server_options *o, struct tls_ctx **ctx_r, s
 	return 0;
 }
 
-static int load_trust(SSL_CTX *c, const char *ca_file, struct errbuf *eb)
-{
-	if (!*ca_file) {
-		/* Not the default "store": it reads the whole directory at each unknown issuer. */
-		if (SSL_CTX_set_default_verify_file(c) != 1 ||
-		    SSL_CTX_set_default_verify_dir(c) != 1)
-			return errbuf_set(eb, ERR_TLS, "the system's certificate store: %s",
-			    tls_error_text("can't be read"));
-		return 0;
-	}
-	if (SSL_CTX_load_verify_locations(c, ca_file, NULL) != 1)
-		return errbuf_set(eb, ERR_TLS, "%s: %s", ca_file,
-		    tls_error_text("no certificate in it"));
-	return 0;
-}
-
 int tls_client_new(const struct tls_client_options *o, struct tls_ctx **ctx_r, struct errbuf *eb)
 {
 	int version = 0;
@@ -185,14 +170,14 @@ int tls_client_new(const struct tls_client_options *o, struct tls_ctx **ctx_r, s
 	if (r == 0)
 		r = set_ciphers(c, *o->ciphers || o->verify ? o->ciphers : "DEFAULT:@SECLEVEL=0",
 		    eb);
-	if (r == 0)
-		r = load_trust(c, o->ca_file, eb);
 	if (r < 0) {
 		SSL_CTX_free(c);
 		return r;
 	}
+	SSL_CTX_set1_cert_store(c, tls_trust_store(o->trust));
 	tls_resume_prepare_client(c);
 	*ctx_r = wrap(c, o->verify);
+	(*ctx_r)->trust = tls_trust_ref(o->trust);
 	(*ctx_r)->cache = tls_cache_new(TLS_CACHE_KEYS_MAX);
 	return 0;
 }
@@ -211,6 +196,7 @@ void tls_unref(struct tls_ctx **ctxp)
 	if (!ctx || atomic_fetch_sub(&ctx->refs, 1) > 1)
 		return;
 	SSL_CTX_free(ctx->handle);
+	tls_trust_unref(&ctx->trust);
 	tls_cache_free(&ctx->cache);
 	tls_ring_free(&ctx->ring);
 	mem_free(ctx);
@@ -234,4 +220,9 @@ struct tls_cache *tls_ctx_cache(const struct tls_ctx *ctx)
 struct tls_ring *tls_ctx_ring(const struct tls_ctx *ctx)
 {
 	return ctx->ring;
+}
+
+struct tls_trust *tls_ctx_trust(const struct tls_ctx *ctx)
+{
+	return ctx->trust;
 }

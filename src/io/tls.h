@@ -12,6 +12,7 @@
 #include "base/err.h"
 
 struct tls_ctx;
+struct tls_trust; /* certificates that are taken as proof; shared by client contexts */
 
 struct tls_server_options {
 	const char *certificate; /* PEM chain file */
@@ -22,10 +23,15 @@ struct tls_server_options {
 
 struct tls_client_options {
 	const char *min_version;
-	const char *ciphers; /* "" default; opportunistic connections use SECLEVEL 0 */
-	const char *ca_file; /* "" the system's store */
-	bool verify;         /* PKIX and name: the handshake fails otherwise */
+	const char *ciphers;     /* "" default; opportunistic connections use SECLEVEL 0 */
+	struct tls_trust *trust; /* the context takes a reference */
+	bool verify;             /* PKIX and name: the handshake fails otherwise */
 };
+
+/* A PEM file, read now: the error names it; or "", the system's store: read by the first session
+ * that may need it, and no error if there is none. Thread-safe. */
+int tls_trust_new(const char *ca_file, struct tls_trust **trust_r, struct errbuf *eb) MUST_USE;
+void tls_trust_unref(struct tls_trust **trust);
 
 /* The error names the file. */
 int tls_server_new(const struct tls_server_options *o, struct tls_ctx **ctx_r,

@@ -17,6 +17,11 @@ void *tls_ctx_handle(const struct tls_ctx *ctx);            /* SSL_CTX, borrowed
 bool tls_ctx_verifies(const struct tls_ctx *ctx);           /* a client context that insists */
 struct tls_cache *tls_ctx_cache(const struct tls_ctx *ctx); /* a client's, else NULL */
 struct tls_ring *tls_ctx_ring(const struct tls_ctx *ctx);   /* a server's, else NULL */
+struct tls_trust *tls_ctx_trust(const struct tls_ctx *ctx); /* a client's, else NULL */
+
+struct tls_trust *tls_trust_ref(struct tls_trust *t);
+void *tls_trust_store(const struct tls_trust *t); /* X509_STORE, borrowed */
+void tls_trust_need(struct tls_trust *t);         /* it is read by then; before any handshake */
 
 /* The reason of the first queued OpenSSL error, or `fallback`; empties the queue. */
 const char *tls_error_text(const char *fallback);

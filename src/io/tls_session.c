@@ -20,6 +20,8 @@ int tls_session_new(const struct tls_session_options *o, struct tls_session **s_
     struct errbuf *eb)
 {
 	int r = 0;
+	if (!o->server)
+		tls_trust_need(tls_ctx_trust(o->ctx));
 	ERR_clear_error();
 	SSL *ssl = SSL_new(tls_ctx_handle(o->ctx));
 	if (!ssl || !SSL_set_fd(ssl, o->fd))

@@ -132,7 +132,20 @@ def _():
         for args in (["-t"], []):
             status, _, err = run_command([POSTRIDERD, *args, "-c", d.file])
             equal(status, 1)
-            matches("key|certificate", err)
+            matches(re.escape(d.file) + ".*(key|certificate)", err)
+
+
+@case("a file of trusted certificates with none in it: -t and the start refuse")
+def _():
+    with World() as w:
+        empty = w.path("roots.pem")
+        with open(empty, "w", encoding="ascii") as f:
+            f.write("none\n")
+        d = w.daemon(start=False, outbound={"tls": {"ca_file": empty}})
+        for args in (["-t"], []):
+            status, _, err = run_command([POSTRIDERD, *args, "-c", d.file])
+            equal(status, 1)
+            matches(re.escape(f"{d.file}: {empty}: "), err)
 
 
 @case("usage and versions: -h, -V, wrong options of each program")

@@ -103,11 +103,12 @@ START_TEST(files_are_private_and_name_their_errors)
 	ck_assert_ptr_nonnull(strstr(eb.text, "nonsense"));
 	ck_assert_ptr_null(ctx);
 
-	struct tls_client_options c = { .min_version = "TLSv1.2",
-		.ciphers = "",
-		.ca_file = "/nonexistent/ca" };
-	ck_assert_int_eq(tls_client_new(&c, &ctx, &eb), ERR_TLS);
+	struct tls_trust *trust = NULL;
+	ck_assert_int_eq(tls_trust_new("/nonexistent/ca", &trust, &eb), ERR_TLS);
 	ck_assert_ptr_nonnull(strstr(eb.text, "/nonexistent/ca"));
+	ck_assert_int_eq(tls_trust_new(tls_files_key, &trust, &eb), ERR_TLS);
+	ck_assert_ptr_nonnull(strstr(eb.text, tls_files_key));
+	ck_assert_ptr_null(trust);
 	tls_unref(&ctx);
 	ck_assert_ptr_null(tls_ref(NULL));
 }
@@ -186,6 +187,55 @@ START_TEST(verification_is_noted_or_enforced)
 		pair_close(&p);
 		loop_free(&l);
 	}
+}
+
+END_TEST
+
+static void expect_verified(struct loop *l, struct tls_ctx *client)
+{
+	struct pair p;
+	shake(&p, l, client, server_ctx("TLSv1.2"), "mx.example.com");
+	expect_open(&p);
+	ck_assert(stream_tls(p.end[0])->verified);
+	pair_close(&p);
+}
+
+/* Reading it takes longer than all the rest of a start: so not before the first session, and once
+ * for all contexts. */
+START_TEST(the_store_of_the_system_is_read_when_it_is_needed)
+{
+	char path[256];
+	struct errbuf eb;
+	struct loop *l = loop_new();
+	struct tls_client_options o = { .min_version = "TLSv1.2", .ciphers = "" };
+	struct tls_ctx *may = NULL, *verify = NULL;
+	scratch_path("roots.pem", path);
+	ck_assert_int_eq(setenv("SSL_CERT_FILE", path, 1), 0);
+	ck_assert_int_eq(tls_trust_new("", &o.trust, &eb), 0);
+	ck_assert_int_eq(tls_client_new(&o, &may, &eb), 0);
+	o.verify = true;
+	ck_assert_int_eq(tls_client_new(&o, &verify, &eb), 0);
+	tls_trust_unref(&o.trust);
+	ck_assert_int_eq(link(tls_files_cert, path), 0);
+	expect_verified(l, may);
+	ck_assert_int_eq(unlink(path), 0);
+	expect_verified(l, verify);
+	ck_assert_int_eq(unsetenv("SSL_CERT_FILE"), 0);
+	loop_free(&l);
+}
+
+END_TEST
+
+START_TEST(a_store_that_is_named_is_read_at_once)
+{
+	char path[256];
+	struct loop *l = loop_new();
+	scratch_path("roots.pem", path);
+	ck_assert_int_eq(link(tls_files_cert, path), 0);
+	struct tls_ctx *verify = client_ctx(true, path, "TLSv1.2");
+	ck_assert_int_eq(unlink(path), 0);
+	expect_verified(l, verify);
+	loop_free(&l);
 }
 
 END_TEST
@@ -486,6 +536,8 @@ Suite *test_tls_suite(void)
 	tcase_add_test(t, files_are_private_and_name_their_errors);
 	tcase_add_test(t, opportunistic_takes_any_certificate);
 	tcase_add_test(t, verification_is_noted_or_enforced);
+	tcase_add_test(t, the_store_of_the_system_is_read_when_it_is_needed);
+	tcase_add_test(t, a_store_that_is_named_is_read_at_once);
 	tcase_add_test(t, an_address_is_verified_as_such);
 	tcase_add_test(t, the_store_of_the_system_is_asked);
 	tcase_add_test(t, versions_have_a_floor);

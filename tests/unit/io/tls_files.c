@@ -35,8 +35,9 @@ struct tls_ctx *client_ctx(bool verify, const char *ca_file, const char *min_ver
 	struct tls_ctx *ctx = NULL;
 	struct tls_client_options o = { .min_version = min_version,
 		.ciphers = "",
-		.ca_file = ca_file,
 		.verify = verify };
+	ck_assert_msg(tls_trust_new(ca_file, &o.trust, &eb) == 0, "%s", eb.text);
 	ck_assert_msg(tls_client_new(&o, &ctx, &eb) == 0, "%s", eb.text);
+	tls_trust_unref(&o.trust);
 	return ctx;
 }
