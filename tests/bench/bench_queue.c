@@ -3,7 +3,7 @@
  * and settles, and at how many flushes each.
  *
  *     bench_queue [-t senders] [-b bytes] [-s seconds] [-e every] [-f] [-k late] DIRECTORY
- *     bench_queue -R [-b bytes] DIRECTORY
+ *     bench_queue -R [-n messages] [-b bytes] DIRECTORY
  *
  * Each sender is a thread that waits for its commit, as a client waits for its
  * 250, then settles the message (all delivered) and begins anew. What belongs
@@ -11,7 +11,8 @@
  * microsecond at a time: who finds it taken spins before it sleeps. -f: queue files alone. A line
  * per second, or every so many: messages, flushes per message. -k N: a message is settled only when
  * its sender has N newer ones under way. -R: fills the journal (16 segments of 64 MiB where there
- * is room) and times a start. Not a test; never run by make check.
+ * is room), or puts as many messages into it as -n says, and times a start. Not a test; never run
+ * by make check.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -198,9 +199,9 @@ static int open_queue(const struct queue_options *opt)
 
 /* --- start --------------------------------------------------------------------------- */
 
-/* Fills the journal with mail nobody serves, until a message must pass to a queue file, and starts
- * anew. */
-static int run_replay(const struct queue_options *opt)
+/* Fills the journal with mail nobody serves, until a message must pass to a queue file or there are
+ * enough, and starts anew. */
+static int run_replay(const struct queue_options *opt, size_t enough)
 {
 	struct queue_op *ops[64];
 	struct queue_item *item = NULL;
@@ -216,7 +217,7 @@ static int run_replay(const struct queue_options *opt)
 			CHECK(item != NULL);
 			queue_unload(queue, item);
 		}
-	} while (item->record != NULL);
+	} while (item->record != NULL && n < enough);
 	queue_close(&queue);
 	double cpu = cpu_us();
 	struct now start = clock_now();
@@ -236,8 +237,9 @@ int main(int argc, char **argv)
 	struct queue_options opt = { .seed = 1, .memory_max_bytes = UINT64_C(1) << 30 };
 	pthread_t threads[SENDERS_MAX];
 	unsigned senders = 16, seconds = 10;
+	size_t enough = SIZE_MAX;
 	bool replay = false;
-	for (int c; (c = getopt(argc, argv, "t:b:s:k:e:fR")) != -1;) {
+	for (int c; (c = getopt(argc, argv, "t:b:s:k:e:n:fR")) != -1;) {
 		unsigned long v = optarg != NULL ? strtoul(optarg, NULL, 10) : 0;
 		if (c == 't')
 			senders = (unsigned)MIN(MAX(v, 1UL), (unsigned long)SENDERS_MAX);
@@ -247,6 +249,8 @@ int main(int argc, char **argv)
 			seconds = (unsigned)v;
 		else if (c == 'k')
 			late = MIN(v, LATE_MAX - 1UL);
+		else if (c == 'n')
+			enough = v;
 		else if (c == 'f')
 			opt.no_journal = true;
 		else if (c == 'e')
@@ -262,7 +266,7 @@ int main(int argc, char **argv)
 	body = mem_alloc(body_bytes + 1);
 	memset(body, 'x', body_bytes);
 	if (replay)
-		return run_replay(&opt);
+		return run_replay(&opt, enough);
 	if (open_queue(&opt) < 0)
 		return 1;
 	for (unsigned i = 0; i < senders; i++) {
