@@ -212,10 +212,17 @@ static bool is_permanent(enum verdict_finding finding)
 	return v.kind == VERDICT_BOUNCE;
 }
 
+static int64_t mono_ms(const struct resolve *r)
+{
+	return loop_now(r->work.mta->loop).mono_ms;
+}
+
 /* Made and shared; handed over by the next step. */
 static void complete(struct resolve *r, enum verdict_finding finding)
 {
 	resolution_site_of_source(&r->site, r->route);
+	if (finding == VERDICT_FINDING_NONE)
+		r->until_ms = MAX(r->until_ms, mono_ms(r) + RESOLVE_SHARED_MIN_MS);
 	struct resolution draft = { .conf = r->conf,
 		.finding = finding,
 		.why = r->why.text,
@@ -254,11 +261,6 @@ static void note(struct resolve *r, const struct dnscache_answer *a)
 {
 	r->stale |= a->stale;
 	r->until_ms = MIN(r->until_ms, a->until_ms);
-}
-
-static int64_t mono_ms(const struct resolve *r)
-{
-	return loop_now(r->work.mta->loop).mono_ms;
 }
 
 static uint16_t port_of(const struct resolve *r, const struct route_hop *hop)

@@ -4,7 +4,9 @@
  * Runs the lookups over dnscache and lets policy/mx decide. What comes out is
  * a resolution (resolution.h): candidates, or a finding of verdict.h. It is
  * shared by all attempts for the domain, or the route, that begin within a
- * minute and within the least TTL of the answers in it:
+ * minute and within the least TTL of the answers in it (candidates for a second
+ * at least: the attempt that asked may have to begin again at another site, and
+ * a TTL of 0 must not make it ask, and move, for ever):
  *
  *	r = resolve_cached(...);   at once, or NULL; else
  *	resolve_start(...);        the callback has it
@@ -21,9 +23,10 @@
 
 #define RESOLVE_LOOKUP_HOSTS_MAX                                                                   \
 	10 /* MX hosts whose addresses are asked for; an attempt dials ten addresses at most */
-#define RESOLVE_SHARED_MS   60000
-#define RESOLVE_ENTRIES_MAX 65536
-#define RESOLVE_BYTES_MAX   (32 << 20)
+#define RESOLVE_SHARED_MS     60000
+#define RESOLVE_SHARED_MIN_MS 1000
+#define RESOLVE_ENTRIES_MAX   65536
+#define RESOLVE_BYTES_MAX     (32 << 20)
 
 /* The DNS channel and what it has said, shared by the attempts that began with it. */
 struct resolver;

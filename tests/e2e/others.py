@@ -91,7 +91,8 @@ class BlackHole:
 class DnsProxy:
     """Between us and DNS servers, over UDP: notes what is asked, and can be told to fall silent.
 
-    upstream: the port questions are passed to; None: nobody, they get no answer.
+    upstream: the port questions are passed to, or several, which take turns at a question that comes
+    again; None: nobody, they get no answer.
     """
 
     TYPES = {1: "A", 15: "MX", 28: "AAAA"}
@@ -122,10 +123,15 @@ class DnsProxy:
                 packet, client = self.sock.recvfrom(4096)
             except OSError:
                 return
+            question = self.question(packet)
             with self.lock:
-                self.asked.append(self.question(packet))
-            if self.upstream:
-                threading.Thread(target=self._pass, args=(packet, client, self.upstream), daemon=True).start()
+                before = self.asked.count(question)
+                self.asked.append(question)
+            port = self.upstream
+            if isinstance(port, list):
+                port = port[before % len(port)]
+            if port:
+                threading.Thread(target=self._pass, args=(packet, client, port), daemon=True).start()
 
     def _pass(self, packet, client, upstream):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:

@@ -250,7 +250,7 @@ steady MX 10 one
 never 0 MX 10 once
 once 0 A {ONE}
 """
-MOVED = f"two A {TWO}\nmove 2 MX 10 two\n"
+MOVED = f"two A {TWO}\nmove 2 MX 10 two\nnever 0 MX 10 two\n"
 
 
 def cached_net(w, **settings):
@@ -294,8 +294,7 @@ def _():
         s = stats(d)
         say({k: v for k, v in s.items() if "dns" in k or "routes" in k})
         equal((s["dns_queries"], s["dns_cached"], s["dns_stale"]), (3, 3, 0))
-        equal(s["routes_shared"] + s["routes_resolved"], 100)
-        check(s["routes_shared"] >= 50, "most found the way known")
+        check(s["routes_shared"] > 10 * s["routes_resolved"], "most found the way known")
         # Another domain with the same MX host: only its own question is new.
         d.submit("joe@sender.test", "x@move.ex.test")
         d.wait_fate("x@move.ex.test")
@@ -308,6 +307,7 @@ def _():
         d = cached_net(w)
         for i in range(3):
             equal(submit_many(d, "never.ex.test", 1, i)[0]["event"], "delivered")
+            time.sleep(1.1)
         equal(w.proxy.count("never.ex.test", "MX"), 3)
         equal(w.proxy.count("once.ex.test", "A"), 3)
         equal(w.proxy.count("once.ex.test", "AAAA"), 1)  # by its SOA
@@ -323,6 +323,17 @@ def _():
         equal(w.proxy.count("steady.ex.test", "MX"), 2)
         after = stats(d)
         check(after["dns_queries"] > before["dns_queries"], f"counters go on: {before} {after}")
+
+
+@case("TTL 0 and another host each time: mail is sent on the answer it waited for")
+def _():
+    with World() as w:
+        d = cached_net(w)
+        w.proxy.upstream = [w.proxy.upstream, Knot(w, {"ex.test": f"once A {ONE}\n{MOVED}"}).port]
+        for i in range(4):
+            equal(submit_many(d, "never.ex.test", 1, i)[0]["event"], "delivered")
+            time.sleep(1.1)
+        equal(w.proxy.count("never.ex.test", "MX"), 4)
 
 
 @case("an answer that changes is used when the TTL of the old one is over")
