@@ -250,7 +250,8 @@ static void answer_mx(const struct sim_domain *d, struct sim_dns_reply *r)
 		return;
 	}
 	if (d->dns == SIM_DNS_CHANGING) {
-		first = (size_t)(sim.now_ms / (5 * SIM_HOUR)) % d->hosts_n;
+		first = d->number % 2 ? (size_t)sim_below(d->hosts_n)
+				      : (size_t)(sim.now_ms / (5 * SIM_HOUR)) % d->hosts_n;
 		n = 1;
 	}
 	for (size_t i = first; i < first + n; i++)
@@ -415,7 +416,10 @@ void sim_dial(const struct netaddr *to, struct sim_dialed *r)
 		.site = h->domain->site,
 	};
 	const struct sim_site *s = h->domain->site;
-	if (s->open + 1 > sim_busy_site_limit() * (s->is_route ? 1 : s->domains))
+	unsigned sites = s->is_route ? 1 : s->domains;
+	if (h->domain->dns == SIM_DNS_CHANGING) /* each host is one, while it is named alone */
+		sites = (unsigned)h->domain->hosts_n;
+	if (s->open + 1 > sim_busy_site_limit() * sites)
 		sim_violation("%u connections to %s at once", s->open + 1, s->name);
 	h->dials++;
 	sim_said_dialled(h);

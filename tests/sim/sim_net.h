@@ -40,7 +40,7 @@ enum sim_dns_kind {
 	SIM_DNS_FLAKY,    /* SERVFAIL now and then */
 	SIM_DNS_OUTAGE,   /* no answers for a while */
 	SIM_DNS_LAPSED,   /* does not exist for a while, and the DNS stammers about it */
-	SIM_DNS_CHANGING, /* other hosts every few hours */
+	SIM_DNS_CHANGING, /* other hosts every few hours, or with every answer */
 };
 
 struct sim_host {
