@@ -8,6 +8,13 @@
 
 #define PATTERN_BYTES 65521
 
+enum {
+	TEXT_MAX = 4000,
+	NUMBERS = 10000 /* of each kind */
+};
+
+static const int text_bytes[] = { [LEDGER_FEW] = 18, [LEDGER_MANY] = 3587, [LEDGER_LESS] = 2676 };
+
 void ledger_fini(struct ledger *l)
 {
 	for (size_t i = 0; i < l->parts_n; i++) {
@@ -86,22 +93,39 @@ void ledger_forget_told(struct ledger *l)
 	}
 }
 
-void ledger_settle(struct ledger_part *p, size_t i)
+void ledger_settle(struct ledger_part *p, struct ledger_state found)
 {
-	p->states[0] = p->states[i];
+	p->states[0] = found;
 	p->states_n = 1;
 	p->sure = p->told = 0;
 }
 
+bool ledger_half(const struct ledger_part *p, size_t i, struct ledger_state *half)
+{
+	if (i <= p->sure || p->states[i - 1].is != LEDGER_LIVE ||
+	    p->states[i].rcpts[0].reply / NUMBERS != LEDGER_MANY)
+		return false;
+	*half = p->states[i];
+	for (size_t r = LEDGER_FIRST_RECORD; r < p->rcpts_n; r++)
+		half->rcpts[r] = p->states[i - 1].rcpts[r];
+	return true;
+}
+
 /* --- what stands in it ------------------------------------------------------------ */
 
-struct envelope_status ledger_reply(unsigned n)
+unsigned ledger_number(unsigned n, enum ledger_words words)
 {
-	static char texts[LEDGER_RCPTS_MAX + 1][40]; /* so many at a time */
-	char *text = texts[n % ARRAY_LEN(texts)];
-	snprintf(text, sizeof(texts[0]), "reply %u, for now", n);
-	return (struct envelope_status){ .code = (uint16_t)(400 + n % 200),
-		.enhanced = { 4, (uint16_t)n, 1 },
+	CHECK(n < NUMBERS);
+	return n + NUMBERS * (unsigned)words;
+}
+
+struct envelope_status ledger_reply(unsigned number)
+{
+	static char texts[LEDGER_RCPTS_MAX + 1][TEXT_MAX]; /* so many at a time */
+	char *text = texts[number % ARRAY_LEN(texts)];
+	snprintf(text, TEXT_MAX, "reply %-*u", text_bytes[number / NUMBERS] - 6, number);
+	return (struct envelope_status){ .code = (uint16_t)(400 + number % 200),
+		.enhanced = { 4, (uint16_t)(number % NUMBERS), 1 },
 		.text = text,
 		.host = "mx.example",
 		.ip = "192.0.2.1" };

@@ -22,7 +22,15 @@
 #include "queue/queue.h"
 
 enum {
-	LEDGER_RCPTS_MAX = 4, /* of a part */
+	LEDGER_RCPTS_MAX = 12, /* of a part */
+	LEDGER_FIRST_RECORD =
+	    9, /* of them, with MANY words: the others' outcome is another record */
+};
+
+enum ledger_words { /* of a reply */
+	LEDGER_FEW = 0,
+	LEDGER_MANY,
+	LEDGER_LESS, /* twelve of these are as long as nine of MANY */
 };
 
 enum ledger_presence {
@@ -77,11 +85,15 @@ void ledger_tell(struct ledger_part *p, bool is_sure); /* what was asked last is
 void ledger_synced(struct ledger *l, bool all);        /* all: refusals as well */
 /* Whoever was told is dead: only what is sure counts. */
 void ledger_forget_told(struct ledger *l);
-/* Found in state i for good: neither an earlier nor a later one can come. */
-void ledger_settle(struct ledger_part *p, size_t i);
+/* Found so for good: neither an earlier nor a later state can come. */
+void ledger_settle(struct ledger_part *p, struct ledger_state found);
+/* State i as a crash may leave it whose outcome is two records: only the first is there. False: it
+ * is one, or sure. */
+bool ledger_half(const struct ledger_part *p, size_t i, struct ledger_state *half);
 
-/* The text of reply number n. */
-struct envelope_status ledger_reply(unsigned n);
+/* A reply and its text: its number, from 1, says all of it. */
+unsigned ledger_number(unsigned n, enum ledger_words words);
+struct envelope_status ledger_reply(unsigned number);
 /* Body bytes of a message from `at` on: *n of them, at least one. */
 const char *ledger_body(size_t msg, uint64_t at, size_t *n);
 

@@ -37,6 +37,13 @@ static void parked_message(struct world *w)
 	world_sync(w);
 }
 
+static void parked_for_twelve(struct world *w)
+{
+	(void)world_commit(w, 1, LEDGER_RCPTS_MAX, WORLD_SMALL);
+	world_settle(w, 0, (size_t)ALL_RCPTS, FATE_PENDING);
+	world_sync(w);
+}
+
 static void parked_large_message(struct world *w)
 {
 	large_message(w);
@@ -151,6 +158,17 @@ static void defer_twice(struct world *w)
 {
 	world_settle(w, 0, 0, FATE_PENDING);
 	world_settle(w, 0, 1, FATE_PENDING);
+	world_sync(w);
+}
+
+/* Records of the first would stand whole behind the one of the second, if it can't be synced and
+ * nothing cuts them off. */
+static void defer_with_less_words(struct world *w)
+{
+	w->words = LEDGER_MANY;
+	world_settle(w, 0, (size_t)ALL_RCPTS, FATE_PENDING);
+	w->words = LEDGER_LESS;
+	world_settle(w, 0, (size_t)ALL_RCPTS, FATE_PENDING);
 	world_sync(w);
 }
 
@@ -343,6 +361,7 @@ const struct operation operations[] = {
 	{ "partial outcome of parked mail", parked_message, deliver_in_part, .is_cold = false },
 	{ "deferral", one_message, defer, .is_cold = false },
 	{ "deferral of parked mail", parked_message, defer_twice, .is_cold = false },
+	{ "deferral with less words", parked_for_twelve, defer_with_less_words, .is_cold = false },
 	{ "deferral of large mail", large_message, defer_twice, .is_heavy = true },
 	{ "bounce with report", one_message, bounce, .is_cold = false },
 	{ "bounce of parked mail with report", parked_message, bounce, .is_cold = false },

@@ -325,7 +325,7 @@ void world_settle(struct world *w, size_t part, size_t rcpt, enum fate fate)
 		bool is_meant = rcpt == i || rcpt == SIZE_MAX;
 		if (is_meant && !fate_is_final(r->fate))
 			*r = (struct ledger_rcpt){ fate, r->attempts + 1, some_due(w),
-				w->now.wall_ms, w->replies };
+				w->now.wall_ms, ledger_number(w->replies, w->words) };
 		if (!fate_is_final(r->fate))
 			s->is = LEDGER_LIVE;
 	}
@@ -372,7 +372,7 @@ void world_bounce(struct world *w, size_t part)
 	w->replies++;
 	for (size_t i = 0; i < p->rcpts_n; i++)
 		s->rcpts[i] = (struct ledger_rcpt){ FATE_BOUNCED, s->rcpts[i].attempts + 1, 0,
-			w->now.wall_ms, w->replies };
+			w->now.wall_ms, ledger_number(w->replies, w->words) };
 	bounce_as_asked(w, p, item);
 }
 

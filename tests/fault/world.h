@@ -38,6 +38,7 @@ struct world {
 	struct ledger ledger;
 	struct prng luck;
 	unsigned replies;
+	enum ledger_words words; /* of the next */
 	struct queue_body *kept;
 	struct relic relics[WORLD_RELICS_MAX];
 	size_t relics_n;

@@ -31,16 +31,20 @@ static void check_body(const struct world *w, const struct ledger_part *p, struc
 }
 
 /* The latest of the states that may be found and are what the envelope says. */
-static size_t match(const struct world *w, const struct ledger_part *p, const struct envelope *e)
+static struct ledger_state match(const struct world *w, const struct ledger_part *p,
+    const struct envelope *e)
 {
 	char row[1000];
+	struct ledger_state half;
 	const char *why = "it should not be there";
 	for (size_t i = p->states_n; i > p->sure; i--) {
 		if (p->states[i - 1].is != LEDGER_LIVE)
 			continue;
 		why = ledger_differs(p, &p->states[i - 1], e);
 		if (why == NULL)
-			return i - 1;
+			return p->states[i - 1];
+		if (ledger_half(p, i - 1, &half) && ledger_differs(p, &half, e) == NULL)
+			return half;
 	}
 	ledger_print(p, row, sizeof(row));
 	world_abort(w, "%s (found with %u attempts): %s", row, e->rcpts[0].attempts, why);
@@ -91,13 +95,13 @@ static void check_item(struct world *w, struct ledger_part *p, struct queue_item
 		return;
 	}
 	check_body(w, p, item->mail->body);
-	size_t i = match(w, p, item->mail->envelope);
+	struct ledger_state found = match(w, p, item->mail->envelope);
 	queue_park(w->q, item, 0);
 	p->found = true;
 	p->has_file = has_file;
 	if (!for_good)
 		return;
-	ledger_settle(p, i);
+	ledger_settle(p, found);
 	p->held = held;
 	p->may_be_held[!held] = false;
 }
@@ -109,7 +113,7 @@ static void check_absent(struct world *w, struct ledger_part *p, bool for_good)
 		if (p->states[i - 1].is == LEDGER_LIVE)
 			continue;
 		if (for_good)
-			ledger_settle(p, i - 1);
+			ledger_settle(p, p->states[i - 1]);
 		return;
 	}
 	ledger_print(p, row, sizeof(row));
