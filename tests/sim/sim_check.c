@@ -335,7 +335,7 @@ static void check_accepted(const struct sim_msg *m, const char *id)
 {
 	/* The daemon died while it wrote queue files, one for each destination, which it does where
 	 * the journal is of no use: nobody was told 250, and some may be there and others not. */
-	bool partial = m->state == SIM_MSG_UNKNOWN && !is_received(m) &&
+	bool partial = m->state != SIM_MSG_ACCEPTED && !is_received(m) &&
 		       sim_disk_was_troubled(m->done_ms - SIM_HOUR, m->done_ms);
 
 	for (size_t i = 0; i < m->rcpts_n; i++) {
@@ -370,19 +370,37 @@ static void check_refused(const struct sim_msg *m)
 	}
 }
 
+/* What was refused because it couldn't be synced is taken back as soon as the disk allows that. If
+ * the daemon dies before, it may be there: nobody was told 250, and the client sends it again. */
+static bool may_be_there(const struct sim_msg *m)
+{
+	for (size_t i = 0; i < sim.lives_n; i++) {
+		const struct sim_life *l = &sim.lives[i];
+		if (m->done_ms >= l->begin_ms && m->done_ms <= l->end_ms)
+			return m->state == SIM_MSG_REFUSED && m->code == 451 && is_crash(l->end) &&
+			       !sim_disk_was_well(m->done_ms, l->end_ms);
+	}
+	return false;
+}
+
+static const char *id_in_events(const struct sim_msg *m)
+{
+	for (size_t i = 0; i < m->rcpts_n; i++)
+		for (const struct sim_event *e = m->rcpts[i].events; e; e = e->next)
+			if (e->kind != SIM_EVENT_REJECTED)
+				return e->id;
+	return "";
+}
+
 static void check_message(const struct sim_msg *m)
 {
-	const char *id = m->id;
+	const char *id = m->id[0] ? m->id : id_in_events(m);
+	bool refused = m->state == SIM_MSG_REFUSED || m->state == SIM_MSG_NOTHING;
 
 	sim_totals.messages++;
-	if (m->state == SIM_MSG_REFUSED || m->state == SIM_MSG_NOTHING) {
+	if (refused && (!id[0] || !may_be_there(m)))
 		check_refused(m);
-		return;
-	}
-	for (size_t i = 0; !id[0] && i < m->rcpts_n; i++)
-		if (m->rcpts[i].events)
-			id = m->rcpts[i].events->id;
-	if (id[0])
+	else if (id[0])
 		check_accepted(m, id);
 }
 

@@ -291,6 +291,14 @@ bool sim_disk_was_troubled(int64_t from_ms, int64_t to_ms)
 	return false;
 }
 
+bool sim_disk_was_well(int64_t from_ms, int64_t to_ms)
+{
+	for (size_t i = 0; i < disk.troubles_n; i++)
+		if (disk.troubles[i].from_ms <= from_ms)
+			from_ms = MAX(from_ms, disk.troubles[i].to_ms + TROUBLE_LINGERS);
+	return from_ms < to_ms;
+}
+
 void sim_disk_arm(unsigned calls, enum sim_end how)
 {
 	disk.countdown = calls;

@@ -20,6 +20,8 @@ const struct qio *sim_disk_qio(void);
 void sim_disk_trouble(enum sim_trouble kind); /* NONE: it is over */
 /* Whether there was trouble at some time between the two, give or take the daemon's own retries. */
 bool sim_disk_was_troubled(int64_t from_ms, int64_t to_ms);
+/* Not all the time between the two, by the same measure. */
+bool sim_disk_was_well(int64_t from_ms, int64_t to_ms);
 bool sim_disk_is_troubled(void);
 /* The daemon dies at the n-th call from now; 0: not. */
 void sim_disk_arm(unsigned calls, enum sim_end how);
