@@ -480,6 +480,15 @@ static void load(struct batch *b, struct queue_op *op)
 	}
 }
 
+static void look(struct batch *b, struct queue_op *op)
+{
+	struct envelope_place p;
+	if (op->place == NULL)
+		queue_place_of(op->item, &p);
+	batch_fail(op,
+	    queue_read_envelope(b->q, op->place != NULL ? op->place : &p, &op->envelope));
+}
+
 /* --- all ------------------------------------------------------------------------ */
 
 /* Folders after ends: what a lost end would bring back is then at most what a lost unlink would. */
@@ -510,7 +519,8 @@ static void run_late(struct batch *b, struct queue_op *op)
 		batch_fail(op, spool_names_read(b->spool, op->subdir, &op->names));
 		break;
 	case QUEUE_OP_PEEK:
-		batch_fail(op, queue_read_envelope(b->q, op->item, &op->envelope));
+	case QUEUE_OP_LOOK:
+		look(b, op);
 		break;
 	case QUEUE_OP_SYNC:
 		sync(b, op);

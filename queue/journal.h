@@ -177,6 +177,7 @@ enum journal_place journal_place(struct journal *j, const struct journal_part *p
 unsigned journal_part_dir(
     const struct journal_part *p); /* the sub-directory its queue file belongs in */
 struct qid journal_part_id(const struct journal_part *p);
+void journal_keep(struct journal *j, struct journal_part *p); /* one more owner */
 void journal_release(struct journal *j,
     struct journal_part **p); /* the owner forgets it; the record stays as it is */
 

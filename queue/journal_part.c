@@ -143,6 +143,13 @@ struct qid journal_part_id(const struct journal_part *p)
 	return p->msg->id;
 }
 
+void journal_keep(struct journal *j, struct journal_part *p)
+{
+	pthread_mutex_lock(&j->lock);
+	p->msg->refs++;
+	pthread_mutex_unlock(&j->lock);
+}
+
 void journal_release(struct journal *j, struct journal_part **p)
 {
 	struct journal_msg *m = (*p)->msg;

@@ -173,6 +173,8 @@ struct queue_op *queue_op_load(struct queue_item *item); /* ACTIVE, mail NULL */
 /* Reads the envelope of an ACTIVE item without mail, and no more: it stays as it is on disk, and
  * without mail. Its due time and attempts are then as the file says. */
 struct queue_op *queue_op_peek(struct queue_item *item);
+/* The same of any item, which is not touched and may meanwhile change or go; NULL: BUSY. */
+struct queue_op *queue_op_look(const struct queue_item *item);
 /* Records outcomes (and, for those not named, nothing). All final: the mail goes away, durably with
  * the next commit or SYNC; else the outcomes are written to its queue file (made now, if it was in
  * the journal), synced, the file renamed and the item parked. n may be 0: park again as it is. */
@@ -195,6 +197,7 @@ enum queue_op_kind {
 	QUEUE_OP_COMMIT,
 	QUEUE_OP_LOAD,
 	QUEUE_OP_PEEK,
+	QUEUE_OP_LOOK,
 	QUEUE_OP_SETTLE,
 	QUEUE_OP_HOLD,
 	QUEUE_OP_SCAN,
@@ -209,8 +212,8 @@ struct queue_done {
 	struct queue_item *item; /* LOAD, PEEK, SETTLE, HOLD: the item, or NULL if it is gone */
 	struct list_node items; /* COMMIT: new ACTIVE items (struct queue_item.link); SETTLE: of the
 				   report it carried */
-	struct envelope *envelope; /* PEEK: the caller frees it; NULL if result < 0 */
-	char id[QUEUE_ID_MAX];     /* of the message (COMMIT) or the queue file */
+	struct envelope *envelope; /* PEEK, LOOK: the caller frees it; NULL if result < 0 */
+	char id[QUEUE_ID_MAX];     /* of the message (COMMIT) or the queue file (also of a LOOK) */
 	char report[QUEUE_ID_MAX]; /* SETTLE: of the report, once it is stored; else "" */
 };
 
@@ -327,8 +330,8 @@ size_t queue_find(const struct queue *q, struct slice id, struct queue_item **it
 char *queue_item_id(const struct queue_item *item, char buf[QUEUE_ID_MAX]);         /* queue id */
 char *queue_item_message_id(const struct queue_item *item, char buf[QUEUE_ID_MAX]); /* message id */
 
-/* The envelope of an item that rests, read from its file (blocking, some milliseconds: for the
- * operator's commands); the caller frees it. -EBUSY while an operation is under way. */
+/* As queue_op_look, here and now: blocking, some milliseconds, so for one item at a time. The
+ * caller frees the envelope. -EBUSY while an operation is under way. */
 int queue_peek(struct queue *q, const struct queue_item *item, struct envelope **e_r) MUST_USE;
 
 struct queue_stats {

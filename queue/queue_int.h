@@ -111,6 +111,14 @@ struct moved { /* from the journal to its queue file, by SYNC */
 	unsigned part;
 };
 
+struct envelope_place { /* where an item's envelope is, whatever becomes of the item */
+	struct qid id;
+	unsigned part;
+	struct journal_part *record;
+	unsigned dir; /* of the queue file, and its name */
+	char name[SPOOL_NAME_MAX];
+};
+
 struct queue_op {
 	enum queue_op_kind kind;
 	int result;
@@ -128,9 +136,10 @@ struct queue_op {
 	bool in_journal;     /* it went there: */
 	struct journal_msg *record;
 
-	struct mail *mail;         /* LOAD: what was read */
-	bool gone;                 /* the file is not there any more */
-	struct envelope *envelope; /* PEEK: what was read */
+	struct mail *mail;            /* LOAD: what was read */
+	bool gone;                    /* the file is not there any more */
+	struct envelope *envelope;    /* PEEK, LOOK: what was read */
+	struct envelope_place *place; /* LOOK: with a record it owns */
 
 	uint32_t *rcpts; /* SETTLE: to be recorded */
 	size_t rcpts_n;
@@ -200,9 +209,15 @@ void queue_forget_suspects(struct queue *q);      /* those that the scan has not
 /* batch.c */
 void batch_part_name(const struct queue_op *op, const struct part *p, struct spool_name *name);
 
-/* queue_peek.c: any thread to which the item belongs */
-int queue_read_envelope(struct queue *q, const struct queue_item *item,
+/* queue_op.c */
+struct queue_op *queue_new_op(struct queue *q, enum queue_op_kind kind,
+    struct queue_item *item); /* BUSY from now on, if there is one */
+
+/* queue_peek.c: whoever the item belongs to; then any thread, while the record is kept */
+void queue_place_of(const struct queue_item *item, struct envelope_place *p);
+int queue_read_envelope(struct queue *q, const struct envelope_place *p,
     struct envelope **e_r) MUST_USE;
+void queue_free_place(struct queue *q, struct envelope_place **p); /* with its record */
 
 /* queue_msg.c */
 void queue_split(struct queue_op *op, const char *const *domains);

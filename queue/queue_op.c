@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "queue/queue_int.h"
 
-static struct queue_op *new_op(struct queue *q, enum queue_op_kind kind, struct queue_item *item)
+struct queue_op *queue_new_op(struct queue *q, enum queue_op_kind kind, struct queue_item *item)
 {
 	struct queue_op *op = mem_zalloc(sizeof(*op));
 	op->kind = kind;
@@ -45,7 +45,7 @@ struct queue_op *queue_op_commit(struct queue_msg **m, const char *const *domain
 {
 	struct queue *q = (*m)->q;
 	queue_touch(q, now);
-	struct queue_op *op = new_op(q, QUEUE_OP_COMMIT, NULL);
+	struct queue_op *op = queue_new_op(q, QUEUE_OP_COMMIT, NULL);
 	op->msg = *m;
 	*m = NULL;
 	queue_split(op, domains);
@@ -56,7 +56,7 @@ struct queue_op *queue_op_scan(struct queue *q)
 {
 	if (q->scan_listing || q->scan_names != NULL || queue_scan_is_done(q))
 		return NULL;
-	struct queue_op *op = new_op(q, QUEUE_OP_SCAN, NULL);
+	struct queue_op *op = queue_new_op(q, QUEUE_OP_SCAN, NULL);
 	op->subdir = q->scan_dir;
 	q->scan_listing = true;
 	return op;
@@ -66,14 +66,14 @@ struct queue_op *queue_op_load(struct queue_item *item)
 {
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
 	CHECK(item->mail == NULL);
-	return new_op(queue_of_item(item), QUEUE_OP_LOAD, item);
+	return queue_new_op(queue_of_item(item), QUEUE_OP_LOAD, item);
 }
 
 struct queue_op *queue_op_peek(struct queue_item *item)
 {
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
 	CHECK(item->mail == NULL);
-	return new_op(queue_of_item(item), QUEUE_OP_PEEK, item);
+	return queue_new_op(queue_of_item(item), QUEUE_OP_PEEK, item);
 }
 
 /* Reply texts come from peers: whatever they hold, a stored text is one line. */
@@ -147,7 +147,7 @@ struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_out
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
 	CHECK(n == 0 || mail != NULL);
 	queue_touch(q, now);
-	struct queue_op *op = new_op(q, QUEUE_OP_SETTLE, item);
+	struct queue_op *op = queue_new_op(q, QUEUE_OP_SETTLE, item);
 	op->held = item->want_hold;
 	op->due_ms = item->name_due_ms;
 	op->attempts = item->name_attempts;
@@ -187,7 +187,7 @@ struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now no
 		return NULL;
 	}
 	wheel_cancel(&q->wheel, &item->timer);
-	struct queue_op *op = new_op(q, QUEUE_OP_HOLD, item);
+	struct queue_op *op = queue_new_op(q, QUEUE_OP_HOLD, item);
 	item->want_hold = op->held = hold;
 	op->due_ms = item->name_due_ms;
 	op->attempts = item->name_attempts;
@@ -212,7 +212,7 @@ struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_
 		return NULL;
 	q->dirty_known = false;
 	q->sync_running = true;
-	return new_op(q, QUEUE_OP_SYNC, NULL);
+	return queue_new_op(q, QUEUE_OP_SYNC, NULL);
 }
 
 struct queue_op *queue_op_park_all(struct queue *q, struct now now)
@@ -360,6 +360,14 @@ static void finish_peek(struct queue *q, struct queue_op *op, struct queue_done 
 	op->envelope = NULL;
 }
 
+static void finish_look(struct queue *q, struct queue_op *op, struct queue_done *done)
+{
+	qid_format_part(op->place->id, op->place->part, done->id);
+	queue_free_place(q, &op->place);
+	done->envelope = op->envelope;
+	op->envelope = NULL;
+}
+
 static void finish_report(struct queue *q, struct queue_op *op, struct queue_done *done)
 {
 	if (op->reported)
@@ -466,6 +474,9 @@ void queue_finish(struct queue *q, struct queue_op **op_p, struct now now, struc
 		break;
 	case QUEUE_OP_PEEK:
 		finish_peek(q, op, done);
+		break;
+	case QUEUE_OP_LOOK:
+		finish_look(q, op, done);
 		break;
 	case QUEUE_OP_SETTLE:
 		finish_settle(q, op, done);

@@ -98,7 +98,8 @@ static void connection_step(struct mta_work *w, struct now now)
 		return;
 	}
 	/* A piece a turn, also where a filter lets nothing through: the mail goes on meanwhile. */
-	if (c->running && call->more && buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2) {
+	if (c->running && call->more && !call->waits &&
+	    buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2) {
 		if (!call->more(call))
 			call->more = NULL;
 		mta_deadline(w, now.mono_ms + CONTROL_TIMEOUT_MS);
@@ -112,10 +113,18 @@ static void connection_step(struct mta_work *w, struct now now)
 		mta_deadline(w, now.mono_ms + CONTROL_TIMEOUT_MS);
 	if (!c->running || buf_len(&call->out) > 0)
 		return;
+	if (call->waits)
+		return;
 	if (call->more)
 		mta_mark_next(w);
 	else
 		connection_end(c);
+}
+
+void control_wake(struct control_call *call)
+{
+	call->waits = false;
+	mta_mark(&container_of(call, struct connection, call)->work);
 }
 
 static void on_stream(void *arg)

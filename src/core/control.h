@@ -32,10 +32,12 @@ struct control_call {
 	struct buf out; /* the answer so far */
 	bool (*more)(
 	    struct control_call *call); /* NULL: the answer is complete. Returns false at its end */
+	bool waits;                     /* for control_wake: more is not called before */
 	void *state;                    /* of the command, in the arena */
 	void (*end)(struct control_call *call); /* when it ends, however; NULL: nothing to do */
 };
 
+void control_wake(struct control_call *call);
 /* control_cmds.c: begins the command in call->argv; writes "OK"/"ERR" and text to call->out. */
 void control_run(struct control_call *call);
 /* Holds, releases and deletes what the queue says (queue_next_ordered). */

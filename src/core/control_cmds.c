@@ -12,7 +12,7 @@
 #include "base/units.h"
 #include "core/accounting.h"
 #include "core/committer.h"
-#include "core/control.h"
+#include "core/control_look.h"
 #include "core/dispatch.h"
 #include "core/reception.h"
 #include "core/resolve.h"
@@ -20,8 +20,7 @@
 #include "io/system.h"
 #include "proto/path.h"
 
-#define LIST_PER_TURN 20 /* each may cost reading a file */
-#define FIND_MAX      1000
+#define FIND_MAX 1000
 
 struct command {
 	const char *name;
@@ -152,6 +151,8 @@ struct listing {
 	const char *domain, *sender; /* NULL: any */
 	bool json;
 	struct queue_walk walk; /* the queue changes while we list */
+	bool walked;
+	struct control_look *look; /* NULL: all that was walked over has been shown */
 	size_t shown;
 };
 
@@ -238,44 +239,70 @@ static void list_json(struct control_call *call, const struct queue_item *item,
 		buf_truncate(&call->out, before);
 }
 
-static void list_item(struct control_call *call, struct listing *l, const struct queue_item *item)
+static void list_item(struct control_call *call, struct listing *l, const struct control_seen *seen)
 {
-	struct envelope *own = NULL;
-	const struct envelope *env = item->mail ? item->mail->envelope : NULL;
+	const char *sender = l->sender;
 
-	if (!env && queue_peek(call->mta->queue, item, &own) < 0)
-		return; /* gone or unreadable by now */
-	if (!env)
-		env = own;
-	if (!l->sender || slice_eq_nocase(slice_str(l->sender), slice_str(env->sender))) {
-		l->shown++;
-		if (l->json)
-			list_json(call, item, env);
-		else
-			list_text(call, item, env);
-	}
-	envelope_free(&own);
+	if (!seen->env) /* gone or unreadable by now */
+		return;
+	if (sender && !slice_eq_nocase(slice_str(sender), slice_str(seen->env->sender)))
+		return;
+	l->shown++;
+	if (l->json)
+		list_json(call, seen->item, seen->env);
+	else
+		list_text(call, seen->item, seen->env);
 }
 
+static bool has_room(const struct control_call *call)
+{
+	return buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2;
+}
+
+/* It waits for reads that are under way, so no more are begun. */
+static bool is_stopping(const struct control_call *call)
+{
+	return call->mta->phase != MTA_PHASE_RUNNING;
+}
+
+static void list_walk(struct control_call *call, struct listing *l)
+{
+	l->look = control_look_new(call);
+	for (int i = 0; i < CONTROL_LOOK_MAX && !l->walked; i++) {
+		const struct queue_item *item = queue_walk_next(&l->walk);
+		l->walked = item == NULL;
+		if (item)
+			control_look_add(l->look, item);
+	}
+}
+
+/* A piece: those that have been read are shown, or others are being read. */
 static bool list_more(struct control_call *call)
 {
 	struct listing *l = call->state;
+	struct control_seen seen;
 
-	for (int i = 0; i < LIST_PER_TURN && buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2; i++) {
-		const struct queue_item *item = queue_walk_next(&l->walk);
-		if (!item) {
-			if (!l->json)
-				say(call, "%zu item%s\n", l->shown, l->shown == 1 ? "" : "s");
-			return false;
-		}
-		list_item(call, l, item);
+	if (!l->look && (l->walked || is_stopping(call))) {
+		if (!l->json)
+			say(call, "%zu item%s%s\n", l->shown, l->shown == 1 ? "" : "s",
+			    l->walked ? "" : ", and more: postriderd is stopping");
+		return false;
 	}
+	if (!l->look)
+		list_walk(call, l);
+	if (!control_look_wait(l->look))
+		return true;
+	while (has_room(call) && control_look_next(l->look, &seen))
+		list_item(call, l, &seen);
+	if (has_room(call))
+		control_look_free(&l->look);
 	return true;
 }
 
 static void list_end(struct control_call *call)
 {
 	struct listing *l = call->state;
+	control_look_free(&l->look);
 	queue_walk_end(&l->walk);
 }
 
@@ -351,26 +378,78 @@ static size_t find(struct control_call *call, const char *id, struct queue_item 
 	return MIN(n, max);
 }
 
+struct show {
+	char (*ids)[QUEUE_ID_MAX];
+	size_t n, at, shown;
+	int err; /* of the last that could not be */
+	struct control_look *look;
+};
+
+static void show_seen(struct control_call *call, struct show *s, const struct control_seen *seen)
+{
+	if (!seen->env) {
+		s->err = seen->err;
+		return;
+	}
+	if (s->shown++ == 0)
+		ok(call);
+	else
+		say(call, "\n");
+	show_item(call, seen->item, seen->env);
+}
+
+static void show_read(struct control_call *call, struct show *s)
+{
+	struct queue_item *item;
+
+	s->look = control_look_new(call);
+	for (int i = 0; i < CONTROL_LOOK_MAX && s->at < s->n; i++, s->at++)
+		if (queue_find(call->mta->queue, slice_str(s->ids[s->at]), &item, 1) > 0)
+			control_look_add(s->look, item);
+}
+
+static bool show_more(struct control_call *call)
+{
+	struct show *s = call->state;
+	struct control_seen seen;
+
+	if (!s->look && (s->at == s->n || is_stopping(call))) {
+		if (s->shown == 0)
+			say(call, "ERR %s can't be read: %s\n", call->argv[1], err_text(s->err));
+		return false;
+	}
+	if (!s->look)
+		show_read(call, s);
+	if (!control_look_wait(s->look))
+		return true;
+	while (has_room(call) && control_look_next(s->look, &seen))
+		show_seen(call, s, &seen);
+	if (has_room(call))
+		control_look_free(&s->look);
+	return true;
+}
+
+static void show_end(struct control_call *call)
+{
+	struct show *s = call->state;
+	control_look_free(&s->look);
+}
+
 static void cmd_show(struct control_call *call)
 {
 	struct queue_item *items[FIND_MAX];
-	size_t n = find(call, call->argv[1], items, FIND_MAX);
+	struct show *s = arena_zalloc(&call->arena, sizeof(*s));
 
-	for (size_t i = 0; i < n; i++) {
-		struct envelope *own = NULL;
-		int err = items[i]->mail ? 0 : queue_peek(call->mta->queue, items[i], &own);
-		if (i == 0 && err < 0) {
-			say(call, "ERR %s can't be read: %s\n", call->argv[1], err_text(err));
-			return;
-		}
-		if (i == 0)
-			ok(call);
-		else
-			say(call, "\n");
-		if (err == 0)
-			show_item(call, items[i], own ? own : items[i]->mail->envelope);
-		envelope_free(&own);
-	}
+	s->n = find(call, call->argv[1], items, FIND_MAX);
+	if (s->n == 0)
+		return;
+	s->err = ERR_NOT_FOUND;
+	s->ids = arena_alloc(&call->arena, s->n * sizeof(*s->ids));
+	for (size_t i = 0; i < s->n; i++)
+		queue_item_id(items[i], s->ids[i]);
+	call->state = s;
+	call->more = show_more;
+	call->end = show_end;
 }
 
 /* --- flush, hold, release, delete ---------------------------------------------------------- */

@@ -7,6 +7,7 @@ core_sources = \
 	src/core/connection.c src/core/connection.h \
 	src/core/control.c src/core/control.h \
 	src/core/control_cmds.c \
+	src/core/control_look.c src/core/control_look.h \
 	src/core/delivery.c src/core/delivery.h \
 	src/core/dispatch.c src/core/dispatch.h \
 	src/core/dnscache.c src/core/dnscache.h \

@@ -1,4 +1,5 @@
 /* Walks over the items while the queue goes on. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -207,6 +208,60 @@ START_TEST(a_look_reads_no_body)
 
 END_TEST
 
+/* Its result; the envelope, if any, says so many attempts. */
+static int look(struct queue_op *op, unsigned attempts)
+{
+	struct queue_done done;
+	int err = fixture_run(&f, op, &done);
+	ck_assert_ptr_null(done.item);
+	ck_assert_int_eq(err == 0, done.envelope != NULL);
+	if (err == 0) {
+		ck_assert_str_eq(done.id, done.envelope->queue_id);
+		ck_assert_uint_eq(done.envelope->rcpts[0].attempts, attempts);
+	}
+	envelope_free(&done.envelope);
+	return err;
+}
+
+/* A look asks for nothing that others wait for: all may happen to the item before it is done. */
+START_TEST(a_look_leaves_the_item_alone)
+{
+	int64_t due_ms = f.now.wall_ms + 60000;
+	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 3000);
+	struct queue_op *early = queue_op_look(item), *late = queue_op_look(item);
+	ck_assert_int_eq(item->state, QUEUE_ITEM_ACTIVE);
+	ck_assert_int_eq(look(early, 0), 0);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 3, due_ms), 0);
+	ck_assert_int_eq(look(late, 3), -ENOENT); /* it has moved, under another name */
+	ck_assert_int_eq(look(queue_op_look(item), 3), 0);
+	ck_assert_int_eq(item->state, QUEUE_ITEM_PARKED);
+	late = queue_op_look(item);
+	queue_take(f.q, item);
+	fixture_load(&f, item);
+	struct queue_op *settle = queue_op_settle(item, NULL, 0, f.now);
+	ck_assert_ptr_null(queue_op_look(item)); /* what it is called just now is not known */
+	struct queue_done done;
+	ck_assert_int_eq(fixture_run(&f, settle, &done), 0);
+	queue_take(f.q, item);
+	fixture_load(&f, item);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_DELIVERED, 4, 0), 0);
+	ck_assert_int_eq(look(late, 3), -ENOENT);
+}
+
+END_TEST
+
+/* The journal keeps what is to be looked at, though its mail is over. */
+START_TEST(a_look_at_what_is_over)
+{
+	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 3000);
+	struct queue_op *op = queue_op_look(item);
+	ck_assert_ptr_nonnull(item->record);
+	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_DELIVERED, 1, 0), 0);
+	ck_assert_int_eq(look(op, 0), -ENOENT);
+}
+
+END_TEST
+
 Suite *test_walk_suite(void)
 {
 	Suite *s = suite_create("walk");
@@ -217,6 +272,8 @@ Suite *test_walk_suite(void)
 	tcase_add_test(tc, everything_goes_under_its_feet);
 	tcase_add_test(tc, a_hashed_name_and_the_name);
 	tcase_add_test(tc, a_look_reads_no_body);
+	tcase_add_test(tc, a_look_leaves_the_item_alone);
+	tcase_add_test(tc, a_look_at_what_is_over);
 	suite_add_tcase(s, tc);
 	return s;
 }
