@@ -580,9 +580,14 @@ static void commit_to_files(struct batch *b, struct queue_op *const *ops, size_t
 
 void queue_run(struct queue *q, struct queue_op *const *ops, size_t n)
 {
-	struct batch batch = { .q = q, .spool = &q->spool, .io = q->spool.io };
-	struct batch *b = &batch;
+	struct batch batch, *b = &batch;
 	bool files = false;
+	b->q = q;
+	b->spool = &q->spool;
+	b->io = q->spool.io;
+	b->subdir = 0;
+	b->published = false;
+	b->open_n = 0; /* the window itself is large, and often not needed */
 	note_ends(b, ops, n);
 	body_begin(b, ops, n);
 	commit_to_journal(b, ops, n);

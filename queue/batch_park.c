@@ -185,7 +185,7 @@ void park_publish(struct batch *b, struct queue_op *const *ops, size_t n)
 		if (ops[i]->moving)
 			publish(b, ops[i], &dirs);
 	}
-	for (unsigned dir = 0; dir < SPOOL_DIRS; dir++) {
+	for (unsigned dir = 0; dirs != 0 && dir < SPOOL_DIRS; dir++) {
 		int err = (dirs >> dir & 1) != 0 ? spool_sync(b->spool, dir) : 0;
 		for (size_t i = 0; err < 0 && i < n; i++) {
 			if (ops[i]->moving && ops[i]->subdir == dir)

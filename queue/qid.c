@@ -48,13 +48,21 @@ uint32_t qid_epoch(struct qid id)
 	return (uint32_t)(id.serial / SERIAL_LIMIT);
 }
 
+static char digit(unsigned d)
+{
+	return "0123456789abcdefghijklmnopqrstuvwxyz"[d];
+}
+
+/* Two to a division: every message has its id written several times. */
 static void put_digits(char *p, unsigned n, uint64_t v)
 {
-	while (n-- > 0) {
-		unsigned d = (unsigned)(v % BASE);
-		p[n] = (char)(d < 10 ? '0' + d : 'a' + (d - 10));
-		v /= BASE;
+	for (; n > 1; n -= 2, v /= BASE * BASE) {
+		unsigned two = (unsigned)(v % (BASE * BASE));
+		p[n - 1] = digit(two % BASE);
+		p[n - 2] = digit(two / BASE);
 	}
+	if (n > 0)
+		p[0] = digit((unsigned)(v % BASE));
 }
 
 static bool get_digits(const char *p, unsigned n, uint64_t *v)
