@@ -583,8 +583,8 @@ void queue_run(struct queue *q, struct queue_op *const *ops, size_t n)
 	struct batch batch, *b = &batch;
 	bool files = false;
 	b->q = q;
-	b->spool = &q->spool;
-	b->io = q->spool.io;
+	b->spool = q->spool;
+	b->io = q->spool->io;
 	b->subdir = 0;
 	b->published = false;
 	b->open_n = 0; /* the window itself is large, and often not needed */

@@ -31,7 +31,7 @@ static int write_file(struct batch *b, struct queue_op *op, const struct envelop
 	 * next. */
 	snprintf(op->tmp_name, sizeof(op->tmp_name), "%s.%u",
 	    qid_format_part(journal_part_id(op->part), op->part->number, id),
-	    atomic_fetch_add(&b->q->moves, 1));
+	    atomic_fetch_add(&b->q->store->moves, 1));
 	int fd = b->io->open(b->io->arg, b->spool->tmp, op->tmp_name, QIO_OPEN_CREATE);
 	if (fd < 0)
 		return fd;

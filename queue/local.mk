@@ -55,6 +55,8 @@ libqueue_a_SOURCES = \
 	queue/spool.c \
 	queue/spool.h \
 	queue/spool_recover.c \
+	queue/store.c \
+	queue/store.h \
 	queue/tail.c \
 	queue/tail.h \
 	queue/wheel.c \

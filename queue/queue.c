@@ -9,10 +9,6 @@
 #include "base/mem.h"
 #include "queue/queue_int.h"
 
-#define MEMORY_MAX_DEFAULT (UINT64_C(64) << 20)
-#define JOURNAL_SEED                                                                               \
-	UINT64_C(0x6a6f75726e616c) /* so that ids tell nothing of the journal's salts */
-
 #define SCAN_PER_STEP 1000 /* names: about a millisecond */
 
 _Static_assert(QUEUE_ID_MAX >= QID_TEXT_MAX, "ids fit what callers have for them");
@@ -21,92 +17,160 @@ _Static_assert(QUEUE_ID_MAX >= QID_TEXT_MAX, "ids fit what callers have for them
 
 static void on_replayed(void *arg, struct journal_part *part, struct qid id, struct envelope *e);
 
-static int open_journal(struct queue *q, const struct queue_options *opt, struct errbuf *eb)
+static struct queue *new_queue(struct store *s, unsigned shard, const struct queue_options *opt,
+    struct now now)
 {
-	const struct journal_options o = {
-		.segment_bytes = opt->journal_segment_bytes,
-		.segments_max = opt->journal_segments_max,
-		.keep_bytes = quota_keep_bytes(&q->quota),
-		.seed = opt->seed ^ JOURNAL_SEED,
-		.age_ms = opt->journal_age_ms,
-		.read_only = opt->no_journal,
-	};
-	int err = journal_open(&q->journal, &o, &q->spool, eb);
-	if (err < 0)
-		return err;
-	err = journal_replayed(q->journal, on_replayed, q);
-	return err < 0 ? errbuf_set(eb, err, "journal: can't be read: %s", err_text(err)) : 0;
-}
-
-int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now,
-    struct errbuf *eb)
-{
-	const struct qio *io = opt->qio != NULL ? opt->qio : qio_posix();
 	struct queue *q = mem_zalloc(sizeof(*q));
-	*q_r = NULL;
-	int err = spool_open(&q->spool, opt->directory, io, eb);
-	if (err < 0) {
-		mem_free(q);
-		return err;
-	}
-	q->pool =
-	    body_pool_new(opt->memory_max_bytes > 0 ? opt->memory_max_bytes : MEMORY_MAX_DEFAULT);
+	q->store = s;
+	q->spool = &s->spool;
+	q->journal = s->journal;
+	q->pool = s->pool;
+	q->shard = shard;
+	pthread_mutex_init(&q->inbox.lock, NULL);
+	list_init(&q->inbox.arrived);
 	index_init(&q->index, opt->seed);
 	queue_init_domains(q, opt->seed);
 	orders_init(&q->orders, opt->seed);
-	work_init(&q->work, io, opt->seed);
 	list_init(&q->suspects);
 	map_init(&q->scan_gone, opt->seed);
 	wheel_init(&q->wheel, now.mono_ms);
 	list_init(&q->due);
-	quota_init(&q->quota, io, q->spool.root, opt->space_min_bytes, opt->space_min_percent);
-	qid_source_init(&q->ids, q->spool.epoch, now.wall_ms, opt->seed);
 	q->always_split = opt->always_split;
 	q->has_retry = opt->retry != NULL;
 	if (q->has_retry)
 		q->retry = *opt->retry;
 	q->last = q->opened = now;
-	work_open(&q->work, q->spool.state);
-	err = open_journal(q, opt, eb);
-	q->work.is_up = err == 0;
+	return q;
+}
+
+int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now,
+    struct errbuf *eb)
+{
+	struct store *s;
+	*q_r = NULL;
+	int err = store_open(&s, opt, now, eb);
+	if (err < 0)
+		return err;
+	s->queues = mem_zalloc(s->shards * sizeof(struct queue *));
+	for (unsigned i = 0; i < s->shards; i++)
+		s->queues[i] = new_queue(s, i, opt, now);
+	struct queue *q = s->queues[0];
+	err = journal_replayed(s->journal, on_replayed, s);
+	if (err < 0)
+		errbuf_set(eb, err, "journal: can't be read: %s", err_text(err));
+	s->work.is_up = err == 0;
 	if (err < 0)
 		queue_close(&q);
 	*q_r = q;
 	return err;
 }
 
-void queue_close(struct queue **q_p)
+/* Of no list, index or domain any more. */
+static void free_item(struct queue *q, struct queue_item *item)
 {
-	struct queue *q = *q_p;
+	if (item->mail != NULL)
+		queue_free_mail(queue_mail_of(item));
+	if (item->record != NULL)
+		journal_release(q->journal, &item->record);
+	mem_free(item);
+}
+
+static void drop_arrived(struct queue *q)
+{
+	while (!list_is_empty(&q->inbox.arrived)) {
+		struct arrival *a = list_first(&q->inbox.arrived, struct arrival, node);
+		list_remove(&a->node);
+		free_item(q, a->item);
+		mem_free(a);
+	}
+}
+
+static void free_queue(struct queue *q)
+{
 	struct queue_item *item;
 	size_t cursor = 0;
-	*q_p = NULL;
-	if (q == NULL)
-		return;
 	CHECK(q->ops == 0);
 	CHECK(q->msgs == 0);
-	int err = q->journal == NULL ? 0 : journal_sync(q->journal);
-	int folders = spool_sync_dirty(&q->spool);
-	if (err < 0 || folders < 0)
-		log_error("queue", "some renames and removals could not be synced at the end: %s",
-		    err_text(err < 0 ? err : folders));
-	while ((item = index_next(&q->index, &cursor)) != NULL) {
-		if (item->mail != NULL)
-			queue_free_mail(queue_mail_of(item));
-		if (item->record != NULL)
-			journal_release(q->journal, &item->record);
-		mem_free(item);
-	}
+	while ((item = index_next(&q->index, &cursor)) != NULL)
+		free_item(q, item);
+	drop_arrived(q);
+	pthread_mutex_destroy(&q->inbox.lock);
 	queue_fini_domains(q);
 	orders_fini(&q->orders);
-	work_close(&q->work);
 	map_fini(&q->scan_gone);
 	spool_names_free(&q->scan_names);
 	index_fini(&q->index);
-	body_pool_unref(&q->pool);
-	journal_close(&q->journal);
-	spool_close(&q->spool);
 	mem_free(q);
+}
+
+void queue_close(struct queue **q_p)
+{
+	struct queue *q = *q_p;
+	*q_p = NULL;
+	if (q == NULL)
+		return;
+	struct store *s = q->store;
+	CHECK(q->shard == 0);
+	int err = journal_sync(s->journal);
+	int folders = spool_sync_dirty(&s->spool);
+	if (err < 0 || folders < 0)
+		log_error("queue", "some renames and removals could not be synced at the end: %s",
+		    err_text(err < 0 ? err : folders));
+	for (unsigned i = 0; i < s->shards; i++)
+		free_queue(s->queues[i]);
+	mem_free(s->queues);
+	store_close(&s);
+}
+
+/* --- shards --------------------------------------------------------------------- */
+
+struct queue *queue_of_shard(const struct queue *q, unsigned shard)
+{
+	CHECK(shard < q->store->shards);
+	return q->store->queues[shard];
+}
+
+unsigned queue_home(const struct queue *q, struct slice domain)
+{
+	char label[SPOOL_DOMAIN_MAX + 1];
+	return store_home(q->store, slice_str(spool_label(domain, label)))->shard;
+}
+
+void queue_on_arrival(struct queue *q, queue_wake_fn *fn, void *arg)
+{
+	q->inbox.wake = fn;
+	q->inbox.wake_arg = arg;
+}
+
+void queue_send_item(struct queue *home, struct queue_item *item, struct slice domain)
+{
+	struct arrival *a = mem_alloc(sizeof(*a) + domain.n + 1);
+	memcpy(a->domain, domain.p, domain.n);
+	a->domain[domain.n] = '\0';
+	a->item = item;
+	pthread_mutex_lock(&home->inbox.lock);
+	list_push(&home->inbox.arrived, &a->node);
+	pthread_mutex_unlock(&home->inbox.lock);
+	if (home->inbox.wake != NULL)
+		home->inbox.wake(home->inbox.wake_arg);
+}
+
+void queue_take_arrivals(struct queue *q, struct list_node *items, struct now now)
+{
+	struct list_node arrived;
+	list_init(&arrived);
+	queue_touch(q, now);
+	pthread_mutex_lock(&q->inbox.lock);
+	list_splice(&arrived, &q->inbox.arrived);
+	pthread_mutex_unlock(&q->inbox.lock);
+	while (!list_is_empty(&arrived)) {
+		struct arrival *a = list_first(&arrived, struct arrival, node);
+		list_remove(&a->node);
+		queue_index_item(q, a->item, slice_str(a->domain));
+		queue_set_state(q, a->item, QUEUE_ITEM_ACTIVE);
+		list_push(items, &a->item->link);
+		mem_free(a);
+	}
 }
 
 /* The latest time seen. Wall and monotonic time are taken together: their difference turns one into
@@ -119,7 +183,7 @@ void queue_touch(struct queue *q, struct now now)
 int queue_admit(struct queue *q, uint64_t size, struct now now)
 {
 	queue_touch(q, now);
-	return quota_admit(&q->quota, size, q->waiting_bytes, now.mono_ms);
+	return store_admit(q->store, size, now.mono_ms);
 }
 
 /* --- items ---------------------------------------------------------------------- */
@@ -144,7 +208,7 @@ void queue_set_state(struct queue *q, struct queue_item *item, enum queue_item_s
 	q->by_state[state]++;
 }
 
-struct queue_item *queue_new_item(struct queue *q, const struct spool_name *name, unsigned subdir)
+struct queue_item *queue_make_item(const struct spool_name *name, unsigned subdir)
 {
 	struct queue_item *item = mem_zalloc(sizeof(*item));
 	CHECK(subdir < SPOOL_DIRS);
@@ -159,9 +223,20 @@ struct queue_item *queue_new_item(struct queue *q, const struct spool_name *name
 	item->attempts = item->name_attempts = (uint16_t)name->attempts;
 	item->name_held = item->want_hold = name->held;
 	item->subdir = (uint8_t)subdir;
-	queue_set_domain(q, item, name->domain);
+	return item;
+}
+
+void queue_index_item(struct queue *q, struct queue_item *item, struct slice domain)
+{
+	queue_set_domain(q, item, domain);
 	index_add(&q->index, item);
-	q->part_max = MAX(q->part_max, name->part);
+	q->part_max = MAX(q->part_max, item->part);
+}
+
+static struct queue_item *new_item(struct queue *q, const struct spool_name *name, unsigned subdir)
+{
+	struct queue_item *item = queue_make_item(name, subdir);
+	queue_index_item(q, item, name->domain);
 	return item;
 }
 
@@ -192,11 +267,7 @@ void queue_drop_item(struct queue *q, struct queue_item *item)
 	if (item->replayed && !queue_scan_is_done(q))
 		(void)map_put(&q->scan_gone, slice_str(queue_item_id(item, id)), q);
 	queue_leave_domain(q, item);
-	if (item->mail != NULL)
-		queue_free_mail(queue_mail_of(item));
-	if (item->record != NULL)
-		journal_release(q->journal, &item->record);
-	mem_free(item);
+	free_item(q, item);
 }
 
 void queue_adopt_place(struct queue *q, struct queue_item *item)
@@ -260,7 +331,7 @@ static void on_duplicate(struct queue *q, unsigned dir, const struct spool_name 
 	bool take_new = resting && newer && item->mail == NULL && item->record == NULL;
 	unsigned out_dir = take_new ? item->subdir : dir;
 	spool_name_format(take_new ? &have : name, text);
-	if (spool_quarantine_twin(&q->spool, out_dir, text) < 0 || !take_new)
+	if (spool_quarantine_twin(q->spool, out_dir, text) < 0 || !take_new)
 		return;
 	item->subdir = (uint8_t)dir;
 	item->name_due_ms = name->due_ms;
@@ -273,14 +344,16 @@ static void on_duplicate(struct queue *q, unsigned dir, const struct spool_name 
 
 static void on_replayed(void *arg, struct journal_part *part, struct qid id, struct envelope *e)
 {
-	struct queue *q = arg;
+	const struct store *s = arg;
+	char label[SPOOL_DOMAIN_MAX + 1];
+	struct queue *q = store_home(s, slice_str(spool_label(slice_str(e->domain), label)));
 	const struct spool_name name = {
 		.due_ms = e->arrival_ms, /* the id's time is later where the clock was set back */
 		.id = id,
 		.part = part->number,
 		.domain = slice_str(e->domain),
 	};
-	struct queue_item *item = queue_new_item(q, &name, journal_part_dir(part));
+	struct queue_item *item = new_item(q, &name, journal_part_dir(part));
 	item->record = part;
 	item->replayed = true;
 	rest_found(q, item, &name);
@@ -305,11 +378,13 @@ static bool is_replayed(const struct queue *q, const struct spool_name *name,
 /* If the count of starts was lost, an earlier one had the same number; but not the same time. */
 static bool is_of_this_start(const struct queue *q, const struct spool_name *name)
 {
-	return qid_epoch(name->id) == q->spool.epoch && name->id.arrival_ms >= q->ids.first_ms;
+	return qid_epoch(name->id) == q->spool->epoch && name->id.arrival_ms >= q->store->first_ms;
 }
 
 static void on_scanned(struct queue *q, const struct spool_name *name)
 {
+	if (store_home(q->store, name->domain) != q)
+		return; /* found by another's scan */
 	if (is_of_this_start(q, name))
 		return; /* known, or just gone */
 	struct queue_item *item = index_find(&q->index, name->id, name->part);
@@ -319,31 +394,23 @@ static void on_scanned(struct queue *q, const struct spool_name *name)
 		on_duplicate(q, q->scan_dir, name, item);
 		return;
 	}
-	rest_found(q, queue_new_item(q, name, q->scan_dir), name);
+	rest_found(q, new_item(q, name, q->scan_dir), name);
 	enum queue_order order = orders_find(&q->orders, name);
 	if (order != QUEUE_ORDER_NONE)
 		orders_list(&q->orders, name, order);
 }
 
-/* Outcomes that reports hold of items that are gone. Where a file was is not known, nor whether its
- * unlink was ever synced. */
-static void end_stray_effects(struct queue *q)
+static bool has_item(void *arg, struct qid id, unsigned part)
 {
-	size_t n;
-	struct journal_owed *owed = journal_effects_list(q->journal, &n);
-	for (size_t i = 0; i < n; i++) {
-		if (index_find(&q->index, owed[i].id, owed[i].part) == NULL)
-			journal_effects_leave(q->journal, owed[i].id, owed[i].part, UINT64_MAX);
-	}
-	mem_free(owed);
+	struct queue *q = arg;
+	return index_find(&q->index, id, part) != NULL;
 }
 
 static void end_scan(struct queue *q)
 {
 	orders_forget(&q->orders);
 	map_fini(&q->scan_gone);
-	queue_forget_suspects(q);
-	end_stray_effects(q);
+	store_end_scan(q->store, has_item, q);
 }
 
 bool queue_scan_step(struct queue *q, struct now now)
@@ -583,12 +650,12 @@ void queue_stats(const struct queue *q, struct queue_stats *s)
 		.held = q->by_state[QUEUE_ITEM_HELD],
 		.active = q->by_state[QUEUE_ITEM_ACTIVE],
 		.busy = q->by_state[QUEUE_ITEM_BUSY],
-		.corrupt = atomic_load_explicit(&q->spool.quarantined, memory_order_relaxed),
+		.corrupt = atomic_load_explicit(&q->spool->quarantined, memory_order_relaxed),
 		.memory_bytes = body_pool_bytes(q->pool),
 		.commits = q->commits,
 		.settles = q->settles,
 		.loads = q->loads,
-		.syncs = atomic_load_explicit(&q->spool.syncs, memory_order_relaxed),
+		.syncs = atomic_load_explicit(&q->spool->syncs, memory_order_relaxed),
 		.scan_done = queue_scan_is_done(q),
 	};
 }

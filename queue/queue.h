@@ -58,6 +58,7 @@ struct queue_options {
 	int64_t journal_age_ms; /* mail that has been there so long gets queue files; 0: 5 min */
 	/* for clamping due times at start; copied; may be NULL */
 	const struct retry_policy *retry;
+	unsigned shards; /* queues that share it; 0: one */
 };
 
 enum queue_item_state {
@@ -118,10 +119,27 @@ struct queue_mail {
 };
 
 /* Makes the folders, tightens modes, takes the lock (ERR_BUSY if another daemon has it), empties
- * tmp/. */
+ * tmp/. Gives the queue of shard 0. */
 int queue_open(struct queue **q_r, const struct queue_options *opt, struct now now,
     struct errbuf *eb) MUST_USE;
-void queue_close(struct queue **q); /* no operation may be outstanding; syncs folders */
+/* That of shard 0, and with it all: no operation may be outstanding; syncs folders. */
+void queue_close(struct queue **q);
+
+/* --- shards -----------------------------------------------------------------
+ *
+ * Each shard's queue has the items of the destinations whose home it is, and
+ * is used by the shard's thread alone. Messages are accepted by any: items
+ * whose home is another shard are sent to that one's queue, where they wait to
+ * be taken. queue_op_sync and queue_op_park_all are for shard 0, for all.
+ */
+struct queue *queue_of_shard(const struct queue *q, unsigned shard);
+unsigned queue_home(const struct queue *q, struct slice domain); /* a shard */
+/* fn is called on any thread when something has arrived; set before the first commit. */
+typedef void queue_wake_fn(void *arg);
+void queue_on_arrival(struct queue *q, queue_wake_fn *fn, void *arg);
+/* To be called once a turn: what has arrived, now ACTIVE and the caller's, to the end of the list,
+ * as from a commit. */
+void queue_take_arrivals(struct queue *q, struct list_node *items, struct now now);
 
 /*
  * Start-up scan: an operation lists a sub-directory, steps take in its names, some at a time, until

@@ -3,7 +3,7 @@
  * received, an operation between the loop and a worker. Private to queue/.
  *
  * Who may touch what: everything in struct queue belongs to the loop thread,
- * but spool, journal and pool (safe from any). An operation, with its message or item,
+ * but its inbox, and the store (store.h). An operation, with its message or item,
  * belongs to whoever runs it from queue_run's start to its return. Of an item
  * that is BUSY the worker reads id, part, subdir, record, domain and the name_ fields
  * and uses mail; the loop touches want_hold only.
@@ -12,23 +12,35 @@
 #define QUEUE_QUEUE_INT_H
 
 #include "base/map.h"
-#include "queue/body.h"
 #include "queue/index.h"
-#include "queue/journal.h"
 #include "queue/orders.h"
 #include "queue/qfile.h"
-#include "queue/queue.h"
-#include "queue/quota.h"
-#include "queue/spool.h"
-#include "queue/work.h"
+#include "queue/store.h"
 
 #define QUEUE_BODY_MEMORY_MAX                                                                      \
 	(256 * 1024) /* a message larger than this goes to tmp/ while it arrives */
 
+/* From the queue of another shard. */
+struct inbox {
+	pthread_mutex_t lock;
+	struct list_node arrived; /* struct arrival.node */
+	queue_wake_fn *wake;
+	void *wake_arg;
+};
+
+struct arrival { /* an item of a message committed there; in no index yet */
+	struct list_node node;
+	struct queue_item *item;
+	char domain[];
+};
+
 struct queue {
-	struct spool spool;
+	struct store *store;
+	struct spool *spool; /* the store's */
 	struct journal *journal;
 	struct body_pool *pool;
+	unsigned shard;
+	struct inbox inbox;
 	struct index index;
 	struct map domains;           /* name -> struct domain */
 	struct list_node domain_list; /* all of them, oldest first */
@@ -36,8 +48,6 @@ struct queue {
 	struct wheel
 	    wheel; /* PARKED items; monotonic ms, so that a clock that is set moves no retry */
 	struct list_node due; /* their timers, once fired */
-	struct quota quota;
-	struct qid_source ids;
 	struct retry_policy retry;
 	bool has_retry;
 	bool always_split;
@@ -45,18 +55,15 @@ struct queue {
 	struct now opened;
 
 	size_t by_state[QUEUE_ITEM_BUSY + 1];
-	size_t msgs;            /* begun, neither committed nor aborted */
-	size_t ops;             /* prepared, not finished */
-	uint64_t waiting_bytes; /* received, not on disk */
+	size_t msgs; /* begun, neither committed nor aborted */
+	size_t ops;  /* prepared, not finished */
 	uint64_t commits, settles, loads;
-	atomic_uint moves; /* begun: names their files in tmp/ */
 	unsigned part_max; /* highest part seen: bounds a search by message id */
 
 	unsigned scan_dir;              /* sub-directory the scan is at; SPOOL_DIRS: done */
 	bool scan_listing;              /* by an operation */
 	struct spool_names *scan_names; /* of scan_dir, the rest to be taken in; or NULL */
 	struct map scan_gone; /* queue ids that came from the journal and went during the scan */
-	struct work work;
 	struct list_node suspects; /* PARKED items, by timer.node: they wait for their turn */
 	int64_t wake_at_ms;        /* mono: the next of them is not due before */
 	struct orders orders;      /* given while the scan runs, for what it will still find */
@@ -174,8 +181,10 @@ struct queue_op {
 /* queue.c */
 void queue_touch(struct queue *q, struct now now);
 struct queue *queue_of_item(const struct queue_item *item);
-struct queue_item *queue_new_item(struct queue *q, const struct spool_name *name,
-    unsigned subdir); /* in the index, no state yet */
+struct queue_item *queue_make_item(const struct spool_name *name,
+    unsigned subdir); /* in no queue, no state yet */
+void queue_index_item(struct queue *q, struct queue_item *item, struct slice domain);
+void queue_send_item(struct queue *home, struct queue_item *item, struct slice domain);
 void queue_drop_item(struct queue *q, struct queue_item *item);
 void queue_set_state(struct queue *q, struct queue_item *item, enum queue_item_state state);
 void queue_set_timer(struct queue *q, struct queue_item *item, int64_t due_ms);
@@ -204,7 +213,6 @@ void queue_look_at_suspect(struct queue *q, const struct spool_name *name); /* j
 void queue_end_work(struct queue *q, struct queue_item *item, bool clean);
 void queue_wake_suspect(struct queue *q, struct now now);
 int64_t queue_suspects_at(const struct queue *q); /* mono ms; INT64_MAX: nobody waits */
-void queue_forget_suspects(struct queue *q);      /* those that the scan has not found */
 
 /* batch.c */
 void batch_part_name(const struct queue_op *op, const struct part *p, struct spool_name *name);

@@ -16,7 +16,7 @@ struct queue_msg *queue_begin(struct queue *q, struct now now)
 	queue_touch(q, now);
 	struct queue_msg *m = mem_zalloc(sizeof(*m));
 	m->q = q;
-	m->id = qid_new(&q->ids, now.wall_ms);
+	m->id = store_new_id(q->store, now.wall_ms);
 	m->fd = -1;
 	buf_init(&m->mem, QUEUE_BODY_MEMORY_MAX);
 	m->envelope = envelope_new();
@@ -45,7 +45,7 @@ uint64_t queue_msg_bytes(const struct queue_msg *m)
 
 static int spill_open(struct queue_msg *m)
 {
-	struct spool *s = &m->q->spool;
+	struct spool *s = m->q->spool;
 	if (m->fd >= 0)
 		return 0;
 	int fd = s->io->open(s->io->arg, s->tmp, m->envelope->id, QIO_OPEN_CREATE);
@@ -58,7 +58,7 @@ static int spill_open(struct queue_msg *m)
 /* What is buffered and then p go to the file. */
 static int spill(struct queue_msg *m, const void *p, size_t n)
 {
-	struct spool *s = &m->q->spool;
+	struct spool *s = m->q->spool;
 	size_t buffered = buf_len(&m->mem);
 	const struct iovec iov[2] = {
 		{ (void *)(uintptr_t)buf_ptr(&m->mem), buffered },
@@ -85,11 +85,11 @@ int queue_append(struct queue_msg *m, const void *p, size_t n)
 	size_t buffered = buf_len(&m->mem);
 	if (n <= QUEUE_BODY_MEMORY_MAX - buffered) {
 		m->err = buf_add(&m->mem, p, n);
-		m->q->waiting_bytes += n;
+		atomic_fetch_add(&m->q->store->waiting_bytes, n);
 	} else {
 		m->err = spill(m, p, n);
 		if (m->err == 0)
-			m->q->waiting_bytes -= buffered;
+			atomic_fetch_sub(&m->q->store->waiting_bytes, buffered);
 	}
 	if (m->err < 0)
 		return m->err;
@@ -104,7 +104,7 @@ int queue_spill_rest(struct queue_msg *m)
 		return 0;
 	/* waiting_bytes is the loop's: queue_finish subtracts what was buffered when the message
 	 * was handed over. */
-	struct spool *s = &m->q->spool;
+	struct spool *s = m->q->spool;
 	struct iovec iov = { (void *)(uintptr_t)buf_ptr(&m->mem), buf_len(&m->mem) };
 	int err = s->io->pwritev(s->io->arg, m->fd, &iov, 1, QFILE_RESERVE_BYTES + m->spilled);
 	if (err == 0)
@@ -114,7 +114,7 @@ int queue_spill_rest(struct queue_msg *m)
 
 void queue_free_msg(struct queue_msg *m)
 {
-	struct spool *s = &m->q->spool;
+	struct spool *s = m->q->spool;
 	if (m->fd >= 0)
 		(void)s->io->close(s->io->arg, m->fd); /* its fate is decided by the sync before */
 	buf_fini(&m->mem);
@@ -130,9 +130,9 @@ void queue_abort(struct queue_msg **m_p)
 		return;
 	CHECK(m->q->msgs > 0);
 	m->q->msgs--;
-	m->q->waiting_bytes -= buf_len(&m->mem);
+	atomic_fetch_sub(&m->q->store->waiting_bytes, buf_len(&m->mem));
 	if (m->fd >= 0)
-		spool_discard(&m->q->spool, SPOOL_TMP, m->envelope->id);
+		spool_discard(m->q->spool, SPOOL_TMP, m->envelope->id);
 	queue_free_msg(m);
 }
 

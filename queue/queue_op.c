@@ -196,11 +196,12 @@ struct queue_op *queue_op_hold(struct queue_item *item, bool hold, struct now no
 
 struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_ms)
 {
+	CHECK(q->shard == 0);
 	queue_touch(q, now);
 	if (q->sync_running)
 		return NULL;
 	bool dirty = journal_is_dirty(q->journal, now.mono_ms); /* always told the time */
-	if (!dirty && !spool_is_dirty(&q->spool)) {
+	if (!dirty && !spool_is_dirty(q->spool)) {
 		q->dirty_known = false;
 		return NULL;
 	}
@@ -254,15 +255,12 @@ static struct queue_body *keep_body(struct queue *q, struct queue_msg *m)
 	return body;
 }
 
-static struct queue_item *item_of_part(struct queue *q, const struct queue_op *op, struct part *p,
-    struct queue_body *body)
+static struct queue_item *item_of_part(const struct queue_op *op, struct part *p,
+    const struct spool_name *name, struct queue_body *body)
 {
-	struct spool_name name;
-	batch_part_name(op, p, &name);
-	struct queue_item *item = queue_new_item(q, &name, op->msg_subdir);
+	struct queue_item *item = queue_make_item(name, op->msg_subdir);
 	if (op->in_journal)
 		item->record = journal_msg_part(op->record, p->number);
-	queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
 	item->ripe = true;
 	if (body == NULL)
 		return item;
@@ -275,17 +273,40 @@ static struct queue_item *item_of_part(struct queue *q, const struct queue_op *o
 	return item;
 }
 
+/* To the caller, or to the queue of its home. */
+static void hand_out(struct queue *q, const struct queue_op *op, struct part *p,
+    struct queue_body *body, struct queue_done *done)
+{
+	struct spool_name name;
+	char label[SPOOL_DOMAIN_MAX + 1];
+	batch_part_name(op, p, &name);
+	struct slice domain = name.domain;
+	struct queue *home = store_home(q->store, slice_str(spool_label(domain, label)));
+	struct queue_item *item;
+	if (home == q) {
+		item = item_of_part(op, p, &name, body);
+		queue_index_item(q, item, domain);
+		queue_set_state(q, item, QUEUE_ITEM_ACTIVE);
+		list_push(&done->items, &item->link);
+		return;
+	}
+	char *copy = slice_dup(domain); /* the envelope goes with the item */
+	item = item_of_part(op, p, &name, body);
+	queue_send_item(home, item, slice_str(copy));
+	mem_free(copy);
+}
+
 /* stored: it has become items. */
 static void finish_msg(struct queue *q, struct queue_op *op, bool stored, struct queue_done *done)
 {
 	struct queue_msg *m = op->msg;
 	CHECK(q->msgs > 0);
 	q->msgs--;
-	q->waiting_bytes -= buf_len(&m->mem);
+	atomic_fetch_sub(&q->store->waiting_bytes, buf_len(&m->mem));
 	if (stored) {
 		struct queue_body *body = keep_body(q, m);
 		for (size_t i = 0; i < op->parts_n; i++)
-			list_push(&done->items, &item_of_part(q, op, &op->parts[i], body)->link);
+			hand_out(q, op, &op->parts[i], body, done);
 		queue_body_unref(&body);
 		q->commits++;
 	}

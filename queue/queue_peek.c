@@ -55,7 +55,7 @@ void queue_free_place(struct queue *q, struct envelope_place **p)
 
 int queue_read_envelope(struct queue *q, const struct envelope_place *p, struct envelope **e_r)
 {
-	const struct qio *io = q->spool.io;
+	const struct qio *io = q->spool->io;
 	struct journal_mail m;
 
 	*e_r = NULL;
@@ -70,7 +70,7 @@ int queue_read_envelope(struct queue *q, const struct envelope_place *p, struct 
 		}
 		dir = journal_part_dir(p->record); /* moved, which the item will learn soon */
 	}
-	int fd = io->open(io->arg, q->spool.dirs[dir], p->name, QIO_OPEN_READ);
+	int fd = io->open(io->arg, q->spool->dirs[dir], p->name, QIO_OPEN_READ);
 	if (fd < 0)
 		return fd;
 	int err = qfile_look(io, fd, e_r);

@@ -22,10 +22,13 @@ static void order_hold(struct queue *q, const struct spool_name *name)
 
 void queue_look_at_suspect(struct queue *q, const struct spool_name *name)
 {
-	unsigned crashes = work_crashes(&q->work, name->id, name->part);
+	struct store *s = q->store;
+	pthread_mutex_lock(&s->lock);
+	unsigned crashes = work_found(&s->work, name->id, name->part);
 	if (crashes > 0 && name->held)
-		(void)work_end(&q->work, name->id, name->part, true);
-	else if (crashes >= WORK_CRASHES_MAX)
+		(void)work_end(&s->work, name->id, name->part, true);
+	pthread_mutex_unlock(&s->lock);
+	if (!name->held && crashes >= WORK_CRASHES_MAX)
 		order_hold(q, name);
 }
 
@@ -34,7 +37,10 @@ bool queue_begin_work(struct queue *q, struct queue_item *item, struct now now)
 	struct spool_name name;
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
 	queue_touch(q, now);
-	switch (work_begin(&q->work, id_of(item), item->part, now.mono_ms)) {
+	pthread_mutex_lock(&q->store->lock);
+	enum work_answer answer = work_begin(&q->store->work, id_of(item), item->part, now.mono_ms);
+	pthread_mutex_unlock(&q->store->lock);
+	switch (answer) {
 	case WORK_WAIT:
 		queue_drop_mail(item);
 		queue_set_state(q, item, QUEUE_ITEM_PARKED);
@@ -56,23 +62,35 @@ bool queue_begin_work(struct queue *q, struct queue_item *item, struct now now)
 
 void queue_write_work(struct queue *q)
 {
-	work_write(&q->work);
+	pthread_mutex_lock(&q->store->lock);
+	work_write(&q->store->work);
+	pthread_mutex_unlock(&q->store->lock);
 }
 
 void queue_end_work(struct queue *q, struct queue_item *item, bool clean)
 {
-	if (!item->in_work && q->work.suspects_n == 0)
-		return;
+	struct store *s = q->store;
+	pthread_mutex_lock(&s->lock);
+	bool was_alone = (item->in_work || s->work.suspects_n > 0) &&
+			 work_end(&s->work, id_of(item), item->part, clean);
+	pthread_mutex_unlock(&s->lock);
 	item->in_work = false;
-	if (work_end(&q->work, id_of(item), item->part, clean))
+	if (was_alone)
 		q->wake_at_ms = q->last.mono_ms;
+}
+
+static bool may_go(struct queue *q, int64_t mono_ms)
+{
+	pthread_mutex_lock(&q->store->lock);
+	bool may = work_may_go(&q->store->work, mono_ms);
+	pthread_mutex_unlock(&q->store->lock);
+	return may;
 }
 
 /* One is given out and has a while to come to work: it may have to wait for its site. */
 void queue_wake_suspect(struct queue *q, struct now now)
 {
-	if (list_is_empty(&q->suspects) || now.mono_ms < q->wake_at_ms ||
-	    !work_may_go(&q->work, now.mono_ms))
+	if (list_is_empty(&q->suspects) || now.mono_ms < q->wake_at_ms || !may_go(q, now.mono_ms))
 		return;
 	struct queue_item *item = list_first(&q->suspects, struct queue_item, timer.node);
 	list_remove(&item->timer.node);
@@ -84,17 +102,10 @@ int64_t queue_suspects_at(const struct queue *q)
 {
 	if (list_is_empty(&q->suspects))
 		return INT64_MAX;
-	return q->work.alone > 0 ? MAX(q->work.alone_until_ms, q->wake_at_ms) : q->wake_at_ms;
-}
-
-void queue_forget_suspects(struct queue *q)
-{
-	struct qid id;
-	unsigned part;
-	for (size_t at = 0; work_next_suspect(&q->work, &at, &id, &part);) {
-		if (index_find(&q->index, id, part) == NULL)
-			(void)work_end(&q->work, id, part, true);
-	}
+	pthread_mutex_lock(&q->store->lock);
+	int64_t alone_ms = q->store->work.alone > 0 ? q->store->work.alone_until_ms : INT64_MIN;
+	pthread_mutex_unlock(&q->store->lock);
+	return MAX(alone_ms, q->wake_at_ms);
 }
 
 void queue_leave_work(struct queue *q, struct queue_item *item)

@@ -188,24 +188,22 @@ bool work_may_go(struct work *w, int64_t mono_ms)
 	return w->alone == 0;
 }
 
-unsigned work_crashes(const struct work *w, struct qid id, unsigned part)
+unsigned work_found(struct work *w, struct qid id, unsigned part)
 {
 	size_t at = w->suspects_n == 0 ? 0 : find(w, id, part);
-	return at == 0 ? 0 : w->slots[at - 1].crashes;
+	if (at == 0)
+		return 0;
+	w->slots[at - 1].found = true;
+	return w->slots[at - 1].crashes;
 }
 
-bool work_next_suspect(const struct work *w, size_t *at, struct qid *id, unsigned *part)
+void work_forget_lost(struct work *w)
 {
-	for (; *at < w->slots_n; (*at)++) {
-		const struct work_slot *s = &w->slots[*at];
-		if (s->crashes == 0 || s->in_work)
-			continue;
-		*id = s->id;
-		*part = s->part;
-		(*at)++;
-		return true;
+	for (size_t i = 0; i < w->slots_n; i++) {
+		const struct work_slot *s = &w->slots[i];
+		if (s->crashes > 0 && !s->in_work && !s->found)
+			free_slot(w, i);
 	}
-	return false;
 }
 
 /* --- life ----------------------------------------------------------------------- */

@@ -36,6 +36,7 @@ struct work_slot { /* all zero: free */
 	unsigned part;
 	unsigned crashes;
 	bool in_work;
+	bool found; /* its item is there */
 };
 
 struct work {
@@ -68,9 +69,9 @@ void work_write(struct work *w);               /* what has changed, in one call 
 enum work_answer work_begin(struct work *w, struct qid id, unsigned part, int64_t mono_ms);
 /* clean: its attempt has come to an end, or the item has. True if it was the suspect in work. */
 bool work_end(struct work *w, struct qid id, unsigned part, bool clean);
-unsigned work_crashes(const struct work *w, struct qid id, unsigned part);
+/* Its item is there; returns in how many crashes it was in work. */
+unsigned work_found(struct work *w, struct qid id, unsigned part);
+void work_forget_lost(struct work *w);             /* suspects that were not found */
 bool work_may_go(struct work *w, int64_t mono_ms); /* a suspect may be begun */
-/* The next suspect not in work, from *at on; false at the end. */
-bool work_next_suspect(const struct work *w, size_t *at, struct qid *id, unsigned *part);
 
 #endif

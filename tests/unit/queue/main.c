@@ -8,6 +8,7 @@ unit_suite_fn test_retry_suite;
 unit_suite_fn test_envelope_suite;
 unit_suite_fn test_parts_suite;
 unit_suite_fn test_queue_suite;
+unit_suite_fn test_shards_suite;
 unit_suite_fn test_spool_suite;
 unit_suite_fn test_scan_suite;
 unit_suite_fn test_walk_suite;
@@ -40,6 +41,7 @@ int main(void)
 		test_envelope_suite,
 		test_parts_suite,
 		test_queue_suite,
+		test_shards_suite,
 		test_spool_suite,
 		test_scan_suite,
 		test_walk_suite,
