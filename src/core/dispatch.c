@@ -403,10 +403,13 @@ bool dispatch_move(struct dispatch *d, struct site *from, struct queue_item *ite
 {
 	if (from->conf == d->mta->conf && strcmp(from->set, r->site) == 0)
 		return false;
+	if (item->moved)
+		return false; /* a domain that names other hosts each time must not keep it going */
 	struct site *to = site_of_resolution(d, item->mail->envelope->domain, r);
 	site_adopt(to, item->domain);
 	if (to == from)
 		return false;
+	item->moved = true;
 	log_debug("delivery", "%s leads to %s", item->domain->name, to->name);
 	dispatch_add(d, item);
 	move_waiting(d, from, item->domain);
@@ -617,7 +620,7 @@ static void take_due(struct dispatch *d, struct now now)
 		struct queue_item *item = queue_take_due(d->mta->queue, now);
 		if (!item)
 			return;
-		item->told = false;
+		item->told = item->moved = false;
 		dispatch_add(d, item);
 	}
 	d->more = true;
