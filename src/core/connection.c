@@ -55,6 +55,7 @@ static struct connection *connection_new(struct mta *m, struct site *site,
 	c->route = t->route;
 	c->level = t->level;
 	c->in_clear = t->in_clear;
+	c->chunking = site->traffic->chunking && !site->no_chunking;
 	list_push(&m->pool->all, &c->in_pool);
 	m->pool->connections_n++;
 	list_push(&site->connections, &c->in_site);
@@ -135,6 +136,8 @@ static bool same_address(const struct netaddr *a, const struct netaddr *b)
 
 bool connection_serves(const struct connection *c, const struct connection_target *t)
 {
+	if (c->chunking && c->site->no_chunking)
+		return false; /* from before that was known */
 	return c->conf == t->conf && c->route == t->route && c->level == t->level &&
 	       c->in_clear == t->in_clear && c->to.hop == t->to->hop &&
 	       same_address(&c->to.addr, &t->to->addr) && strcmp(c->to.host, t->to->host) == 0;
@@ -220,6 +223,7 @@ static struct smtp_client *new_client(const struct connection *c, struct now now
 		.auth_in_clear_ok = clear_is_safe(c),
 		.pipelining = c->site->traffic->pipelining,
 		.overlap = true,
+		.chunking = c->chunking,
 		.timeouts = {
 			.greeting_ms = conf->outbound.timeouts.greeting_s * 1000,
 			.ehlo_ms = conf->outbound.timeouts.ehlo_s * 1000,
@@ -357,6 +361,11 @@ static void message_done(struct connection *c, struct now now)
 		list_push(&c->work.mta->pool->idle, &c->idle);
 	}
 	note_session(c);
+	if (smtp_client_refused_chunking(c->client) && !c->site->no_chunking) {
+		log_info("delivery", "%s offers CHUNKING but refuses BDAT: not used for this site",
+		    c->host.host);
+		c->site->no_chunking = true;
+	}
 	delivery_answered(d, c, now);
 }
 

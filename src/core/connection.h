@@ -61,6 +61,7 @@ struct connection {
 	const struct route *route;
 	enum tls_level level;
 	bool in_clear;
+	bool chunking;            /* bodies may go out with BDAT */
 	bool tls_running;         /* STARTTLS handshake under way, asked for by the engine */
 	bool ready;               /* the engine takes a message */
 	bool leaving;             /* the session is over, the peer's goodbye is still to come */

@@ -448,6 +448,29 @@ static bool some_accepted(const struct delivery *d, const struct smtp_client *cl
 	return false;
 }
 
+/* 50z to BDAT: it spoke of the command, and has nothing of the message. */
+static bool is_of_chunking(const struct smtp_client *client, const struct smtp_result *r)
+{
+	return smtp_client_refused_chunking(client) && r->reply.code && r->err == ERR_PROTOCOL;
+}
+
+/* Takes what the host said of each recipient. True: it offered CHUNKING, but refused BDAT; so for
+ * some the message goes there once more, over a connection that does without. */
+static bool take_results(struct delivery *d, const struct connection *c, const char *detail)
+{
+	bool some = some_accepted(d, c->client);
+	bool again = false;
+
+	for (size_t i = 0; i < d->msg.rcpts_n; i++) {
+		const struct smtp_result *r = smtp_client_result(c->client, i);
+		if (is_of_chunking(c->client, r))
+			again = true;
+		else
+			take_result(d, &d->rcpts[d->wire_index[i]], r, some, detail);
+	}
+	return again;
+}
+
 void delivery_answered(struct delivery *d, const struct connection *c, struct now now)
 {
 	const char *detail = stream_error_text(c->stream);
@@ -468,14 +491,14 @@ void delivery_answered(struct delivery *d, const struct connection *c, struct no
 		place_again(d);
 		return;
 	}
-	bool some = some_accepted(d, c->client);
-	for (size_t i = 0; i < d->msg.rcpts_n; i++)
-		take_result(d, &d->rcpts[d->wire_index[i]], smtp_client_result(c->client, i), some,
-		    detail);
-	if (all_decided(d))
+	if (take_results(d, c, detail)) {
+		d->wants_fresh = true;
+		place_again(d);
+	} else if (all_decided(d)) {
 		settle(d, now);
-	else
+	} else {
 		next_host(d, now);
+	}
 }
 
 static void delivery_step(struct mta_work *w, struct now now)

@@ -47,7 +47,7 @@ struct delivery {
 	int64_t connect_began_ms;         /* mono */
 	bool in_clear;                 /* its handshake failed: the same host again without TLS */
 	bool placed;                   /* some connection has been tried */
-	bool wants_fresh;              /* one that was open has turned out dead */
+	bool wants_fresh;              /* one that was open was dead, or of no use */
 	bool first_on_it;              /* the connection was dialled for us */
 	bool has_waited;               /* for a connection, since the last */
 	struct connection *connection; /* with which we are; else we are among site's unplaced */

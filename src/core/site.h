@@ -67,6 +67,8 @@ struct site {
 	int64_t down_since_wall_ms;
 	int64_t trouble_ms;       /* the last failure */
 	struct site_reply *reply; /* while DOWN */
+	bool
+	    no_chunking; /* a host of it offered CHUNKING and refused BDAT; until it is forgotten */
 
 	/* Of struct connection; each counts against the limit until it is closed. */
 	struct list_node connections; /* in_site: all */

@@ -1,5 +1,6 @@
 e2e_tests = \
 	tests/e2e/test_check.py \
+	tests/e2e/test_chunking.py \
 	tests/e2e/test_config.py \
 	tests/e2e/test_delivery.py \
 	tests/e2e/test_dns.py \

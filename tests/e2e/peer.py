@@ -8,8 +8,10 @@ script decides what it answers, per stage:
 
 None is the normal answer, a str a reply (lines parted by \\n; "250-a\\n250 b"
 goes out as it is), CLOSE hangs up, SILENT says nothing more, bytes go out
-as they are. Stages: CONNECT EHLO HELO LHLO STARTTLS AUTH MAIL RCPT DATA DOT
-RSET NOOP QUIT. With LMTP the DOT stage is asked for each recipient.
+as they are. Stages: CONNECT EHLO HELO LHLO STARTTLS AUTH MAIL RCPT DATA BDAT
+DOT RSET NOOP QUIT. With LMTP the DOT stage is asked for each recipient. BDAT
+is asked before its chunk is read, and what the script says of it stands for a
+server that doesn't know BDAT and reads no chunk; DOT is asked at its end.
 """
 
 import base64
@@ -34,6 +36,7 @@ class Mail:
         self.rcpt_lines = list(conn.rcpt_lines)
         self.raw = b""  # as on the wire, without the final dot's line
         self.data = b""  # un-stuffed
+        self.chunks = 0  # 0: it came with DATA
         self.tls = conn.tls
         self.login = conn.login
         self.helo = conn.helo
@@ -72,6 +75,7 @@ class Conn:
         self.mail_line = ""
         self.rcpts = []
         self.rcpt_lines = []
+        self.chunks = []
 
     def more(self):
         data = self.sock.recv(65536)
@@ -201,11 +205,35 @@ class Conn:
         normal = "354 go on" if self.rcpts else "554 5.5.1 no valid recipients"
         if self.answer("DATA", line, normal) != 354:
             return
-        raw = self.read_body()
-        self.look(raw)
         m = Mail(self)
-        m.raw = raw
-        m.data = (b"\r\n" + raw).replace(b"\r\n..", b"\r\n.")[2:]
+        m.raw = self.read_body()
+        m.data = (b"\r\n" + m.raw).replace(b"\r\n..", b"\r\n.")[2:]
+        self.end(m, line)
+
+    def bdat(self, line):
+        if "CHUNKING" not in self.peer.extensions:
+            self.peer.faults.append(line.encode())
+        if self.peer.script.get("BDAT") and self.answer("BDAT", line, None):
+            return
+        words = line.split(" ")
+        while len(self.buffer) < int(words[1]):
+            self.more()
+        self.chunks.append(self.buffer[: int(words[1])])
+        self.buffer = self.buffer[int(words[1]) :]
+        if not self.rcpts:
+            self.send("503 5.5.1 no valid recipients")
+            self.chunks = []
+        elif words[2:] != ["LAST"]:
+            self.send("250 2.0.0 go on")
+        else:
+            m = Mail(self)
+            m.chunks = len(self.chunks)
+            m.raw = m.data = b"".join(self.chunks)
+            self.end(m, line)
+
+    def end(self, m, line):
+        """The whole message is there."""
+        self.look(m.raw)
         self.draft = m
         takers = m.rcpts if self.peer.lmtp else [None]
         m.rcpts = [] if self.peer.lmtp else m.rcpts
@@ -239,6 +267,8 @@ class Conn:
             self.rcpt(line)
         elif verb == "DATA":
             self.data(line)
+        elif verb == "BDAT":
+            self.bdat(line)
         elif verb == "RSET":
             self.reset()
             self.answer(verb, line, "250 ok")

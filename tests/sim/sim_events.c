@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "sim/sim_check.h"
 #include "sim/sim_mail.h"
+#include "sim/sim_peer.h"
 #include "sim/sim_submit.h"
 
 static const char *const kinds[SIM_EVENT_N] = {
@@ -139,6 +140,8 @@ static void read_event(const char *line, size_t offset)
 		sim_violation("received from the wrong user: %s", line);
 	if (strstr(line, SIM_SUBMIT_PASSWORD))
 		sim_violation("a password in an event: %s", line);
+	if (strstr(line, SIM_NO_BDAT))
+		sim_violation("the refusal of a command counts for a message: %s", line);
 	e->life = life_at(offset);
 	e->wall_ms = take_time(line, "time");
 	e->at_ms = e->wall_ms - wall_offset_at(offset);

@@ -65,6 +65,8 @@ static void make_host(struct sim_domain *d, size_t i, bool wild)
 		.ip = { 10, (uint8_t)(n >> 8), (uint8_t)n, 1 } };
 	h->character = wild ? (enum sim_character)sim_below(SIM_HOST_N) : SIM_HOST_ACCEPTS;
 	h->tls = sim_chance(40) || h->character == SIM_HOST_BAD_TLS;
+	h->chunking = sim_chance(50);
+	h->bdat_unknown = h->chunking && wild && sim_chance(20);
 	h->latency_ms = (int)sim_between(1, 150);
 	h->blackhole = sim_chance(50);
 	if (sim.calm)

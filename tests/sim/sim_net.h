@@ -48,7 +48,8 @@ struct sim_host {
 	char name[64];
 	struct netaddr address;
 	enum sim_character character;
-	bool tls;
+	bool tls, chunking;
+	bool bdat_unknown; /* though it offers CHUNKING */
 	int latency_ms;
 	bool blackhole; /* when down: no answer instead of a refusal */
 	int64_t down_from_ms, down_until_ms;

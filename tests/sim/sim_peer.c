@@ -19,7 +19,10 @@ struct peer {
 	struct sim_timer patience, delay;
 	struct buf in;
 	struct buf reply; /* waits for the delay */
-	bool waiting, greeted, in_data, tls, tls_asked, closing;
+	bool waiting, greeted, in_data, in_chunk, tls, tls_asked, closing;
+	bool last;           /* the chunk ends the message */
+	uint64_t chunk_left; /* bytes */
+	struct buf chunks;   /* of the message so far */
 	bool mail;
 	char sender[SIM_ADDRESS_MAX];
 	struct sim_rcpt *rcpts[PEER_RCPTS_MAX];
@@ -39,6 +42,7 @@ static void peer_free(struct peer *p)
 	sim_timer_cancel(&p->delay);
 	buf_fini(&p->in);
 	buf_fini(&p->reply);
+	buf_fini(&p->chunks);
 	mem_free(p);
 }
 
@@ -146,8 +150,10 @@ static void on_ehlo(struct peer *p)
 		say(p, "250-\r\n250 250 250\r\n999 maybe");
 		return;
 	}
-	say(p, "250-%s\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n%s250 SIZE",
-	    p->host->name, p->host->tls && !p->tls ? "250-STARTTLS\r\n" : "");
+	say(p,
+	    "250-%s\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n%s%s250 SIZE",
+	    p->host->name, p->host->tls && !p->tls ? "250-STARTTLS\r\n" : "",
+	    p->host->chunking ? "250-CHUNKING\r\n" : "");
 }
 
 static void on_starttls(struct peer *p)
@@ -166,6 +172,7 @@ static void on_mail(struct peer *p, const char *line)
 
 	p->mail = false;
 	p->rcpts_n = 0;
+	buf_clear(&p->chunks);
 	if (!from || !to || to - from > SIM_ADDRESS_MAX) {
 		sim_violation("%s was sent: %s", p->host->name, line);
 		say(p, "501 5.1.7 what?");
@@ -425,6 +432,26 @@ static void on_data(struct peer *p)
 	say(p, "354 go on");
 }
 
+static void on_bdat(struct peer *p, const char *line)
+{
+	struct slice rest = slice_str(line + strlen("BDAT ")), size;
+
+	if (p->host->bdat_unknown || !p->host->chunking) {
+		if (!p->host->chunking)
+			sim_violation("%s was sent BDAT, which it does not offer", p->host->name);
+		say(p, "502 5.5.1 %s", SIM_NO_BDAT);
+		return;
+	}
+	slice_split(&rest, ' ', &size);
+	if (!slice_to_u64(size, &p->chunk_left)) {
+		sim_violation("%s was sent: %s", p->host->name, line);
+		say(p, "501 5.5.4 what?");
+		return;
+	}
+	p->last = slice_eq(rest, SLICE("LAST"));
+	p->in_chunk = true;
+}
+
 static bool is_verb(const char *line, const char *verb)
 {
 	return strncasecmp(line, verb, strlen(verb)) == 0;
@@ -447,6 +474,8 @@ static void on_line(struct peer *p, const char *line)
 		on_rcpt(p, line);
 	else if (is_verb(line, "DATA"))
 		on_data(p);
+	else if (is_verb(line, "BDAT "))
+		on_bdat(p, line);
 	else if (is_verb(line, "RSET") || is_verb(line, "NOOP"))
 		say(p, "250 2.0.0 ok");
 	else if (is_verb(line, "QUIT")) {
@@ -484,6 +513,38 @@ static bool read_data(struct peer *p)
 	return true;
 }
 
+/* The chunk is there: nothing in it is looked at. */
+static void on_chunk(struct peer *p)
+{
+	p->in_chunk = false;
+	if (p->rcpts_n == 0) {
+		buf_clear(&p->chunks);
+		say(p, "503 5.5.1 no valid recipients");
+	} else if (!p->last) {
+		say(p, "250 2.0.0 more");
+	} else {
+		struct slice all = buf_slice(&p->chunks);
+		p->mail = false;
+		on_dot(p, all);
+		p->rcpts_n = 0;
+		buf_clear(&p->chunks);
+	}
+}
+
+static bool read_chunk(struct peer *p)
+{
+	size_t n = (size_t)MIN(p->chunk_left, (uint64_t)buf_len(&p->in));
+
+	if (buf_add(&p->chunks, buf_ptr(&p->in), n) < 0)
+		UNREACHABLE();
+	buf_consume(&p->in, n);
+	p->chunk_left -= n;
+	if (p->chunk_left > 0)
+		return false;
+	on_chunk(p);
+	return true;
+}
+
 static bool read_line(struct peer *p)
 {
 	ptrdiff_t end = slice_find(buf_slice(&p->in), '\n');
@@ -501,12 +562,19 @@ static bool read_line(struct peer *p)
 	return true;
 }
 
+static bool read_next(struct peer *p)
+{
+	if (p->in_chunk)
+		return read_chunk(p);
+	return p->in_data ? read_data(p) : read_line(p);
+}
+
 static void proceed(struct peer *p)
 {
 	if (p->waiting || character(p) == SIM_HOST_SILENT)
 		return;
 	while (!p->waiting && !p->closing && !p->tls_asked)
-		if (!(p->in_data ? read_data(p) : read_line(p)))
+		if (!read_next(p))
 			break;
 	if (p->closing && !p->waiting)
 		hang_up(p);
@@ -562,6 +630,7 @@ void *sim_peer_new(struct sim_host *h)
 	sim_timer_init(&p->delay, on_delay);
 	buf_init(&p->in, 64 << 20);
 	buf_init(&p->reply, 1 << 20);
+	buf_init(&p->chunks, 64 << 20);
 	if (h->character == SIM_HOST_421S)
 		p->replies_until_421 = (unsigned)sim_between(1, 12);
 	return p;

@@ -10,6 +10,9 @@
 #include "sim/sim_io.h"
 #include "sim/sim_net.h"
 
+/* Said of the command, so it must decide nothing about a message. */
+#define SIM_NO_BDAT "what is BDAT?"
+
 const struct sim_party *sim_peer_party(void);
 void *sim_peer_new(struct sim_host *h);
 void sim_peer_joined(void *arg, struct sim_conn *c);
