@@ -10,7 +10,8 @@
 #include "core/dispatch.h"
 #include "core/pool.h"
 
-#define CONNECTION_FLUSHES_PER_TURN 8 /* windows of a body that go out in one turn */
+#define CONNECTION_RANK_MS          60000 /* then better hosts are tried again */
+#define CONNECTION_FLUSHES_PER_TURN 8     /* windows of a body that go out in one turn */
 
 static void connection_step(struct mta_work *w, struct now now);
 
@@ -369,6 +370,15 @@ static void message_done(struct connection *c, struct now now)
 	delivery_answered(d, c, now);
 }
 
+/* Which hosts of the site answer: those before it did not, when it was dialled. */
+static void note_rank(struct connection *c, struct now now)
+{
+	if (c->messages > 1)
+		return;
+	c->site->rank = c->to.rank;
+	c->site->rank_until_ms = now.mono_ms + CONNECTION_RANK_MS;
+}
+
 /* Does what the engine asks. False when c is gone. */
 static bool drive(struct connection *c, struct now now)
 {
@@ -379,6 +389,7 @@ static bool drive(struct connection *c, struct now now)
 			return true;
 		case SMTP_CLIENT_READY:
 			c->ready = true;
+			note_rank(c, now);
 			break;
 		case SMTP_CLIENT_NEED_BODY:
 			delivery_give_body(c->with[c->with_n - 1], c->client, now);

@@ -324,13 +324,27 @@ void delivery_left(struct delivery *d)
 	d->site->unplaced++;
 }
 
+/* An open connection to a host that is not the best is as good as a new one for as long as the
+ * better hosts are known not to answer. Then one delivery tries them again. */
+static uint8_t worst_rank(struct delivery *d, struct now now)
+{
+	struct site *s = d->site;
+
+	if (s->rank == 0 || now.mono_ms < s->rank_until_ms)
+		return s->rank;
+	s->rank_until_ms = now.mono_ms + DELIVERY_CONNECTING_MAX_MS;
+	return 0;
+}
+
 /* One that is open: at rest, or busy, if no other may be dialled. Whichever host it is with, that
  * one comes first now. */
 static bool take_open(struct delivery *d, unsigned limit, struct now now)
 {
-	size_t end = d->placed ? d->at + 1 : d->resolution->candidates_n;
+	const struct resolution *r = d->resolution;
+	size_t end = d->placed ? d->at + 1 : r->candidates_n;
+	uint8_t worst = d->placed ? UINT8_MAX : worst_rank(d, now);
 
-	for (size_t i = d->at; i < end; i++) {
+	for (size_t i = d->at; i < end && r->candidates[d->order[i]].rank <= worst; i++) {
 		struct connection_target t = target(d, i);
 		struct connection *c = pool_find(d->site, &t);
 		if (!c || (c->with_n > 0 && d->site->connections_n < limit))

@@ -75,6 +75,10 @@ struct site {
 	struct list_node open;        /* open: those that take a message now */
 	struct list_node waiting;     /* struct delivery.waits: neither of use nor room; in turn */
 	unsigned connections_n, open_n;
+	/* The preference of the host that took the connection dialled last: until then worse ones
+	 * than the best may be used again. */
+	uint8_t rank;
+	int64_t rank_until_ms;
 	unsigned leaving_n; /* whose session is over; a new one may take the place of one */
 
 	/* The dispatcher's. */
