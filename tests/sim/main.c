@@ -40,6 +40,10 @@ static const char *const break_names[SIM_BREAK_N] = {
 	[SIM_BREAK_REPORT] = "report",
 	[SIM_BREAK_TTL] = "ttl",
 	[SIM_BREAK_FORGET] = "forget",
+	[SIM_BREAK_STALE] = "stale",
+	[SIM_BREAK_WORN] = "worn",
+	[SIM_BREAK_AGE] = "age",
+	[SIM_BREAK_IDLE] = "idle",
 };
 
 struct options {
@@ -110,6 +114,8 @@ static void add(struct sim_result *sum, const struct sim_result *r)
 	sum->duplicates += r->duplicates;
 	sum->reports += r->reports;
 	sum->deferred += r->deferred;
+	sum->reused += r->reused;
+	sum->stale += r->stale;
 	sum->virtual_ms += r->virtual_ms;
 }
 
@@ -246,11 +252,13 @@ int main(int argc, char **argv)
 		o.jobs = 1;
 	unsigned failed = run_all(&o, &sum, &done);
 	printf("%llu seeds, %u failed: %llu messages, %llu recipients, %llu crashes, "
-	       "%llu virtual days, %llu deferrals, %llu reports, %llu duplicates explained\n",
+	       "%llu virtual days, %llu deferrals, %llu reports, %llu duplicates explained, "
+	       "%llu taken over a used connection, %llu turned away there\n",
 	    (unsigned long long)done, failed, (unsigned long long)sum.messages,
 	    (unsigned long long)sum.recipients, (unsigned long long)sum.crashes,
 	    (unsigned long long)(sum.virtual_ms / SIM_DAY), (unsigned long long)sum.deferred,
-	    (unsigned long long)sum.reports, (unsigned long long)sum.duplicates);
+	    (unsigned long long)sum.reports, (unsigned long long)sum.duplicates,
+	    (unsigned long long)sum.reused, (unsigned long long)sum.stale);
 	if (o.until_caught)
 		return failed > 0 ? 0 : 1;
 	return failed > 0 ? 1 : 0;

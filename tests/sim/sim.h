@@ -59,6 +59,10 @@ enum sim_break { /* sabotage, to see that the checker notices */
 	SIM_BREAK_REPORT,     /* some reports get lost at the host that took them */
 	SIM_BREAK_TTL,        /* answers of the DNS last longer than the DNS meant */
 	SIM_BREAK_FORGET,     /* and some not at all */
+	SIM_BREAK_STALE, /* what a host says of a connection reaches the daemon as of the mail */
+	SIM_BREAK_WORN,  /* the daemon is configured for more messages over a connection */
+	SIM_BREAK_AGE,   /* for older connections */
+	SIM_BREAK_IDLE,  /* for longer idle ones */
 	SIM_BREAK_N,
 };
 

@@ -15,12 +15,13 @@ struct point { /* of the daemon as a whole, from at_ms on */
 	int64_t at_ms;
 	enum state state;
 	unsigned limit; /* of a site */
+	unsigned limit_in_all;
 };
 
 static struct {
 	struct point *points;
 	size_t points_n, points_cap;
-	unsigned used, limit, limit_in_all;
+	unsigned used, open, limit, limit_in_all;
 	bool working;
 } all;
 
@@ -36,7 +37,8 @@ static void note_all(void)
 					       : STATE_WORKING;
 	struct point *last = all.points_n ? &all.points[all.points_n - 1] : NULL;
 
-	if (last && last->state == state && last->limit == all.limit)
+	if (last && last->state == state && last->limit == all.limit &&
+	    last->limit_in_all == all.limit_in_all)
 		return;
 	if (!last || last->at_ms != sim.now_ms) {
 		if (all.points_n == all.points_cap) {
@@ -45,7 +47,7 @@ static void note_all(void)
 		}
 		last = &all.points[all.points_n++];
 	}
-	*last = (struct point){ sim.now_ms, state, all.limit };
+	*last = (struct point){ sim.now_ms, state, all.limit, all.limit_in_all };
 }
 
 static void note_site(struct sim_site *s)
@@ -66,6 +68,7 @@ static void note_site(struct sim_site *s)
 void sim_busy_open(struct sim_site *s, int change)
 {
 	s->open += (unsigned)change;
+	all.open += (unsigned)change;
 	all.used += (unsigned)change;
 	note_site(s);
 	note_all();
@@ -94,6 +97,21 @@ unsigned sim_busy_site_limit(void)
 	     i--)
 		limit = MAX(limit, all.points[i - 2].limit);
 	return limit;
+}
+
+unsigned sim_busy_all_limit(void)
+{
+	unsigned limit = all.limit_in_all;
+
+	for (size_t i = all.points_n; i > 1 && all.points[i - 1].at_ms > sim.now_ms - LINGER_MS;
+	     i--)
+		limit = MAX(limit, all.points[i - 2].limit_in_all);
+	return limit;
+}
+
+unsigned sim_busy_open_now(void)
+{
+	return all.open;
 }
 
 void sim_busy_set_working(bool working)

@@ -18,6 +18,8 @@ struct sim_site { /* hosts with limits of their own; in each domain, or shared b
 	char name[24];
 	unsigned domains; /* that share it */
 	bool is_route;    /* all of them go through one static route: one limit */
+	unsigned sets;    /* of hosts, each with a limit of its own */
+	bool has_flat, has_ranked;
 	unsigned open, asking;
 	int64_t dns_failed_ms; /* a question about it was answered so, the last time */
 	struct sim_busy_point *points;
@@ -30,6 +32,8 @@ void sim_busy_ask(struct sim_site *s, int change);
 /* What bounds the daemon from now on. */
 void sim_busy_limits(unsigned per_site, unsigned in_all);
 unsigned sim_busy_site_limit(void); /* as the deliveries under way know it */
+unsigned sim_busy_all_limit(void);
+unsigned sim_busy_open_now(void); /* connections, of all sites */
 /* Whether it takes up work: it lives, was not asked to stop, and its disk is fine. */
 void sim_busy_set_working(bool working);
 

@@ -147,6 +147,33 @@ static void check_quoted(const struct sim_rcpt *r)
 	}
 }
 
+static const struct sim_host *host_of(const struct sim_rcpt *r, const struct sim_event *e)
+{
+	for (size_t i = 0; i < r->domain->hosts_n; i++)
+		if (is_of_host(e, &r->domain->hosts[i]))
+			return &r->domain->hosts[i];
+	return NULL;
+}
+
+/* What is wrong with a used connection costs no attempt: the mail goes out on a new one. */
+static void check_counted(const struct sim_rcpt *r)
+{
+	for (const struct sim_event *e = r->events; e; e = e->next) {
+		const struct sim_host *h;
+		if (e->kind != SIM_EVENT_DEFERRED || e->attempt == 0 ||
+		    strcmp(e->stage, "mail") != 0 || !(h = host_of(r, e)))
+			continue;
+		if (e->is_reply && !sim_reuse_said_to_mail(h, e->code))
+			sim_violation("%s: an attempt is counted for %d of %s, which said so of a "
+				      "used connection",
+			    r->address, e->code, h->name);
+		else if (!e->is_reply && h->character == SIM_HOST_ACCEPTS && !sim_net_dooms())
+			sim_violation("%s: an attempt is counted for the end of a used connection "
+				      "to %s",
+			    r->address, h->name);
+	}
+}
+
 static void check_delivered(const struct sim_rcpt *r)
 {
 	for (const struct sim_event *e = r->events; e; e = e->next)
@@ -314,6 +341,7 @@ static void check_report_mail(const struct sim_rcpt *sender)
 		    sender->address, open, sender->listed);
 	check_delivered(sender);
 	check_quoted(sender);
+	check_counted(sender);
 	check_duplicates(sender);
 	check_failures(sender);
 	sim_judge_queued(sender);
@@ -345,6 +373,7 @@ static void check_accepted(const struct sim_msg *m, const char *id)
 		check_one_fate(r, id);
 		check_delivered(r);
 		check_quoted(r);
+		check_counted(r);
 		check_duplicates(r);
 		check_failures(r);
 		sim_judge_schedule(r, id);

@@ -39,6 +39,8 @@ void sim_check(void);
 struct sim_totals {
 	uint64_t messages, recipients, delivered, bounced, expired, deferred, deleted, queued,
 	    duplicates, reports;
+	uint64_t reused; /* messages that were taken behind another, over one connection */
+	uint64_t stale;  /* turned away there, for no reason of their own */
 };
 
 extern struct sim_totals sim_totals;

@@ -41,6 +41,7 @@ static const char *const character_names[] = {
 	[SIM_HOST_FULL] = "full",
 	[SIM_HOST_REFUSES] = "refuses",
 	[SIM_HOST_521] = "521",
+	[SIM_HOST_554] = "554",
 	[SIM_HOST_SILENT] = "silent",
 };
 
@@ -69,8 +70,12 @@ static void make_host(struct sim_domain *d, size_t i, bool wild)
 	h->bdat_unknown = h->chunking && wild && sim_chance(20);
 	h->latency_ms = (int)sim_between(1, 150);
 	h->blackhole = sim_chance(50);
-	if (sim.calm)
+	h->reuse = sim_chance(50) ? (enum sim_reuse)sim_below(SIM_REUSE_N) : SIM_REUSE_FINE;
+	h->patience = (unsigned)sim_between(1, 5);
+	if (sim.calm) {
 		h->latency_ms = 1;
+		h->reuse = SIM_REUSE_FINE;
+	}
 	if (!wild || !sim_chance(25))
 		return;
 	h->down_from_ms = sim_between(0, SIM_DAY);
@@ -87,7 +92,8 @@ static bool is_prompt(const struct sim_domain *d)
 		if (h->down_until_ms > 0 || h->character == SIM_HOST_TARPITS ||
 		    h->character == SIM_HOST_SILENT || h->character == SIM_HOST_GARBAGE ||
 		    h->character == SIM_HOST_BAD_TLS || h->character == SIM_HOST_HANGS_UP ||
-		    h->character == SIM_HOST_BYTEWISE)
+		    h->character == SIM_HOST_BYTEWISE || h->reuse == SIM_REUSE_DOT ||
+		    h->reuse == SIM_REUSE_SLOW)
 			return false;
 	}
 	return true;
@@ -180,6 +186,24 @@ void sim_net_write_routes(FILE *config)
 	fprintf(config, " );\n");
 }
 
+/* Sets of hosts, in the eyes of the daemon: those of a site have one order of preference or
+ * another, or come and go. */
+static void count_sets(void)
+{
+	for (size_t i = 0; i < net.options.domains; i++) {
+		struct sim_domain *d = &net.domains[i];
+		bool flat = d->same_preference || d->hosts_n == 1 || d->site->is_route;
+		if (d->dns == SIM_DNS_CHANGING)
+			d->site->sets = (unsigned)d->hosts_n;
+		else if (flat && !d->site->has_flat)
+			d->site->sets++;
+		else if (!flat && !d->site->has_ranked)
+			d->site->sets++;
+		d->site->has_flat |= flat;
+		d->site->has_ranked |= !flat;
+	}
+}
+
 void sim_net_init(const struct sim_net_options *o)
 {
 	net.options = *o;
@@ -188,6 +212,7 @@ void sim_net_init(const struct sim_net_options *o)
 		make_domain(&net.domains[i], (unsigned)i);
 	for (size_t i = 0; i < o->domains; i++)
 		settle(&net.domains[i]);
+	count_sets();
 }
 
 struct sim_domain *sim_net_any(void)
@@ -418,11 +443,10 @@ void sim_dial(const struct netaddr *to, struct sim_dialed *r)
 		.site = h->domain->site,
 	};
 	const struct sim_site *s = h->domain->site;
-	unsigned sites = s->is_route ? 1 : s->domains;
-	if (h->domain->dns == SIM_DNS_CHANGING) /* each host is one, while it is named alone */
-		sites = (unsigned)h->domain->hosts_n;
-	if (s->open + 1 > sim_busy_site_limit() * sites)
+	if (s->open + 1 > sim_busy_site_limit() * s->sets)
 		sim_violation("%u connections to %s at once", s->open + 1, s->name);
+	if (sim_busy_open_now() + 1 > sim_busy_all_limit())
+		sim_violation("%u connections in all", sim_busy_open_now() + 1);
 	h->dials++;
 	sim_said_dialled(h);
 	watch_probes(h);

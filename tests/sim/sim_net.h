@@ -8,6 +8,7 @@
 
 #include "base/netaddr.h"
 #include "sim/sim_busy.h"
+#include "sim/sim_reuse.h"
 
 #define SIM_HOSTS_PER_DOMAIN 3
 
@@ -27,6 +28,7 @@ enum sim_character {
 	SIM_HOST_FULL,     /* 452 for hours */
 	SIM_HOST_REFUSES,  /* 550 to everybody */
 	SIM_HOST_521,
+	SIM_HOST_554,    /* so it greets everybody */
 	SIM_HOST_SILENT, /* accepts connections, says nothing */
 	SIM_HOST_N,
 };
@@ -48,6 +50,9 @@ struct sim_host {
 	char name[64];
 	struct netaddr address;
 	enum sim_character character;
+	enum sim_reuse reuse;
+	unsigned patience;     /* messages it takes over one connection, where it minds */
+	unsigned said_to_mail; /* see sim_reuse.h */
 	bool tls, chunking;
 	bool bdat_unknown; /* though it offers CHUNKING */
 	int latency_ms;

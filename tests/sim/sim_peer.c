@@ -16,10 +16,14 @@
 struct peer {
 	struct sim_host *host;
 	struct sim_conn *conn;
-	struct sim_timer patience, delay;
+	struct sim_session session;
+	struct sim_timer patience, delay, rest;
 	struct buf in;
 	struct buf reply; /* waits for the delay */
 	bool waiting, greeted, in_data, in_chunk, tls, tls_asked, closing;
+	bool resting;        /* all is said, once the reply is out */
+	bool slow;           /* the next reply takes long */
+	bool deaf;           /* reads no more, and hangs up when rest is over */
 	bool last;           /* the chunk ends the message */
 	uint64_t chunk_left; /* bytes */
 	struct buf chunks;   /* of the message so far */
@@ -40,6 +44,8 @@ static void peer_free(struct peer *p)
 {
 	sim_timer_cancel(&p->patience);
 	sim_timer_cancel(&p->delay);
+	sim_timer_cancel(&p->rest);
+	sim_session_end(&p->session);
 	buf_fini(&p->in);
 	buf_fini(&p->reply);
 	buf_fini(&p->chunks);
@@ -62,6 +68,8 @@ static void send_reply(struct peer *p)
 	}
 	sim_conn_send(p->conn, buf_ptr(&p->reply), buf_len(&p->reply));
 	buf_clear(&p->reply);
+	if (p->resting)
+		sim_session_rests(&p->session);
 	if (p->watch)
 		sim_conn_watch(p->conn, &p->watch->told_ms);
 	p->watch = NULL;
@@ -101,6 +109,9 @@ static void say(struct peer *p, const char *fmt, ...)
 	int64_t wait_ms = sim_chance(10) && !sim.calm ? sim_between(1, 2000) : 0;
 	if (p->host->character == SIM_HOST_TARPITS)
 		wait_ms = sim_between(5, 90) * SIM_SECOND;
+	else if (p->slow)
+		wait_ms = sim_between(1, 60) * SIM_SECOND;
+	p->slow = false;
 	if (wait_ms > 0) {
 		p->waiting = true;
 		sim_timer_in(&p->delay, wait_ms);
@@ -113,6 +124,23 @@ static void say(struct peer *p, const char *fmt, ...)
 static void say_goodbye(struct peer *p)
 {
 	p->closing = true;
+}
+
+/* Nobody came, or nobody is wanted any more. */
+static void on_rest(struct sim_timer *t)
+{
+	struct peer *p = container_of(t, struct peer, rest);
+
+	if (p->waiting) { /* with the reply before */
+		sim_timer_in(t, 100);
+	} else if (p->deaf || sim_chance(50)) {
+		hang_up(p);
+	} else {
+		p->resting = false;
+		say(p, "421 4.4.2 idle for too long");
+		say_goodbye(p);
+		proceed(p);
+	}
 }
 
 static enum sim_character character(const struct peer *p)
@@ -128,6 +156,9 @@ static void greet(struct peer *p)
 	switch ((int)character(p)) {
 	case SIM_HOST_521:
 		say(p, "521 5.3.2 no mail here");
+		break;
+	case SIM_HOST_554:
+		say(p, "554 5.3.2 no mail here today");
 		break;
 	case SIM_HOST_SILENT:
 		break;
@@ -150,9 +181,9 @@ static void on_ehlo(struct peer *p)
 		say(p, "250-\r\n250 250 250\r\n999 maybe");
 		return;
 	}
-	say(p,
-	    "250-%s\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n%s%s250 SIZE",
-	    p->host->name, p->host->tls && !p->tls ? "250-STARTTLS\r\n" : "",
+	say(p, "250-%s\r\n%s250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n%s%s250 SIZE", p->host->name,
+	    p->host->reuse == SIM_REUSE_PLAIN ? "" : "250-PIPELINING\r\n",
+	    p->host->tls && !p->tls ? "250-STARTTLS\r\n" : "",
 	    p->host->chunking ? "250-CHUNKING\r\n" : "");
 }
 
@@ -166,13 +197,39 @@ static void on_starttls(struct peer *p)
 	p->tls_asked = true;
 }
 
+/* True if it does not like to be used again, and has done something about it. */
+static bool is_tired(struct peer *p)
+{
+	enum sim_reuse how = p->host->reuse;
+	bool minds = how == SIM_REUSE_421 || how == SIM_REUSE_503 || how == SIM_REUSE_DROPS;
+
+	if (!minds || p->session.mails <= p->host->patience)
+		return false;
+	sim_session_tired(&p->session);
+	if (how == SIM_REUSE_503) {
+		say(p, "503 5.5.1 nested MAIL");
+	} else if (how == SIM_REUSE_DROPS) {
+		say_goodbye(p);
+	} else if (sim.broken == SIM_BREAK_STALE) {
+		say(p, "450 4.7.0 enough for now");
+	} else {
+		say(p, "421 4.7.0 enough for now");
+		say_goodbye(p);
+	}
+	return true;
+}
+
 static void on_mail(struct peer *p, const char *line)
 {
 	const char *from = strchr(line, '<'), *to = from ? strchr(from, '>') : NULL;
 
-	p->mail = false;
+	p->mail = p->resting = false;
 	p->rcpts_n = 0;
 	buf_clear(&p->chunks);
+	sim_timer_cancel(&p->rest);
+	sim_session_mail(&p->session);
+	if (is_tired(p))
+		return;
 	if (!from || !to || to - from > SIM_ADDRESS_MAX) {
 		sim_violation("%s was sent: %s", p->host->name, line);
 		say(p, "501 5.1.7 what?");
@@ -180,10 +237,12 @@ static void on_mail(struct peer *p, const char *line)
 	}
 	snprintf(p->sender, sizeof(p->sender), "%.*s", (int)(to - from - 1), from + 1);
 	p->mail = character(p) != SIM_HOST_MIXED || sim_chance(95);
-	if (p->mail)
+	if (p->mail) {
 		say(p, "250 2.1.0 ok");
-	else
+	} else {
+		sim_session_answered_mail(&p->session, 451);
 		say(p, "451 4.3.0 later");
+	}
 }
 
 static void take_rcpt(struct peer *p, struct sim_rcpt *r)
@@ -375,6 +434,7 @@ static void take_message(struct peer *p, struct slice all, bool told)
 		a->first = first;
 	}
 	p->watch = told ? first : NULL;
+	sim_session_took(&p->session);
 }
 
 static void refuse_message(struct peer *p, int code, const char *text)
@@ -384,8 +444,35 @@ static void refuse_message(struct peer *p, int code, const char *text)
 	say(p, "%d %s", code, text);
 }
 
+/* The end of a message, and of its patience. True: there is no reply. */
+static bool leaves_at_dot(struct peer *p, struct slice all)
+{
+	if (p->host->reuse != SIM_REUSE_DOT || p->session.mails < 2 || sim_chance(60))
+		return false;
+	if (sim_chance(50))
+		take_message(p, all, false);
+	p->resting = false;
+	p->deaf = true;
+	sim_timer_in(&p->rest, sim_between(0, 5 * SIM_SECOND));
+	return true;
+}
+
+static void rest(struct peer *p)
+{
+	p->resting = true;
+	p->slow = p->host->reuse == SIM_REUSE_SLOW && sim_chance(20);
+	p->deaf = p->host->reuse == SIM_REUSE_CLOSES;
+	if (p->deaf)
+		sim_timer_in(&p->rest, sim_between(0, 500));
+	else if (p->host->reuse == SIM_REUSE_TIRES)
+		sim_timer_in(&p->rest, sim_between(0, 8 * SIM_SECOND));
+}
+
 static void on_dot(struct peer *p, struct slice all)
 {
+	rest(p);
+	if (leaves_at_dot(p, all))
+		return;
 	switch ((int)character(p)) {
 	case SIM_HOST_HANGS_UP:
 		if (sim_chance(70)) {
@@ -460,6 +547,8 @@ static bool is_verb(const char *line, const char *verb)
 static void on_line(struct peer *p, const char *line)
 {
 	if (p->replies_until_421 && p->replies >= p->replies_until_421) {
+		if (is_verb(line, "MAIL FROM:") && p->session.mails == 0)
+			sim_session_answered_mail(&p->session, 421);
 		say(p, "421 4.3.2 too busy");
 		say_goodbye(p);
 		return;
@@ -476,9 +565,10 @@ static void on_line(struct peer *p, const char *line)
 		on_data(p);
 	else if (is_verb(line, "BDAT "))
 		on_bdat(p, line);
-	else if (is_verb(line, "RSET") || is_verb(line, "NOOP"))
+	else if (is_verb(line, "RSET")) {
+		p->resting = true;
 		say(p, "250 2.0.0 ok");
-	else if (is_verb(line, "QUIT")) {
+	} else if (is_verb(line, "QUIT")) {
 		say(p, "221 2.0.0 bye");
 		say_goodbye(p);
 	} else {
@@ -505,6 +595,7 @@ static bool read_data(struct peer *p)
 	size_t bytes = (size_t)(end + 2 - in);
 	char *copy = mem_dup(in, bytes + 1);
 	buf_consume(&p->in, bytes + 3);
+	sim_session_read(&p->session, bytes + 3);
 	p->in_data = false;
 	p->mail = false;
 	on_dot(p, unstuff(copy, bytes));
@@ -538,6 +629,7 @@ static bool read_chunk(struct peer *p)
 	if (buf_add(&p->chunks, buf_ptr(&p->in), n) < 0)
 		UNREACHABLE();
 	buf_consume(&p->in, n);
+	sim_session_read(&p->session, n);
 	p->chunk_left -= n;
 	if (p->chunk_left > 0)
 		return false;
@@ -558,6 +650,7 @@ static bool read_line(struct peer *p)
 	if (n > 0 && line[n - 1] == '\r')
 		line[n - 1] = '\0';
 	buf_consume(&p->in, (size_t)end + 1);
+	sim_session_read(&p->session, (size_t)end + 1);
 	on_line(p, line);
 	return true;
 }
@@ -573,7 +666,7 @@ static void proceed(struct peer *p)
 {
 	if (p->waiting || character(p) == SIM_HOST_SILENT)
 		return;
-	while (!p->waiting && !p->closing && !p->tls_asked)
+	while (!p->waiting && !p->closing && !p->tls_asked && !p->deaf)
 		if (!read_next(p))
 			break;
 	if (p->closing && !p->waiting)
@@ -590,6 +683,7 @@ static void on_bytes(void *arg, const char *bytes, size_t n)
 	struct peer *p = arg;
 
 	sim_timer_in(&p->patience, PEER_PATIENCE_MS);
+	sim_session_heard(&p->session, n);
 	if (buf_add(&p->in, bytes, n) < 0)
 		UNREACHABLE();
 	proceed(p);
@@ -606,13 +700,17 @@ static void on_tls(void *arg)
 		return; /* else it never answers */
 	}
 	p->tls = true;
+	sim_session_read(&p->session, buf_len(&p->in));
 	buf_clear(&p->in);
 	sim_conn_tls(p->conn, true);
 }
 
 static void on_gone(void *arg)
 {
-	peer_free(arg);
+	struct peer *p = arg;
+
+	sim_session_heard(&p->session, 0);
+	peer_free(p);
 }
 
 const struct sim_party *sim_peer_party(void)
@@ -626,6 +724,8 @@ void *sim_peer_new(struct sim_host *h)
 	struct peer *p = mem_zalloc(sizeof(*p));
 
 	p->host = h;
+	sim_session_begin(&p->session, h);
+	sim_timer_init(&p->rest, on_rest);
 	sim_timer_init(&p->patience, on_patience);
 	sim_timer_init(&p->delay, on_delay);
 	buf_init(&p->in, 64 << 20);

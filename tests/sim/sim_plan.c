@@ -28,10 +28,18 @@ static const struct {
 
 static void choose_config(struct sim_config *c)
 {
+	static const unsigned messages[] = { 1, 2, 3, 10, 100, 100 };
+	static const unsigned idle_s[] = { 0, 1, 5, 5, 60 };
+	static const unsigned age_s[] = { 2, 30, 300, 300 };
+
 	c->schedule = (size_t)sim_below(ARRAY_LEN(schedules));
 	c->limit = (unsigned)sim_between(1, 6);
 	c->concurrency = sim_chance(30) ? (unsigned)sim_between(5, 40) : 10000;
 	c->dns = (unsigned)sim_below(3);
+	c->reuse.messages = messages[sim_below(ARRAY_LEN(messages))];
+	c->reuse.idle_s = idle_s[sim_below(ARRAY_LEN(idle_s))];
+	c->reuse.age_s = age_s[sim_below(ARRAY_LEN(age_s))];
+	c->pipelining = sim_chance(85);
 }
 
 void sim_plan_make(void)
@@ -47,6 +55,7 @@ void sim_plan_make(void)
 	p->submit.period_ms = sim_between(SIM_HOUR, 3 * SIM_DAY);
 	p->submit.doom_permille = sim_chance(50) ? (unsigned)sim_between(0, 150) : 0;
 	p->submit.leave_permille = sim_chance(50) ? (unsigned)sim_between(0, 80) : 0;
+	p->submit.bursts = sim_chance(60) ? (size_t)sim_between(1, 4) : 0;
 	p->always_split = sim_chance(15);
 	p->disk_bytes = UINT64_C(1) << (sim_chance(50) ? 27 : 28); /* 4 segments, or 8 */
 	p->crash_every_ms = sim_chance(80) ? sim_between(SIM_HOUR, SIM_DAY) : 0;
@@ -66,7 +75,14 @@ static void write_file(const struct sim_config *c, const char *more)
 	char path[100];
 	unsigned limit = c->limit + (sim.broken == SIM_BREAK_LIMIT ? 2 : 0);
 	bool other = sim.broken == SIM_BREAK_SCHEDULE;
+	struct sim_limits l = c->reuse;
 
+	if (sim.broken == SIM_BREAK_WORN)
+		l.messages++;
+	else if (sim.broken == SIM_BREAK_AGE)
+		l.age_s += 30;
+	else if (sim.broken == SIM_BREAK_IDLE)
+		l.idle_s += 10;
 	snprintf(path, sizeof(path), "%s/postrider.conf", sim.directory);
 	FILE *f = fopen(path, "w");
 	CHECK(f != NULL);
@@ -80,13 +96,15 @@ static void write_file(const struct sim_config *c, const char *more)
 	    " sender_check = \"none\"; };\n"
 	    "outbound = { temp_fail_intervals = \"%s\"; lifetime = \"%llds\"; concurrency_max = %u;"
 	    " always_split = %s; spool_min_free = \"1M\"; };\n"
-	    "traffic = ( { site = \"default\"; connections = %u; } );\n"
+	    "traffic = ( { site = \"default\"; connections = %u; deliveries_per_connection = %u;"
+	    " idle_timeout = %u; connection_age = %u; pipelining = %s; } );\n"
 	    "events = { file = \"%s/events\"; };\ncontrol = { socket = \"%s/control\"; };\n"
 	    "log = { level = \"%s\"; };\n%s",
 	    sim.directory, SIM_SUBMIT_PORT, SIM_SUBMIT_STARTTLS, SIM_SUBMIT_TLS, sim.directory,
 	    sim.directory, sim.directory, other ? "2m, 3m*3, 10m*10" : schedules[c->schedule].text,
 	    (long long)schedules[c->schedule].schedule.lifetime_s, c->concurrency,
-	    sim_plan.always_split ? "true" : "false", limit, sim.directory, sim.directory,
+	    sim_plan.always_split ? "true" : "false", limit, l.messages, l.idle_s, l.age_s,
+	    c->pipelining ? "true" : "false", sim.directory, sim.directory,
 	    sim.verbose ? "info" : "notice", more);
 	if (c->dns)
 		fprintf(f, "dns = { servers = [ \"127.0.0.%u\" ]; };\n", c->dns);
@@ -111,11 +129,14 @@ void sim_plan_configure(void)
 
 	write_file(c, "");
 	sim_busy_limits(c->limit, c->concurrency);
+	sim_reuse_note_limits(&c->reuse);
 	sim_check_note_schedule(&schedules[c->schedule].schedule);
 	sim_check_note_crowd(
 	    (int64_t)sim_plan.net.domains * PLAN_TURN_MS / c->concurrency + SIM_HOUR);
-	sim_trace("config: %u connections in all, %u of a site; schedule %s", c->concurrency,
-	    c->limit, schedules[c->schedule].text);
+	sim_trace("config: %u connections in all, %u of a site, for %u messages, %u s idle, %u s "
+		  "old; schedule %s",
+	    c->concurrency, c->limit, c->reuse.messages, c->reuse.idle_s, c->reuse.age_s,
+	    schedules[c->schedule].text);
 }
 
 void sim_plan_change(void)

@@ -12,7 +12,9 @@
 struct sim_config {
 	size_t schedule;             /* which */
 	unsigned concurrency, limit; /* connections in all, and of a site */
-	unsigned dns;                /* which server; 0: the system's */
+	struct sim_limits reuse;
+	bool pipelining;
+	unsigned dns; /* which server; 0: the system's */
 };
 
 struct sim_plan {

@@ -388,6 +388,8 @@ void sim_run(uint64_t seed, enum sim_break broken, bool verbose, struct sim_resu
 		.duplicates = sim_totals.duplicates,
 		.reports = sim_totals.reports,
 		.deferred = sim_totals.deferred,
+		.reused = sim_totals.reused,
+		.stale = sim_totals.stale,
 		.virtual_ms = sim.now_ms,
 		.digest = sim.digest,
 		.violations = sim.violations,

@@ -7,7 +7,7 @@
 #include "sim/sim.h"
 
 struct sim_result {
-	uint64_t messages, recipients, crashes, lives, duplicates, reports, deferred;
+	uint64_t messages, recipients, crashes, lives, duplicates, reports, deferred, reused, stale;
 	int64_t virtual_ms;
 	uint64_t digest;
 	unsigned violations;

@@ -191,7 +191,10 @@ static void plan(void)
 	sim_plan = (struct sim_plan){
 		.net = { .domains = 300 },
 		.submit = { .messages = STORM_OTHERS, .period_ms = STORM_END_MS },
-		.config = { .concurrency = 10000, .limit = 6 },
+		.config = { .concurrency = 10000,
+		    .limit = 6,
+		    .reuse = { .messages = 100, .idle_s = 5, .age_s = 300 },
+		    .pipelining = true },
 		.end_ms = SIM_DAY,
 		.disk_bytes = UINT64_C(1) << 28,
 	};

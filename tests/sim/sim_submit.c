@@ -36,9 +36,10 @@ struct submitter {
 	struct sim_conn *conn;
 	struct sim_link link;
 	enum sim_submit_port port;
-	bool tls;       /* encrypted now */
-	bool tls_asked; /* the daemon is in the handshake */
-	bool guesses;   /* has a wrong password */
+	bool tls;              /* encrypted now */
+	bool tls_asked;        /* the daemon is in the handshake */
+	bool guesses;          /* has a wrong password */
+	struct sim_domain *to; /* all goes there; NULL: anywhere */
 	enum step step;
 	size_t left; /* messages to hand over */
 	unsigned tries;
@@ -129,10 +130,12 @@ static size_t random_bytes(void)
 static void begin_message(struct submitter *s)
 {
 	size_t n = sim_chance(60) ? 1 : (size_t)sim_between(2, 12);
-	bool wide = sim_chance(1); /* to many domains */
+	bool wide = !s->to && sim_chance(1); /* to many domains */
 	if (wide)
 		n = (size_t)sim_between(50, 80);
-	struct sim_domain *domain = sim_net_any();
+	if (s->to)
+		n = MIN(n, 2);
+	struct sim_domain *domain = s->to ? s->to : sim_net_any();
 
 	/* One call of chance a statement: compilers differ in the order of arguments. */
 	size_t bytes = random_bytes();
@@ -140,7 +143,7 @@ static void begin_message(struct submitter *s)
 	s->msg = sim_mail_new(n, bytes, null_sender);
 	sim_mail_address(&s->msg->sender, sim_net_any());
 	for (size_t i = 0; i < n; i++) {
-		if (wide || sim_chance(40))
+		if (!s->to && (wide || sim_chance(40)))
 			domain = sim_net_any();
 		sim_mail_address(&s->msg->rcpts[i], domain);
 	}
@@ -398,11 +401,32 @@ static void on_timer(struct sim_timer *t)
 		leave(s);
 }
 
+/* A few submitters who know each other. */
+static void plan_burst(const struct sim_submit_options *o)
+{
+	struct sim_domain *to = sim_net_any();
+	int64_t at_ms = sim_between(0, o->period_ms);
+	size_t submitters = (size_t)sim_between(1, 5), each = (size_t)sim_between(3, 20);
+
+	for (size_t i = 0; i < submitters; i++) {
+		struct submitter *s = mem_zalloc(sizeof(*s));
+		s->left = each;
+		s->to = to;
+		s->link = (struct sim_link){ .latency_ms = 1 };
+		s->port = SIM_SUBMIT_PORT;
+		sim_timer_init(&s->timer, on_timer);
+		sim_timer_set(&s->timer, at_ms);
+		submit.open++;
+	}
+}
+
 void sim_submit_init(const struct sim_submit_options *o)
 {
 	size_t left = o->messages;
 
 	submit.options = *o;
+	for (size_t i = 0; i < o->bursts; i++)
+		plan_burst(o);
 	while (left > 0) {
 		struct submitter *s = mem_zalloc(sizeof(*s));
 		size_t some = (size_t)sim_between(1, 4);

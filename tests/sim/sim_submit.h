@@ -18,6 +18,7 @@ enum sim_submit_port {
 
 struct sim_submit_options {
 	size_t messages;
+	size_t bursts;     /* many more at one instant, to one domain */
 	int64_t period_ms; /* they come within this time */
 	unsigned doom_permille;
 	unsigned leave_permille; /* a submitter goes away at a step */

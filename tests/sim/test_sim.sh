@@ -4,7 +4,7 @@
 run=$(dirname "$0")/run
 seeds=${SIM_SEEDS:-200}
 breaks="sync filesync dirsync settle completion outcome twice early late body limit event lose record
-	schedule leak permanent report ttl forget"
+	schedule leak permanent report ttl forget stale worn age idle"
 n=1
 
 result() # status, name
