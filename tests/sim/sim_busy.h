@@ -20,6 +20,7 @@ struct sim_site { /* hosts with limits of their own; in each domain, or shared b
 	bool is_route;    /* all of them go through one static route: one limit */
 	unsigned sets;    /* of hosts, each with a limit of its own */
 	bool has_flat, has_ranked;
+	int64_t mail_ms; /* one of its hosts was told MAIL, the last time */
 	unsigned open, asking;
 	int64_t dns_failed_ms; /* a question about it was answered so, the last time */
 	struct sim_busy_point *points;

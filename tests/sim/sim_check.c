@@ -155,6 +155,16 @@ static const struct sim_host *host_of(const struct sim_rcpt *r, const struct sim
 	return NULL;
 }
 
+static bool is_of_transaction(const struct sim_event *e)
+{
+	static const char *const stages[] = { "mail", "rcpt", "data", "body", "dot" };
+
+	for (size_t i = 0; i < ARRAY_LEN(stages); i++)
+		if (strcmp(e->stage, stages[i]) == 0)
+			return true;
+	return false;
+}
+
 /* What is wrong with a used connection costs no attempt: the mail goes out on a new one. */
 static void check_counted(const struct sim_rcpt *r)
 {
@@ -170,6 +180,20 @@ static void check_counted(const struct sim_rcpt *r)
 		else if (!e->is_reply && h->character == SIM_HOST_ACCEPTS && !sim_net_dooms())
 			sim_violation("%s: an attempt is counted for the end of a used connection "
 				      "to %s",
+			    r->address, h->name);
+	}
+}
+
+/* Nor does it mean that others should not be tried: this host loses no other connections. */
+static void check_told(const struct sim_rcpt *r)
+{
+	for (const struct sim_event *e = r->events; e; e = e->next) {
+		const struct sim_host *h;
+		if (e->kind != SIM_EVENT_DEFERRED || e->attempt > 0 || !is_of_transaction(e) ||
+		    sim_net_dooms() || !(h = host_of(r, e)))
+			continue;
+		if (h->character == SIM_HOST_ACCEPTS)
+			sim_violation("%s: waits, for a used connection to %s has ended",
 			    r->address, h->name);
 	}
 }
@@ -374,6 +398,7 @@ static void check_accepted(const struct sim_msg *m, const char *id)
 		check_delivered(r);
 		check_quoted(r);
 		check_counted(r);
+		check_told(r);
 		check_duplicates(r);
 		check_failures(r);
 		sim_judge_schedule(r, id);

@@ -16,6 +16,8 @@
 #define NET_ASKED_MS (6 * SIM_MINUTE)  /* how long what the operator asks for may move probes */
 /* From the start of a probe to its last dial: questions to the DNS, hosts before that one. */
 #define NET_PROBE_MS (2 * SIM_MINUTE)
+#define NET_STORM_MS (10 * SIM_MINUTE)
+#define NET_STORM    150 /* dials in that time; probes and attempts under way are far fewer */
 
 static struct {
 	struct sim_net_options options;
@@ -117,6 +119,9 @@ static void make_domain(struct sim_domain *d, unsigned number)
 		d->hosts_n = MAX(d->hosts_n, 2);
 	for (size_t i = 0; i < d->hosts_n; i++)
 		make_host(d, i, wild && sim_chance(70));
+	/* A host of the past that still stands first. */
+	if (d->hosts_n > 1 && !d->same_preference && sim_chance(10) && !sim.calm)
+		d->own[0].character = SIM_HOST_554;
 	d->hosts = d->own;
 	d->site = mem_zalloc(sizeof(*d->site));
 	d->site->domains = 1;
@@ -430,6 +435,20 @@ static void watch_probes(struct sim_host *h)
 		h->probes = MIN(h->probes + 1, (unsigned)ARRAY_LEN(delays_s) - 1);
 }
 
+/* To dial a host again and again, and the site never hears of any mail, helps nobody. */
+static void watch_storm(struct sim_host *h)
+{
+	const struct sim_site *s = h->domain->site;
+
+	if (s->mail_ms >= h->storm_ms || sim.now_ms - h->storm_ms > NET_STORM_MS) {
+		h->storm_ms = MAX(sim.now_ms, 1);
+		h->storm_n = 0;
+	}
+	if (++h->storm_n == NET_STORM)
+		sim_violation("%s is dialled %u times in %lld ms, and %s is told of no mail",
+		    h->name, h->storm_n, (long long)(sim.now_ms - h->storm_ms), s->name);
+}
+
 void sim_dial(const struct netaddr *to, struct sim_dialed *r)
 {
 	struct sim_host *h = host_at(to);
@@ -450,6 +469,7 @@ void sim_dial(const struct netaddr *to, struct sim_dialed *r)
 	h->dials++;
 	sim_said_dialled(h);
 	watch_probes(h);
+	watch_storm(h);
 	if (is_down(h)) {
 		r->error = h->blackhole ? ERR_TIMEOUT : -ECONNREFUSED;
 		return;

@@ -58,10 +58,12 @@ struct sim_host {
 	int latency_ms;
 	bool blackhole; /* when down: no answer instead of a refusal */
 	int64_t down_from_ms, down_until_ms;
-	unsigned number;                 /* for stable choices */
-	int64_t dialled_ms;              /* the last time while its whole domain was dead; 0: not */
-	unsigned probes;                 /* since that was known */
-	unsigned dials;                  /* in all */
+	unsigned number;    /* for stable choices */
+	int64_t dialled_ms; /* the last time while its whole domain was dead; 0: not */
+	unsigned probes;    /* since that was known */
+	unsigned dials;     /* in all */
+	int64_t storm_ms;   /* dials without any MAIL at the site: since when, and how many */
+	unsigned storm_n;
 	int64_t mx_until_ms, a_until_ms; /* what the DNS said of it counts so long */
 };
 

@@ -87,6 +87,7 @@ void sim_session_mail(struct sim_session *s)
 	int64_t age_ms = arrived_ms(s) - s->dialled_ms;
 
 	s->mails++;
+	s->host->domain->site->mail_ms = sim.now_ms;
 	if (s->mails > l.messages)
 		sim_violation("message %u over one connection to %s", s->mails, s->host->name);
 	if (s->mails > 1 && age_ms > (int64_t)l.age_s * SIM_SECOND + REUSE_SLACK_MS)
@@ -114,7 +115,8 @@ bool sim_reuse_said_to_mail(const struct sim_host *h, int code)
 
 void sim_session_rests(struct sim_session *s)
 {
-	s->idle_ms = MAX(sim.now_ms, 1);
+	if (s->read == s->arrived) /* else the next command is here already */
+		s->idle_ms = MAX(sim.now_ms, 1);
 }
 
 void sim_session_took(const struct sim_session *s)

@@ -415,7 +415,7 @@ static void plan_burst(const struct sim_submit_options *o)
 		s->link = (struct sim_link){ .latency_ms = 1 };
 		s->port = SIM_SUBMIT_PORT;
 		sim_timer_init(&s->timer, on_timer);
-		sim_timer_set(&s->timer, at_ms);
+		sim_timer_set(&s->timer, at_ms + (sim_chance(50) ? sim_between(0, 20000) : 0));
 		submit.open++;
 	}
 }
