@@ -16,9 +16,8 @@
 #include "base/mem.h"
 #include "queue/batch.h"
 
-enum { /* parts moved by one SYNC */
-	PARK_MAX = 32768,
-	PARK_FEW = 2048
+enum {
+	PARK_MAX = 32768 /* parts moved by one SYNC */
 };
 
 /* --- write ---------------------------------------------------------------------- */
@@ -256,7 +255,7 @@ static size_t park_some(struct batch *b, struct queue_op *sync)
 
 void park_oldest(struct batch *b, struct queue_op *sync)
 {
-	size_t done = 0, n, max = sync->park_few ? PARK_FEW : PARK_MAX;
-	while (sync->result == 0 && done < max && (n = park_some(b, sync)) > 0)
+	size_t done = 0, n;
+	while (sync->result == 0 && done < PARK_MAX && (n = park_some(b, sync)) > 0)
 		done += n;
 }

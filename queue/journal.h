@@ -224,7 +224,6 @@ struct journal_owed *journal_effects_list(struct journal *j, size_t *n); /* heap
 
 /* journal_sync or journal_collect has something to do. The time makes mail grow old. */
 bool journal_is_dirty(struct journal *j, int64_t mono_ms);
-void journal_age_all(struct journal *j); /* all that is here now is old: at a clean stop */
 int journal_sync(struct journal *j)
     MUST_USE; /* ends to disk; a next header after a failed batch; a spare segment in time */
 /* LIVE parts that are to leave: of the oldest segment when more than half of the segments are in

@@ -85,16 +85,6 @@ bool journal_is_dirty(struct journal *j, int64_t mono_ms)
 	return dirty;
 }
 
-void journal_age_all(struct journal *j)
-{
-	pthread_mutex_lock(&j->lock);
-	list_foreach(node, &j->used) {
-		struct journal_segment *s = list_entry(node, struct journal_segment, node);
-		s->old_end = s->end;
-	}
-	pthread_mutex_unlock(&j->lock);
-}
-
 size_t journal_collect(struct journal *j, struct journal_part **parts, size_t max)
 {
 	size_t n = 0, weight = 0;

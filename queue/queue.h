@@ -257,9 +257,6 @@ void queue_finish(struct queue *q, struct queue_op **op, struct now now, struct 
 /* A SYNC operation if folders or the journal changed at least min_age_ms ago and none is running,
  * else NULL. Call about once a second. */
 struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_ms);
-/* For a clean stop: a SYNC operation that gives queue files to what is in the journal, some
- * thousand at most: repeat it while there is time. NULL when nothing is left, or one is running. */
-struct queue_op *queue_op_park_all(struct queue *q, struct now now);
 
 /* --- scheduling ----------------------------------------------------------- */
 

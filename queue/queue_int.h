@@ -173,7 +173,6 @@ struct queue_op {
 	struct qid moved_id;
 	unsigned moved_part;
 	struct spool_names *names; /* SCAN, of subdir */
-	bool park_few;             /* SYNC: the caller's time is short */
 	struct moved *moved;       /* SYNC */
 	size_t moved_n;
 };

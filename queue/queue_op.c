@@ -216,15 +216,6 @@ struct queue_op *queue_op_sync(struct queue *q, struct now now, int64_t min_age_
 	return queue_new_op(q, QUEUE_OP_SYNC, NULL);
 }
 
-struct queue_op *queue_op_park_all(struct queue *q, struct now now)
-{
-	journal_age_all(q->journal);
-	struct queue_op *op = queue_op_sync(q, now, 0);
-	if (op != NULL)
-		op->park_few = true;
-	return op;
-}
-
 /* --- finish --------------------------------------------------------------------- */
 
 /* To rest: HELD, or PARKED until due_ms, or now if somebody has asked for that meanwhile. */

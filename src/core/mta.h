@@ -62,7 +62,6 @@ struct mta {
 	int64_t started_ms; /* wall */
 	enum mta_phase phase;
 	int64_t drain_until_ms; /* mono */
-	int64_t park_until_ms;  /* mono: then what is left in the journal stays there */
 
 	struct queue *queue;
 	bool scan_done;

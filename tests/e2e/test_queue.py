@@ -363,7 +363,7 @@ def _():
         idle.ehlo()
         busy = d.client()
         busy.ehlo()
-        busy.begin(recipient="parked@example.test")
+        busy.begin(recipient="last@example.test")
         busy.send(b"Subject: x\r\n\r\n")
         d.signal(signal.SIGTERM)
         equal(idle.reply()[0], 421, "the idle session")
@@ -373,10 +373,10 @@ def _():
         go.append(1)
         d.wait()
         equal(d.wait_fate("inflight@example.test")["event"], "delivered")
-        equal(len(d.queue_files()), 1, "the message taken last is parked")
+        equal(d.queue_files(), [], "queue files: the message taken last stays in the journal")
         d.start()
-        equal(d.wait_fate("parked@example.test")["event"], "delivered")
-        equal(sorted(m.rcpts[0] for m in d.peer.mails), ["inflight@example.test", "parked@example.test"])
+        equal(d.wait_fate("last@example.test")["event"], "delivered")
+        equal(sorted(m.rcpts[0] for m in d.peer.mails), ["inflight@example.test", "last@example.test"])
 
 
 def can_connect(port):
@@ -387,7 +387,7 @@ def can_connect(port):
         return False
 
 
-@case("TERM and a host that says nothing: after shutdown_timeout the mail is parked; it is delivered after the next start")
+@case("TERM and a host that says nothing: the stop comes after shutdown_timeout; the mail is delivered after the next start")
 def _():
     with World() as w:
         from peer import SILENT
@@ -399,10 +399,40 @@ def _():
         d.stop()
         took = time.monotonic() - began
         check(0.5 < took < 5 * SLOW, f"the stop took {took:.1f} s")
-        equal(len(d.queue_files()), 1, "queue files after the stop")
+        equal(d.queue_files(), [], "queue files after the stop")
         d.peer.script = {}
         d.start()
         equal(d.wait_fate("a@example.test")["event"], "delivered")
+
+
+@case("TERM with 3,000 messages in the journal: it ends at once; the next start has each of them, and delivers it once")
+def _():
+    count = 3000
+    with World() as w:
+        dead = f"127.0.0.1:{free_port()}"
+        d = w.daemon(routes=[{"domain": "*", "mx": [dead]}])
+        ids = set()
+        with d.client() as c:
+            c.ehlo()
+            for n in range(count):
+                c.send(f"MAIL FROM:<joe@sender.test>\r\nRCPT TO:<r{n}@d{n % 7}.test>\r\nDATA\r\n")
+                equal([c.reply()[0] for _ in range(3)], [250, 250, 354])
+                c.send(stuff(message()))
+                ids.add(c.reply()[1][0].split()[-1])
+        files = len(d.queue_files())
+        check(files < count / 10, f"{files} queue files while the host is down")
+        began = time.monotonic()
+        d.stop()
+        took = time.monotonic() - began
+        check(took < 5 * SLOW, f"the stop took {took:.1f} s")
+        check(len(d.queue_files()) <= files + 10, f"{len(d.queue_files())} queue files after it, {files} before")
+        peer = w.peer()
+        d.write_config(routes=[{"domain": "*", "mx": [peer.address]}])
+        d.start()
+        wait_for(lambda: re.search(r"queue: (\d+) items", d.cli_ok("status")).group(1) == "0", "all to be delivered", 120)
+        equal(sorted(e["id"] for e in d.events(event="delivered")), sorted(ids), "delivered, each once")
+        equal(len(peer.mails), count, "messages at the peer")
+        say(f"stopped in {took:.2f} s")
 
 
 @case("USR1 and `postrider reload`: a broken config is refused with FILE:LINE and the old one stays; a good one is taken")

@@ -275,12 +275,6 @@ static void grow_old(struct world *w)
 
 static void stop(struct world *w)
 {
-	world_park_all(w);
-	world_close(w);
-}
-
-static void close_it(struct world *w)
-{
 	world_close(w);
 }
 
@@ -380,7 +374,6 @@ const struct operation operations[] = {
 	{ "a body read slowly", NULL, read_slowly, .is_heavy = true },
 	{ "a full journal", NULL, fill_journal, .is_heavy = true },
 	{ "parking by age", busy_spool, grow_old, .is_heavy = true },
-	{ "end at once", busy_spool, close_it, .is_cold = false },
 	{ "clean stop", busy_spool, stop, .is_cold = false },
 	{ "replay and scan", busy_spool, open_it, .is_cold = true },
 	{ "replay of a crowded journal", crowded_journal, open_it, .is_cold = true },

@@ -428,14 +428,6 @@ void world_wait(struct world *w, int64_t ms)
 	advance(w, ms);
 }
 
-void world_park_all(struct world *w)
-{
-	struct queue_done done;
-	struct queue_op *op;
-	while ((op = queue_op_park_all(w->q, w->now)) != NULL && world_run(w, op, &done) == 0)
-		continue;
-}
-
 /* Items whose end only a report's record tells. */
 static void settle_owed(struct world *w)
 {

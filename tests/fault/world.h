@@ -76,7 +76,6 @@ void world_hold(struct world *w, size_t part, bool hold);
 void world_load(struct world *w, size_t part);      /* and forgets it again */
 void world_keep_body(struct world *w, size_t part); /* reads from it until the end or the next */
 void world_sync(struct world *w);                   /* as the daemon does every second */
-void world_park_all(struct world *w);               /* as at a clean stop */
 void world_wait(struct world *w, int64_t ms);
 struct ledger_part *world_part(struct world *w, size_t part);
 
