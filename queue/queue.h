@@ -279,7 +279,8 @@ size_t queue_take_owed(struct queue *q, struct queue_item **items, size_t max);
  * is a suspect. False: the queue has taken it back, for another suspect is in work, or for it has
  * been in work at too many crashes and is to be held (queue_next_ordered). */
 bool queue_begin_work(struct queue *q, struct queue_item *item, struct now now) MUST_USE;
-void queue_leave_work(struct queue *q, struct queue_item *item); /* ACTIVE, and waits again */
+/* ACTIVE, and waits again: nothing has come of it. */
+void queue_leave_work(struct queue *q, struct queue_item *item);
 void queue_write_work(struct queue *q); /* once a turn: writes what has changed, if anything */
 /* Back to PARKED in memory only (nothing changed on disk), due at item->due_ms or at due_ms if that
  * is not 0; drops its mail. */

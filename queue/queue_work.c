@@ -112,5 +112,5 @@ void queue_leave_work(struct queue *q, struct queue_item *item)
 {
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
 	if (item->in_work)
-		queue_end_work(q, item, true);
+		queue_end_work(q, item, false);
 }
