@@ -7,6 +7,9 @@
 #include "base/mem.h"
 #include "core/committer.h"
 
+#define LOOK_AGAIN_MS  20  /* an item that is in an operation is looked at again after this */
+#define LOOK_AGAIN_MAX 100 /* times; then the disk hangs, and the answer is one without it */
+
 struct one {
 	struct control_look *look;
 	char id[QUEUE_ID_MAX];
@@ -17,10 +20,20 @@ struct one {
 struct control_look {
 	struct mta *mta;
 	struct control_call *call; /* NULL: it is over, and the last answer frees this */
+	struct mta_work again;     /* its deadline: those that were busy may be free */
 	size_t n, at;
 	size_t reading;
+	unsigned waits; /* for those that were busy */
 	struct one ones[CONTROL_LOOK_MAX];
 };
+
+static void on_again(struct mta_work *w, struct now now)
+{
+	struct control_look *k = container_of(w, struct control_look, again);
+
+	(void)now;
+	control_wake(k->call);
+}
 
 struct control_look *control_look_new(struct control_call *call)
 {
@@ -28,6 +41,7 @@ struct control_look *control_look_new(struct control_call *call)
 
 	k->mta = call->mta;
 	k->call = call;
+	mta_work_init(&k->again, call->mta, on_again);
 	return k;
 }
 
@@ -46,6 +60,7 @@ void control_look_free(struct control_look **kp)
 	if (!k)
 		return;
 	k->call = NULL;
+	mta_work_fini(&k->again);
 	if (k->reading == 0)
 		look_free(k);
 }
@@ -80,10 +95,32 @@ void control_look_add(struct control_look *k, const struct queue_item *item)
 	committer_add(k->mta->reader, op, on_looked, one);
 }
 
+static bool is_busy(const struct control_look *k, const struct one *one)
+{
+	struct queue_item *item;
+
+	return !one->env && queue_find(k->mta->queue, slice_str(one->id), &item, 1) > 0 &&
+	       item->state == QUEUE_ITEM_BUSY && !item->mail;
+}
+
+static bool some_are_busy(const struct control_look *k)
+{
+	for (size_t i = k->at; i < k->n; i++)
+		if (is_busy(k, &k->ones[i]))
+			return true;
+	return false;
+}
+
 bool control_look_wait(struct control_look *k)
 {
-	k->call->waits = k->reading > 0;
-	return k->reading == 0;
+	bool busy = k->reading == 0 && k->waits < LOOK_AGAIN_MAX && some_are_busy(k);
+
+	if (busy) {
+		k->waits++;
+		mta_deadline(&k->again, k->mta->now.mono_ms + LOOK_AGAIN_MS);
+	}
+	k->call->waits = busy || k->reading > 0;
+	return !k->call->waits;
 }
 
 /* What moved while it was read, or was busy before, is read here and now: that is rare. */
