@@ -122,11 +122,7 @@ static void finish(enum after after)
 	} else if (after == AFTER_KILL) {
 		world_kill(&w);
 		world_check(&w, false);
-		/* Which says how far the journal was good. After a failed sync the next process
-		 * sees in the cache what is not on the medium, and nothing tells it: what was
-		 * refused may then be set aside as damaged. */
-		if (!w.fault.sync_failed)
-			world_check_works(&w);
+		world_check_works(&w);
 	} else if (after == AFTER_MEND) {
 		world_mend(&w);
 	}

@@ -173,12 +173,10 @@ static void check_relics(struct world *w)
 		if (s.hits == 0)
 			world_abort(w, "%s, damaged, is not in corrupt/", r->path);
 	}
-	/* A record of refused mail whose sync failed may be whole in the cache of a next start, and
-	 * torn on the medium: that is set aside as damage. */
 	size_t set_aside = qio_mem_count(&w->disk, "corrupt");
-	if (set_aside != count_relics(w, false, "") && !w->fault.sync_failed)
-		world_abort(w, "%zu files in corrupt/, %zu were damaged",
-		    qio_mem_count(&w->disk, "corrupt"), count_relics(w, false, ""));
+	if (set_aside != count_relics(w, false, ""))
+		world_abort(w, "%zu files in corrupt/, %zu were damaged", set_aside,
+		    count_relics(w, false, ""));
 }
 
 static size_t count_files(const struct world *w)
