@@ -152,6 +152,33 @@ struct queue_op *fixture_op_commit(struct fixture *f, struct queue_msg *m)
 	return op;
 }
 
+struct queue_stats fixture_stats(const struct fixture *f)
+{
+	struct queue_stats s;
+	queue_stats(f->q, &s);
+	return s;
+}
+
+struct queue_item *fixture_item(struct fixture *f, const char *id)
+{
+	struct queue_item *item = NULL;
+	(void)queue_find(f->q, slice_str(id), &item, 1);
+	return item;
+}
+
+int fixture_sync(struct fixture *f)
+{
+	struct queue_done done;
+	struct queue_op *op = queue_op_sync(f->q, f->now, 0);
+	return op == NULL ? 0 : fixture_run(f, op, &done);
+}
+
+bool fixture_try_load(struct fixture *f, struct queue_item *item)
+{
+	struct queue_done done;
+	return item->mail != NULL || fixture_run(f, queue_op_load(item), &done) == 0;
+}
+
 int fixture_run(struct fixture *f, struct queue_op *op, struct queue_done *done)
 {
 	queue_run(f->q, &op, 1);

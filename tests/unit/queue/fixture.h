@@ -45,7 +45,13 @@ void fixture_load(struct fixture *f, struct queue_item *item); /* if it has no m
 /* One recipient's outcome. */
 int fixture_settle(struct fixture *f, struct queue_item *item, size_t rcpt, enum fate fate,
     unsigned attempts, int64_t due_ms);
-struct queue_item *fixture_take(struct fixture *f); /* the next due item or NULL */
+struct queue_item *fixture_take(struct fixture *f);                 /* the next due item or NULL */
+struct queue_item *fixture_item(struct fixture *f, const char *id); /* of a queue id, or NULL */
+/* What a test may go on without: the result of a SYNC, 0 if there is nothing to do; an item's mail.
+ */
+int fixture_sync(struct fixture *f);
+bool fixture_try_load(struct fixture *f, struct queue_item *item);
+struct queue_stats fixture_stats(const struct fixture *f);
 
 char fixture_pattern(uint64_t at);
 void fixture_check_body(struct queue_body *b, size_t bytes);

@@ -26,20 +26,6 @@ static void teardown(void)
 	fixture_fini(&f);
 }
 
-static size_t count_items(void)
-{
-	struct queue_stats s;
-	queue_stats(f.q, &s);
-	return s.items;
-}
-
-static int run_sync(void)
-{
-	struct queue_done done;
-	struct queue_op *op = queue_op_sync(f.q, f.now, 0);
-	return op == NULL ? 0 : fixture_run(&f, op, &done);
-}
-
 static void finish(struct queue_item *item)
 {
 	fixture_load(&f, item);
@@ -49,14 +35,14 @@ static void finish(struct queue_item *item)
 static void later(int64_t ms)
 {
 	fixture_advance(&f, ms);
-	ck_assert_int_eq(run_sync(), 0);
+	ck_assert_int_eq(fixture_sync(&f), 0);
 }
 
 /* An idle journal ends empty, its head as well; what is worked on moves without notice. */
 START_TEST(what_grows_old_is_parked)
 {
 	struct queue_item *items[3];
-	ck_assert_int_eq(run_sync(), 0);
+	ck_assert_int_eq(fixture_sync(&f), 0);
 	items[0] = fixture_commit_one(&f, "a@x.test", 3000);
 	items[1] = fixture_commit_one(&f, "b@x.test", 300000);
 	later(0);
@@ -75,7 +61,7 @@ START_TEST(what_grows_old_is_parked)
 	later(5 * MINUTE);
 	ck_assert_ptr_null(queue_op_sync(f.q, f.now, 0)); /* nothing is left to do */
 	fixture_reopen(&f);
-	ck_assert_uint_eq(count_items(), 2);
+	ck_assert_uint_eq(fixture_stats(&f).items, 2);
 	for (unsigned i = 0; i < 2; i++)
 		finish(fixture_take(&f));
 }

@@ -43,13 +43,6 @@ struct known { /* what was said to be so */
 static struct known known[DOMAINS_MAX];
 static size_t known_n;
 
-static struct queue_stats stats(void)
-{
-	struct queue_stats s;
-	queue_stats(f.q, &s);
-	return s;
-}
-
 /* --- a life --------------------------------------------------------------------------- */
 
 /* Two recipients at the first domain, one at each other. */
@@ -64,24 +57,9 @@ static struct queue_op *op_commit(size_t n)
 	return fixture_op_commit(&f, fixture_message(&f, rcpts, n + 1, LARGE));
 }
 
-static struct queue_item *find(const struct known *k)
-{
-	struct queue_item *item = NULL;
-	(void)queue_find(f.q, slice_str(k->id), &item, 1);
-	return item;
-}
-
-static bool load(struct queue_item *item)
-{
-	struct queue_done done;
-	return item->mail != NULL || fixture_run(&f, queue_op_load(item), &done) == 0;
-}
-
 static void sync_all(void)
 {
-	struct queue_done done;
-	struct queue_op *op = queue_op_sync(f.q, f.now, 0);
-	if (op != NULL && fixture_run(&f, op, &done) < 0)
+	if (fixture_sync(&f) < 0)
 		return;
 	for (size_t i = 0; i < known_n && !disk.dead; i++)
 		known[i].over_for_sure = known[i].over;
@@ -103,7 +81,7 @@ static void deliver_all(struct known *k, struct queue_item *item)
 static void serve(size_t i)
 {
 	struct known *k = &known[i];
-	struct queue_item *item = find(k);
+	struct queue_item *item = fixture_item(&f, k->id);
 	struct queue_done done;
 	if (item->state != QUEUE_ITEM_ACTIVE)
 		return;
@@ -112,7 +90,7 @@ static void serve(size_t i)
 		(void)!fixture_run(&f, queue_op_hold(item, true, f.now), &done);
 	} else if (i % 4 == 3) {
 		queue_unload(f.q, item);
-	} else if (load(item) && i == 0) {
+	} else if (fixture_try_load(&f, item) && i == 0) {
 		k->first_delivered = fixture_settle(&f, item, 0, FATE_DELIVERED, 1, 0) == 0;
 	} else if (item->mail != NULL && i % 4 == 1) {
 		if (fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE) == 0)
@@ -146,12 +124,12 @@ static void check_known(unsigned nth)
 {
 	for (size_t i = 0; i < known_n; i++) {
 		struct known *k = &known[i];
-		struct queue_item *item = find(k);
+		struct queue_item *item = fixture_item(&f, k->id);
 		if ((item == NULL && !k->over) || (item != NULL && k->over_for_sure))
 			ck_abort_msg("call %u: %s is %s", nth, k->id,
 			    item == NULL ? "lost" : "back");
 	}
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 	ck_assert_uint_eq(qio_mem_count(&disk, "corrupt"), 0);
 }
 
@@ -163,11 +141,11 @@ static void finish_item(unsigned nth, struct queue_item *item)
 		ck_assert_int_eq(fixture_run(&f, queue_op_hold(item, false, f.now), &done), 0);
 	if (item->state == QUEUE_ITEM_PARKED)
 		queue_take(f.q, item);
-	if (!load(item))
+	if (!fixture_try_load(&f, item))
 		ck_abort_msg("call %u: can't be loaded", nth);
 	fixture_check_body(item->mail->body, LARGE);
 	for (size_t i = 0; i < known_n; i++) {
-		if (find(&known[i]) != item)
+		if (fixture_item(&f, known[i].id) != item)
 			continue;
 		const struct envelope_rcpt *r = &item->mail->envelope->rcpts[0];
 		if (r->attempts < known[i].attempts ||
@@ -225,9 +203,9 @@ static void start_again(void)
 	}
 	qio_mem_restart(&disk);
 	fixture_open(&f);
-	size_t items = stats().items, bodies = qio_mem_count(&disk, "body");
+	size_t items = fixture_stats(&f).items, bodies = qio_mem_count(&disk, "body");
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, items);
+	ck_assert_uint_eq(fixture_stats(&f).items, items);
 	ck_assert_uint_eq(qio_mem_count(&disk, "body"), bodies);
 	ck_assert_uint_eq(qio_mem_count(&disk, "tmp"), 0);
 }
@@ -245,10 +223,11 @@ static bool cut_once(unsigned nth, size_t n, uint64_t seed)
 	start_again();
 	check_known(nth);
 	if (known_n == 0)
-		ck_assert(stats().items == 0 || stats().items == n); /* whole, or not at all */
+		ck_assert(fixture_stats(&f).items == 0 ||
+			  fixture_stats(&f).items == n); /* whole, or not at all */
 	finish_all(nth);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
 	stop();
 	return cut;
 }
@@ -299,7 +278,7 @@ static bool fail_once(unsigned nth, size_t n, int way)
 	check_known(nth);
 	finish_all(nth);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
 	stop();
 	return fired;
 }
@@ -350,9 +329,9 @@ START_TEST(one_file_and_three_syncs)
 	static const char *const rcpts[] = { "a@x.test", "b@y.test", "c@z.test" };
 	struct queue_item *items[3];
 	fixture_commit_one(&f, "first@x.test", 1);
-	uint64_t before = stats().syncs;
+	uint64_t before = fixture_stats(&f).syncs;
 	ck_assert_uint_eq(fixture_commit(&f, rcpts, 3, LARGE, items, 3), 3);
-	ck_assert_uint_eq(stats().syncs - before, 3);
+	ck_assert_uint_eq(fixture_stats(&f).syncs - before, 3);
 	ck_assert_uint_eq(fixture_count(&f, "body"), 1);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
 	ck_assert_uint_eq(fixture_count(&f, "tmp"), 0);
@@ -402,19 +381,19 @@ START_TEST(a_damaged_body_is_kept_for_a_person)
 		fixture_write(path, bytes, _i == 1 ? n - 1 : n);
 	mem_free(bytes);
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, _i == 2 ? 2 : 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, _i == 2 ? 2 : 0);
 	for (unsigned i = 0; _i == 2 && i < 2; i++)
 		ck_assert_int_eq(fixture_run(&f, queue_op_load(fixture_take(&f)), &done),
 		    ERR_CORRUPT);
-	ck_assert_uint_eq(stats().items, 0);
-	ck_assert_uint_eq(stats().corrupt, 1);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 1);
 	path_of("corrupt", id, ".journal", other);
 	ck_assert_int_eq(access(other, F_OK), 0);
 	path_of("corrupt", id, ".body", other);
 	ck_assert_int_eq(access(other, F_OK), _i == 0 ? -1 : 0);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, 0);
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 	ck_assert_uint_eq(fixture_count(&f, "corrupt"), _i == 0 ? 1 : 2);
 	ck_assert_uint_eq(fixture_count(&f, "body"), 0);
 }
@@ -436,7 +415,7 @@ START_TEST(files_without_a_record)
 	fixture_open(&f);
 	ck_assert_int_lt(access(path, F_OK), 0);
 	ck_assert_int_eq(access(other, F_OK), 0);
-	ck_assert_uint_eq(stats().items, 2);
+	ck_assert_uint_eq(fixture_stats(&f).items, 2);
 	fixture_commit_one(&f, "c@z.test", 40); /* behind it, so that it can't pass for torn */
 	fixture_commit_one(&f, "c@z.test", 40);
 	fixture_close(&f);
@@ -450,8 +429,8 @@ START_TEST(files_without_a_record)
 	ck_assert_int_lt(access(path, F_OK), 0);
 	path_of("corrupt", orphan, ".body", other);
 	ck_assert_int_eq(access(other, F_OK), 0);
-	ck_assert_uint_eq(stats().corrupt, 2);
-	ck_assert_uint_eq(stats().items, 3);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 2);
+	ck_assert_uint_eq(fixture_stats(&f).items, 3);
 }
 
 END_TEST

@@ -62,28 +62,15 @@ static void step_commit(void)
 	}
 }
 
-static struct queue_item *find(const struct known *k)
-{
-	struct queue_item *item = NULL;
-	(void)queue_find(f.q, slice_str(k->id), &item, 1);
-	return item;
-}
-
-static bool load(struct queue_item *item)
-{
-	struct queue_done done;
-	return item->mail != NULL || fixture_run(&f, queue_op_load(item), &done) == 0;
-}
-
 /* A deferral or an end for one of the files. */
 static void step_settle(void)
 {
 	if (known_n == 0)
 		return;
 	struct known *k = &known[prng_below(&luck, known_n)];
-	struct queue_item *item = find(k);
+	struct queue_item *item = fixture_item(&f, k->id);
 	struct queue_done done;
-	if (item == NULL || item->state != QUEUE_ITEM_ACTIVE || !load(item))
+	if (item == NULL || item->state != QUEUE_ITEM_ACTIVE || !fixture_try_load(&f, item))
 		return;
 	if (prng_below(&luck, 3) > 0) {
 		unsigned attempts = item->mail->envelope->rcpts[0].attempts + 1u;
@@ -117,7 +104,8 @@ static void step_sync(void)
 
 static void step_hold(void)
 {
-	struct queue_item *item = known_n == 0 ? NULL : find(&known[prng_below(&luck, known_n)]);
+	struct queue_item *item =
+	    known_n == 0 ? NULL : fixture_item(&f, known[prng_below(&luck, known_n)].id);
 	struct queue_done done;
 	if (item == NULL || (item->state != QUEUE_ITEM_PARKED && item->state != QUEUE_ITEM_HELD))
 		return;
@@ -167,7 +155,7 @@ static void check_all_there(uint64_t seed)
 	struct queue_item *item;
 	size_t cursor = 0;
 	for (size_t i = 0; i < known_n; i++) {
-		item = find(&known[i]);
+		item = fixture_item(&f, known[i].id);
 		if (item == NULL && !known[i].gone)
 			ck_abort_msg("seed %lu: %s is lost", (unsigned long)seed, known[i].id);
 		if (item != NULL && known[i].gone_for_sure)
@@ -187,7 +175,7 @@ static void check_all_there(uint64_t seed)
 		fixture_load(&f, item);
 		fixture_check_body(item->mail->body, item->mail->envelope->body_bytes);
 		for (size_t i = 0; i < known_n; i++) {
-			if (find(&known[i]) == item &&
+			if (fixture_item(&f, known[i].id) == item &&
 			    item->mail->envelope->rcpts[0].attempts < known[i].attempts)
 				ck_abort_msg("seed %lu: an outcome of %s is lost",
 				    (unsigned long)seed, known[i].id);

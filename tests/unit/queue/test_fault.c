@@ -58,13 +58,6 @@ static int set_store(int i)
 	return i % WAYS;
 }
 
-static struct queue_stats stats(void)
-{
-	struct queue_stats s;
-	queue_stats(f.q, &s);
-	return s;
-}
-
 /* --- commit ----------------------------------------------------------------------- */
 
 struct commit {
@@ -115,7 +108,7 @@ static bool commit_once(unsigned nth, int way)
 		    fixture_count(&f, "queue"), expect, fixture_count(&f, "tmp"));
 	ck_assert_uint_le(fixture_count(&f, "body"), bodies); /* or it is in queue files */
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, expect);
+	ck_assert_uint_eq(fixture_stats(&f).items, expect);
 	struct queue_item *item;
 	for (size_t i = 0; i < expect; i++) {
 		item = fixture_take(&f);
@@ -123,7 +116,7 @@ static bool commit_once(unsigned nth, int way)
 		fixture_load(&f, item);
 		fixture_check_body(item->mail->body, item->mail->envelope->body_bytes);
 	}
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 	fixture_fini(&f);
 	return fired;
 }
@@ -164,8 +157,8 @@ static struct queue_item *after_restart(void)
 	ck_assert_ptr_nonnull(item);
 	fixture_load(&f, item);
 	fixture_check_body(item->mail->body, 1000);
-	ck_assert_uint_eq(stats().items, 1);
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 1);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 	ck_assert_uint_ge(item->mail->envelope->rcpts[0].attempts, 1);
 	return item;
 }
@@ -226,7 +219,7 @@ static bool final_once(unsigned nth, int way)
 		ck_assert_int_eq(item->state, QUEUE_ITEM_ACTIVE);
 		ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_DELIVERED, 0, 0), 0);
 	}
-	ck_assert_uint_eq(stats().items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
 	fixture_fini(&f);
 	return fired;
@@ -267,7 +260,7 @@ static bool load_once(unsigned nth, int way, size_t bytes)
 	fixture_load(&f, item);
 	fixture_check_body(item->mail->body, bytes);
 	ck_assert_uint_eq(item->mail->envelope->rcpts[0].attempts, 1);
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 	fixture_fini(&f);
 	return fired;
 }
@@ -302,8 +295,8 @@ static bool hold_once(unsigned nth, int way)
 	qio_fault_disarm(&disk);
 	ck_assert_int_eq(item->state, result == 0 ? QUEUE_ITEM_PARKED : QUEUE_ITEM_HELD);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().held, result == 0 ? 0 : 1);
-	ck_assert_uint_eq(stats().items, 1);
+	ck_assert_uint_eq(fixture_stats(&f).held, result == 0 ? 0 : 1);
+	ck_assert_uint_eq(fixture_stats(&f).items, 1);
 	fixture_fini(&f);
 	return fired;
 }
@@ -341,10 +334,10 @@ static bool open_once(unsigned nth, int way)
 	if (err == 0) {
 		ck_assert_int_eq(fixture_scan(&f), 0);
 		ck_assert(queue_scan_is_done(f.q));
-		ck_assert_uint_eq(stats().items, 2);
+		ck_assert_uint_eq(fixture_stats(&f).items, 2);
 	}
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, 2);
+	ck_assert_uint_eq(fixture_stats(&f).items, 2);
 	ck_assert_uint_eq(fixture_count(&f, "tmp"), 0);
 	fixture_fini(&f);
 	return fired;
@@ -382,7 +375,7 @@ static bool quarantine_once(unsigned nth, int way)
 	}
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
 	ck_assert_uint_eq(fixture_count(&f, "corrupt"), 1);
-	ck_assert_uint_eq(stats().corrupt, 1);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 1);
 	fixture_fini(&f);
 	return fired;
 }

@@ -40,20 +40,6 @@ static void teardown(void)
 	fixture_fini(&f);
 }
 
-static struct queue_stats stats(void)
-{
-	struct queue_stats s;
-	queue_stats(f.q, &s);
-	return s;
-}
-
-static int run_sync(void)
-{
-	struct queue_done done;
-	struct queue_op *op = queue_op_sync(f.q, f.now, 0);
-	return op == NULL ? 0 : fixture_run(&f, op, &done);
-}
-
 static void segment_path(unsigned slot, char path[512])
 {
 	char name[32];
@@ -73,13 +59,6 @@ static char *crash(size_t *n)
 	return bytes;
 }
 
-static struct queue_item *find(const char *id)
-{
-	struct queue_item *item = NULL;
-	(void)queue_find(f.q, slice_str(id), &item, 1);
-	return item;
-}
-
 static void finish(struct queue_item *item)
 {
 	fixture_load(&f, item);
@@ -93,19 +72,19 @@ START_TEST(a_message_is_one_sync)
 	static const char *const rcpts[] = { "a@x.test", "b@y.test", "c@z.test" };
 	struct queue_item *items[3];
 	fixture_commit_one(&f, "first@x.test", 1);
-	uint64_t before = stats().syncs;
+	uint64_t before = fixture_stats(&f).syncs;
 	ck_assert_uint_eq(fixture_commit(&f, rcpts, 3, 5000, items, 3), 3);
-	ck_assert_uint_eq(stats().syncs - before, 1);
+	ck_assert_uint_eq(fixture_stats(&f).syncs - before, 1);
 	for (size_t i = 0; i < 3; i++)
 		ck_assert_int_eq(fixture_settle(&f, items[i], 0, FATE_DELIVERED, 0, 0), 0);
-	ck_assert_uint_eq(stats().syncs - before, 1); /* ends wait */
+	ck_assert_uint_eq(fixture_stats(&f).syncs - before, 1); /* ends wait */
 	ck_assert_ptr_null(queue_op_sync(f.q, f.now, 1000));
-	ck_assert_int_eq(run_sync(), 0);
-	ck_assert_uint_eq(stats().syncs - before, 2);
+	ck_assert_int_eq(fixture_sync(&f), 0);
+	ck_assert_uint_eq(fixture_stats(&f).syncs - before, 2);
 	size_t n;
 	mem_free(crash(&n));
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, 1);
+	ck_assert_uint_eq(fixture_stats(&f).items, 1);
 }
 
 END_TEST
@@ -118,7 +97,7 @@ START_TEST(an_end_may_be_lost_a_message_never)
 	finish(a);
 	mem_free(crash(&n)); /* before the end was synced */
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, 2);
+	ck_assert_uint_eq(fixture_stats(&f).items, 2);
 	for (unsigned i = 0; i < 2; i++) {
 		struct queue_item *item = fixture_take(&f);
 		ck_assert_ptr_nonnull(item);
@@ -127,7 +106,7 @@ START_TEST(an_end_may_be_lost_a_message_never)
 		ck_assert_uint_eq(item->attempts, 0);
 	}
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, 2); /* again */
+	ck_assert_uint_eq(fixture_stats(&f).items, 2); /* again */
 }
 
 END_TEST
@@ -159,13 +138,14 @@ START_TEST(torn_at_every_byte)
 			memset(before + cut, 0xa5, MIN(n - cut, 200u));
 		fixture_write(path, before, n);
 		fixture_open(&f);
-		if (stats().items != 2u + (cut == end) || (find(last) != NULL) != (cut == end) ||
-		    stats().corrupt != 0)
+		if (fixture_stats(&f).items != 2u + (cut == end) ||
+		    (fixture_item(&f, last) != NULL) != (cut == end) ||
+		    fixture_stats(&f).corrupt != 0)
 			ck_abort_msg("cut at %zu of %zu to %zu: %zu items", cut, start, end,
-			    stats().items);
+			    fixture_stats(&f).items);
 		fixture_commit_one(&f, "new@x.test", 10); /* and life goes on */
 		fixture_reopen(&f);
-		ck_assert_uint_eq(stats().items, 3u + (cut == end));
+		ck_assert_uint_eq(fixture_stats(&f).items, 3u + (cut == end));
 		fixture_close(&f);
 		for (unsigned slot = 1; slot < 64; slot++) {
 			char other[512];
@@ -202,13 +182,13 @@ START_TEST(a_flipped_bit_costs_one_record)
 		fixture_open(&f);
 		/* A flip in the padding hurts nobody; one in the last record looks as if it had
 		 * been torn. */
-		size_t items = stats().items, corrupt = stats().corrupt;
+		size_t items = fixture_stats(&f).items, corrupt = fixture_stats(&f).corrupt;
 		bool in_last = bit / 8 >= 2 * record;
 		if (!(items == 3 && corrupt == 0) && !(items == 2 && corrupt == (in_last ? 0 : 1)))
 			ck_abort_msg("bit %zu: %zu items, %zu corrupt", bit, items, corrupt);
 		fixture_reopen(&f); /* found again, saved once */
-		ck_assert_uint_eq(stats().items, items);
-		ck_assert_uint_eq(stats().corrupt, 0);
+		ck_assert_uint_eq(fixture_stats(&f).items, items);
+		ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 		ck_assert_uint_eq(fixture_count(&f, "corrupt"), corrupt);
 		fixture_close(&f);
 		char command[1100];
@@ -231,13 +211,13 @@ START_TEST(headers_lost_or_strange)
 	bytes[20] ^= 1; /* one copy: the other serves */
 	fixture_write(path, bytes, n);
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, 1);
+	ck_assert_uint_eq(fixture_stats(&f).items, 1);
 	fixture_close(&f);
 	bytes[JOURNAL_HEADER_COPY_AT + 20] ^= 1; /* both: a person's business */
 	fixture_write(path, bytes, n);
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, 0);
-	ck_assert_uint_eq(stats().corrupt, 1);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 1);
 	ck_assert_uint_eq(fixture_count(&f, "corrupt"), 1);
 	fixture_close(&f);
 	bytes[20] ^= 1;
@@ -254,7 +234,7 @@ START_TEST(headers_lost_or_strange)
 	fixture_path(&f, "journal/0000003e", path, sizeof(path)); /* of another size: replaced */
 	fixture_write(path, "", 0);
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
 	ck_assert_int_lt(access(path, F_OK), 0);
 }
 
@@ -272,13 +252,13 @@ START_TEST(reuse_brings_nothing_back)
 		struct queue_item *item = fixture_commit_one(&f, "a@x.test", 5000);
 		finish(item);
 		if (i % 7 == 0)
-			ck_assert_int_eq(run_sync(), 0);
+			ck_assert_int_eq(fixture_sync(&f), 0);
 	}
 	ck_assert_uint_le(fixture_count(&f, "journal"), SEGMENTS);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
-	ck_assert_int_eq(run_sync(), 0);
+	ck_assert_int_eq(fixture_sync(&f), 0);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
 	fixture_commit_one(&f, "last@x.test", 5000);
 	fixture_close(&f);
 	for (unsigned slot = 0; slot < SEGMENTS; slot++) {
@@ -294,9 +274,9 @@ START_TEST(reuse_brings_nothing_back)
 			memset(copy + at, 0, 512);
 			fixture_write(path, copy, n);
 			fixture_open(&f);
-			if (stats().items > 1)
+			if (fixture_stats(&f).items > 1)
 				ck_abort_msg("slot %u, sector at %zu: %zu items", slot, at,
-				    stats().items);
+				    fixture_stats(&f).items);
 			fixture_close(&f);
 			mem_free(copy);
 			if (at > JOURNAL_HEADER_BYTES + 12000)
@@ -324,7 +304,7 @@ START_TEST(the_oldest_is_emptied)
 	queue_unload(f.q, items[2]);
 	struct queue_body *body = queue_body_ref(items[3]->mail->body);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
-	ck_assert_int_eq(run_sync(), 0);
+	ck_assert_int_eq(fixture_sync(&f), 0);
 	size_t moved = fixture_count(&f, "queue");
 	ck_assert_uint_gt(moved, 4);
 	ck_assert_uint_lt(moved, 12);
@@ -340,9 +320,9 @@ START_TEST(the_oldest_is_emptied)
 	fixture_check_body(items[2]->mail->body, 7000);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), moved - 1);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, 19);
-	ck_assert_uint_eq(find(ids[3])->attempts, 1);
-	ck_assert_ptr_null(find(ids[0]));
+	ck_assert_uint_eq(fixture_stats(&f).items, 19);
+	ck_assert_uint_eq(fixture_item(&f, ids[3])->attempts, 1);
+	ck_assert_ptr_null(fixture_item(&f, ids[0]));
 	for (unsigned i = 0; i < 200; i++) /* and there is room again */
 		finish(fixture_commit_one(&f, "c@z.test", 5000));
 	ck_assert_uint_le(fixture_count(&f, "journal"), SEGMENTS + 4);
@@ -361,14 +341,14 @@ START_TEST(a_full_journal_leaves_mail_to_files)
 	fixture_commit_one(&f, "a@x.test", 9000);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 2);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, n + 1);
+	ck_assert_uint_eq(fixture_stats(&f).items, n + 1);
 	for (unsigned i = 0; i < 5; i++)
-		ck_assert_int_eq(run_sync(), 0);
+		ck_assert_int_eq(fixture_sync(&f), 0);
 	size_t files = fixture_count(&f, "queue");
 	fixture_commit_one(&f, "a@x.test", 9000);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), files); /* into the journal again */
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, n + 2);
+	ck_assert_uint_eq(fixture_stats(&f).items, n + 2);
 }
 
 END_TEST
@@ -388,7 +368,7 @@ START_TEST(a_body_outlives_its_segment)
 	for (unsigned i = 0; i < 100; i++) {
 		finish(fixture_commit_one(&f, "b@x.test", 7000));
 		if (i % 10 == 0)
-			ck_assert_int_eq(run_sync(), 0);
+			ck_assert_int_eq(fixture_sync(&f), 0);
 	}
 	fixture_check_body(body, 7000);
 	fixture_close(&f);
@@ -413,7 +393,7 @@ START_TEST(a_deferral_makes_a_queue_file)
 	ck_assert_ptr_null(items[0]->record);
 	mem_free(crash(&n));
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, 2);
+	ck_assert_uint_eq(fixture_stats(&f).items, 2);
 	struct queue_item *item = fixture_take(&f); /* the other */
 	fixture_load(&f, item);
 	ck_assert_str_eq(item->mail->envelope->rcpts[0].address, "b@y.test");
@@ -423,7 +403,7 @@ START_TEST(a_deferral_makes_a_queue_file)
 	fixture_load(&f, item);
 	fixture_check_body(item->mail->body, 3000);
 	ck_assert_uint_eq(item->mail->envelope->rcpts[0].attempts, 1);
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 }
 
 END_TEST
@@ -441,8 +421,8 @@ START_TEST(the_queue_file_wins)
 	fixture_write(path, bytes, n);
 	mem_free(bytes);
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, 1);
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 1);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 	ck_assert_ptr_null(fixture_take(&f));
 	fixture_advance(&f, MINUTE);
 	item = fixture_take(&f);
@@ -450,7 +430,7 @@ START_TEST(the_queue_file_wins)
 	fixture_load(&f, item);
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_BOUNCED, 2, 0), 0);
 	fixture_reopen(&f); /* noted by the start, so it does not come back either */
-	ck_assert_uint_eq(stats().items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
 }
 
 END_TEST
@@ -469,7 +449,7 @@ START_TEST(a_hold_and_a_look)
 	ck_assert_int_eq(queue_peek(f.q, item, &e), 0);
 	envelope_free(&e);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().held, 1);
+	ck_assert_uint_eq(fixture_stats(&f).held, 1);
 }
 
 END_TEST
@@ -488,8 +468,8 @@ START_TEST(damage_on_a_load_goes_to_corrupt)
 	mem_free(bytes);
 	ck_assert_int_eq(fixture_run(&f, queue_op_load(item), &done), ERR_CORRUPT);
 	ck_assert_ptr_null(done.item);
-	ck_assert_uint_eq(stats().items, 0);
-	ck_assert_uint_eq(stats().corrupt, 1);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 1);
 	ck_assert_uint_eq(fixture_count(&f, "corrupt"), 1);
 }
 
@@ -519,12 +499,12 @@ START_TEST(with_and_without)
 	fixture_close(&f);
 	f.opt.no_journal = true;
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, 2);
+	ck_assert_uint_eq(fixture_stats(&f).items, 2);
 	struct queue_item *item;
 	while ((item = fixture_take(&f)) != NULL)
 		finish(item);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
 }
 
 END_TEST
@@ -563,17 +543,17 @@ static bool busy_once(unsigned nth, int way)
 		if (i % 3 == 1 && item->mail != NULL && item->state == QUEUE_ITEM_ACTIVE)
 			(void)!fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE);
 		if (i % 5 == 0)
-			(void)!run_sync();
+			(void)!fixture_sync(&f);
 	}
 	qio_fault_disarm(&disk);
 	bool fired = disk.fired > 0;
-	ck_assert_int_eq(run_sync(), 0);
+	ck_assert_int_eq(fixture_sync(&f), 0);
 	fixture_reopen(&f);
-	if (stats().items != kept_n || stats().corrupt != 0)
+	if (fixture_stats(&f).items != kept_n || fixture_stats(&f).corrupt != 0)
 		ck_abort_msg("call %u (%s): %zu items, %zu expected, %zu corrupt", nth, disk.last,
-		    stats().items, kept_n, (size_t)stats().corrupt);
+		    fixture_stats(&f).items, kept_n, (size_t)fixture_stats(&f).corrupt);
 	for (size_t i = 0; i < kept_n; i++) {
-		if (find(kept[i]) == NULL)
+		if (fixture_item(&f, kept[i]) == NULL)
 			ck_abort_msg("call %u (%s): %s is lost", nth, disk.last, kept[i]);
 	}
 	queue_flush(f.q, f.now);
@@ -615,8 +595,8 @@ static bool replay_once(unsigned nth, int way)
 	if (err == 0)
 		fixture_close(&f);
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, 2);
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 2);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 	teardown();
 	return fired;
 }
@@ -646,14 +626,14 @@ START_TEST(all_segments_are_given_up)
 	struct queue_item *old = fixture_commit_one(&f, "old@old.test", 100);
 	for (int i = 0; i < 20; i++)
 		commit_and_deliver(i % 2 == 0);
-	(void)run_sync();
-	ck_assert_int_eq(run_sync(), 0); /* what keeps them may wait for the journal itself */
+	(void)fixture_sync(&f);
+	ck_assert_int_eq(fixture_sync(&f), 0); /* what keeps them may wait for the journal itself */
 	finish(old);
 	for (int i = 0; i < 3; i++)
-		(void)run_sync();
-	ck_assert_int_eq(run_sync(), 0);
+		(void)fixture_sync(&f);
+	ck_assert_int_eq(fixture_sync(&f), 0);
 	ck_assert_ptr_nonnull(fixture_commit_one(&f, "new@new.test", 100)->record);
-	ck_assert_int_eq(run_sync(), 0);
+	ck_assert_int_eq(fixture_sync(&f), 0);
 	teardown();
 }
 
@@ -745,10 +725,10 @@ START_TEST(sixteen_senders)
 	size_t left = 0;
 	for (unsigned i = 0; i < EACH; i++)
 		left += i % 9 == 0 || i % 8 == 0;
-	ck_assert_uint_eq(stats().items, left * SENDERS);
+	ck_assert_uint_eq(fixture_stats(&f).items, left * SENDERS);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, left * SENDERS);
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, left * SENDERS);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 	queue_flush(f.q, f.now);
 	struct queue_item *item;
 	while ((item = fixture_take(&f)) != NULL) {
@@ -757,7 +737,7 @@ START_TEST(sixteen_senders)
 		finish(item);
 	}
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
 	ck_assert_uint_eq(fixture_count(&f, "body"), 0);
 }
 

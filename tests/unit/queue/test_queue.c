@@ -40,13 +40,6 @@ static void check_files(size_t n)
 	ck_assert_uint_eq(fixture_count(&f, "queue"), fixture_no_journal ? n : 0);
 }
 
-static struct queue_stats stats(void)
-{
-	struct queue_stats s;
-	queue_stats(f.q, &s);
-	return s;
-}
-
 /* --- commit ----------------------------------------------------------------------- */
 
 START_TEST(commit_and_deliver)
@@ -58,13 +51,15 @@ START_TEST(commit_and_deliver)
 	ck_assert_uint_eq(fixture_count(&f, "tmp"), 0);
 	fixture_check_body(item->mail->body, 5000);
 	ck_assert_uint_eq(queue_body_memory(item->mail->body).n, 5000);
-	ck_assert_uint_eq(stats().memory_bytes, 5000);
+	ck_assert_uint_eq(fixture_stats(&f).memory_bytes, 5000);
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_DELIVERED, 0, 0), 0);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 0);
-	ck_assert_uint_eq(stats().items, 0);
-	ck_assert_uint_eq(stats().active + stats().busy + stats().parked, 0);
-	ck_assert_uint_eq(stats().memory_bytes, 0);
-	ck_assert_uint_eq(stats().commits, 1);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).active + fixture_stats(&f).busy +
+			      fixture_stats(&f).parked,
+	    0);
+	ck_assert_uint_eq(fixture_stats(&f).memory_bytes, 0);
+	ck_assert_uint_eq(fixture_stats(&f).commits, 1);
 }
 
 END_TEST
@@ -148,10 +143,10 @@ START_TEST(fifty_domains_and_a_directory_sync)
 		rcpts[i] = text[i];
 	}
 	fixture_commit_one(&f, "first@x.test", 1); /* the journal begins a segment */
-	uint64_t before = stats().syncs;
+	uint64_t before = fixture_stats(&f).syncs;
 	ck_assert_uint_eq(fixture_commit(&f, rcpts, 50, 3000, items, 50), 50);
-	ck_assert_uint_eq(stats().syncs - before, fixture_no_journal ? 51 : 1);
-	ck_assert_uint_eq(stats().memory_bytes, 3001); /* one body for all */
+	ck_assert_uint_eq(fixture_stats(&f).syncs - before, fixture_no_journal ? 51 : 1);
+	ck_assert_uint_eq(fixture_stats(&f).memory_bytes, 3001); /* one body for all */
 	check_files(51);
 	char id[QUEUE_ID_MAX];
 	struct queue_item *found[50];
@@ -237,7 +232,7 @@ START_TEST(over_the_memory_budget_the_disk_serves)
 	ck_assert_int_eq(fixture_settle(&f, a, 0, FATE_DELIVERED, 0, 0), 0);
 	fixture_check_body(kept, 5000); /* a delivery may still hold it */
 	queue_body_unref(&kept);
-	ck_assert_uint_eq(stats().memory_bytes, 0);
+	ck_assert_uint_eq(fixture_stats(&f).memory_bytes, 0);
 }
 
 END_TEST
@@ -347,14 +342,14 @@ START_TEST(a_settle_without_outcomes_parks)
 {
 	struct queue_done done;
 	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 100);
-	uint64_t syncs = stats().syncs;
+	uint64_t syncs = fixture_stats(&f).syncs;
 	ck_assert_int_eq(fixture_run(&f, queue_op_settle(item, NULL, 0, f.now), &done), 0);
 	ck_assert_ptr_eq(done.item, item);
 	ck_assert_int_eq(item->state, QUEUE_ITEM_PARKED);
 	item = fixture_take(&f);
 	ck_assert_int_eq(fixture_run(&f, queue_op_settle(item, NULL, 0, f.now), &done),
 	    0); /* nor when only on disk */
-	ck_assert_uint_eq(stats().syncs, syncs);
+	ck_assert_uint_eq(fixture_stats(&f).syncs, syncs);
 	ck_assert_ptr_eq(fixture_take(&f), item);
 }
 
@@ -417,7 +412,7 @@ START_TEST(due_items_come_in_time)
 	queue_park(f.q, b, t0 + 5);
 	ck_assert_ptr_null(a->mail);
 	ck_assert_int_eq(a->due_ms, t0);
-	ck_assert_uint_eq(stats().parked, 2);
+	ck_assert_uint_eq(fixture_stats(&f).parked, 2);
 	ck_assert_int_le(queue_next_due_at(f.q), t0 + 5);
 	fixture_advance(&f, 4);
 	ck_assert_ptr_null(fixture_take(&f));
@@ -425,7 +420,7 @@ START_TEST(due_items_come_in_time)
 	ck_assert_ptr_eq(fixture_take(&f), b);
 	fixture_advance(&f, 100);
 	ck_assert_ptr_eq(fixture_take(&f), a);
-	ck_assert_uint_eq(stats().active, 2);
+	ck_assert_uint_eq(fixture_stats(&f).active, 2);
 	queue_park(f.q, a, 0); /* back to its own due time, which is past */
 	ck_assert_ptr_eq(fixture_take(&f), a);
 }
@@ -593,7 +588,7 @@ START_TEST(flush_reaches_what_the_scan_finds_later)
 		else
 			ck_assert_int_eq(queue_order(f.q, QUEUE_ORDER_FLUSH, slice_str(id)), 1);
 		ck_assert_int_eq(fixture_scan(&f), 0);
-		ck_assert_uint_eq(stats().items, 3);
+		ck_assert_uint_eq(fixture_stats(&f).items, 3);
 		size_t n = 0;
 		while (fixture_take(&f) != NULL)
 			n++;
@@ -647,7 +642,7 @@ START_TEST(hold_lasts_and_release_is_at_once)
 	fixture_advance(&f, 2 * HOUR);
 	ck_assert_ptr_null(fixture_take(&f));
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().held, 1);
+	ck_assert_uint_eq(fixture_stats(&f).held, 1);
 	ck_assert_ptr_null(fixture_take(&f));
 	size_t cursor = 0;
 	item = queue_next_item(f.q, &cursor);
@@ -657,7 +652,7 @@ START_TEST(hold_lasts_and_release_is_at_once)
 	ck_assert(!item->flushed); /* it was due anyway */
 	queue_park(f.q, item, 0);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().held, 0);
+	ck_assert_uint_eq(fixture_stats(&f).held, 0);
 	ck_assert_ptr_nonnull(fixture_take(&f));
 }
 
@@ -685,7 +680,7 @@ START_TEST(hold_of_a_busy_item_waits_for_its_settle)
 	ck_assert_int_eq(item->state, QUEUE_ITEM_HELD);
 	ck_assert_ptr_null(fixture_take(&f));
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().held, 1);
+	ck_assert_uint_eq(fixture_stats(&f).held, 1);
 	/* Asked for while the settle is running. */
 	item = fixture_commit_one(&f, "b@x.test", 10);
 	struct queue_op *op = queue_op_settle(item, NULL, 0, f.now);

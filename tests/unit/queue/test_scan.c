@@ -23,13 +23,6 @@ static void teardown(void)
 	fixture_fini(&f);
 }
 
-static struct queue_stats stats(void)
-{
-	struct queue_stats s;
-	queue_stats(f.q, &s);
-	return s;
-}
-
 /* Opened, and not scanned yet. */
 static void open_unscanned(void)
 {
@@ -49,8 +42,8 @@ START_TEST(what_left_the_journal_meanwhile_is_known)
 	fixture_load(&f, item);
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 1, f.now.wall_ms + MINUTE), 0);
 	ck_assert_int_eq(fixture_scan(&f), 0);
-	ck_assert_uint_eq(stats().items, 1);
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 1);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 	fixture_advance(&f, MINUTE);
 	item = fixture_take(&f);
 	ck_assert_ptr_nonnull(item);
@@ -87,8 +80,8 @@ START_TEST(what_is_gone_meanwhile_stays_gone)
 		while (queue_scan_step(f.q, f.now))
 			continue;
 	}
-	ck_assert_uint_eq(stats().items, 0);
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 }
 
 END_TEST
@@ -115,24 +108,25 @@ START_TEST(a_large_directory_is_taken_in_piece_by_piece)
 	struct queue_op *op = queue_op_scan(f.q);
 	ck_assert_ptr_null(queue_op_scan(f.q)); /* one at a time */
 	ck_assert_int_eq(fixture_run(&f, op, &done), 0);
-	for (size_t before = 0; queue_scan_step(f.q, f.now); before = stats().items, pieces++) {
-		ck_assert_uint_gt(stats().items, before);
-		ck_assert_uint_le(stats().items, before + 1000);
+	for (size_t before = 0; queue_scan_step(f.q, f.now);
+	     before = fixture_stats(&f).items, pieces++) {
+		ck_assert_uint_gt(fixture_stats(&f).items, before);
+		ck_assert_uint_le(fixture_stats(&f).items, before + 1000);
 		ck_assert_ptr_null(queue_op_scan(f.q));
 		ck_assert_ptr_nonnull(fixture_take(&f));
 	}
 	ck_assert_uint_ge(pieces, 3);
-	ck_assert_uint_eq(stats().items, N);
+	ck_assert_uint_eq(fixture_stats(&f).items, N);
 	ck_assert_int_eq(fixture_scan(&f), 0);
-	ck_assert_uint_eq(stats().items, N);
-	ck_assert_uint_eq(stats().active, pieces);
-	ck_assert_uint_eq(stats().corrupt, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, N);
+	ck_assert_uint_eq(fixture_stats(&f).active, pieces);
+	ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 	/* Closed in the middle, nothing is lost. */
 	open_unscanned();
 	ck_assert_int_eq(fixture_run(&f, queue_op_scan(f.q), &done), 0);
 	ck_assert(queue_scan_step(f.q, f.now));
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, N);
+	ck_assert_uint_eq(fixture_stats(&f).items, N);
 }
 
 END_TEST

@@ -34,13 +34,6 @@ static void teardown(void)
 	fixture_no_journal = false;
 }
 
-static struct queue_stats stats(void)
-{
-	struct queue_stats s;
-	queue_stats(f.q, &s);
-	return s;
-}
-
 START_TEST(one_daemon_at_a_time)
 {
 	struct queue *second;
@@ -112,7 +105,7 @@ START_TEST(strangers_are_left_alone)
 	fixture_path(&f, "tmp/left", path, sizeof(path));
 	fixture_write(path, "x", 1);
 	fixture_reopen(&f);
-	ck_assert_uint_eq(stats().items, 0);
+	ck_assert_uint_eq(fixture_stats(&f).items, 0);
 	ck_assert_uint_eq(fixture_count(&f, "queue"), 4);
 	ck_assert_uint_eq(fixture_count(&f, "corrupt"), 0);
 	ck_assert_uint_eq(fixture_count(&f, "tmp"), 0);
@@ -135,8 +128,8 @@ START_TEST(strangers_are_left_alone)
 		struct queue_done done;
 		ck_assert_int_lt(fixture_run(&f, queue_op_load(item), &done), 0);
 		ck_assert_ptr_null(done.item);
-		ck_assert_uint_eq(stats().items, 0);
-		ck_assert_uint_eq(stats().corrupt, 0);
+		ck_assert_uint_eq(fixture_stats(&f).items, 0);
+		ck_assert_uint_eq(fixture_stats(&f).corrupt, 0);
 		if (unlink(path) < 0)
 			(void)rmdir(path);
 	}
@@ -197,7 +190,7 @@ START_TEST(mail_of_a_start_with_the_same_number)
 	ck_assert_int_eq(unlink(path), 0);
 	fixture_advance(&f, 1);
 	fixture_open(&f);
-	ck_assert_uint_eq(stats().items, 1);
+	ck_assert_uint_eq(fixture_stats(&f).items, 1);
 	item = fixture_take(&f);
 	ck_assert_ptr_nonnull(item);
 	fixture_load(&f, item);
@@ -252,7 +245,7 @@ START_TEST(duplicate_ids_keep_the_later)
 		strncat(other, name, sizeof(other) - strlen(other) - 1);
 		fixture_write(other, early, n);
 		fixture_open(&f);
-		ck_assert_uint_eq(stats().items, 1);
+		ck_assert_uint_eq(fixture_stats(&f).items, 1);
 		ck_assert_uint_eq(fixture_count(&f, "corrupt"), i + 1);
 		ck_assert_ptr_null(fixture_take(&f));
 		size_t cursor = 0;
