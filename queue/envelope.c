@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/map.h"
 #include "base/mem.h"
+
+#define SENDER_KEYS 1679616 /* 36^4 */
 
 static const char *const fate_names[] = {
 	[FATE_NONE] = "none",
@@ -107,4 +110,13 @@ unsigned envelope_attempts(const struct envelope *e)
 			attempts = MAX(attempts, e->rcpts[i].attempts);
 	}
 	return attempts;
+}
+
+uint32_t envelope_sender_key(const struct envelope *e)
+{
+	bool named = e->user[0] != '\0';
+	/* Known seeds do: a login is the operator's, nobody can choose one. */
+	const uint64_t seed[2] = { named, 0 };
+	uint64_t hash = map_hash(seed, slice_str(named ? e->user : e->client_ip));
+	return (uint32_t)(hash % (SENDER_KEYS - 1)) + 1;
 }

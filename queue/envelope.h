@@ -113,6 +113,9 @@ size_t envelope_pending(const struct envelope *e); /* recipients without a final
 int64_t envelope_due_ms(
     const struct envelope *e); /* earliest due_ms among the pending; INT64_MAX if none */
 unsigned envelope_attempts(const struct envelope *e); /* highest attempts among the pending */
+/* A number, not 0, for whom the message is of: the same for the same login; without one, for the
+ * same client; one for all our own. So that senders can take turns: two may share it by chance. */
+uint32_t envelope_sender_key(const struct envelope *e);
 
 /* The fixed part (everything but what outcomes change) to and from stored bytes; see
  * postrider-queue.5. Decode takes bytes from disk: ERR_CORRUPT or ERR_VERSION, never a crash. */

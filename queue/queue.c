@@ -356,6 +356,7 @@ static void on_replayed(void *arg, struct journal_part *part, struct qid id, str
 	struct queue_item *item = new_item(q, &name, journal_part_dir(part));
 	item->record = part;
 	item->replayed = true;
+	item->sender = envelope_sender_key(e);
 	rest_found(q, item, &name);
 	envelope_free(&e);
 }

@@ -107,6 +107,7 @@ struct queue_item {
 	bool replayed; /* found in the journal at start: a file of it is no find of the scan */
 	bool in_work;  /* since queue_begin_work */
 	uint16_t name_attempts;
+	uint32_t sender; /* envelope_sender_key; 0: only its file knows, and was not read yet */
 	int64_t name_due_ms;
 	struct journal_part *record; /* the intake journal's, or NULL: it has a queue file */
 };

@@ -253,6 +253,7 @@ static struct queue_item *item_of_part(const struct queue_op *op, struct part *p
 	if (op->in_journal)
 		item->record = journal_msg_part(op->record, p->number);
 	item->ripe = true;
+	item->sender = envelope_sender_key(p->envelope);
 	if (body == NULL)
 		return item;
 	struct mail *mail = mem_zalloc(sizeof(*mail));
@@ -332,6 +333,7 @@ static bool adopt_envelope(struct queue *q, struct queue_item *item, struct enve
 	item->ripe = item->ripe && due_ms <= item->due_ms;
 	item->due_ms = due_ms;
 	item->attempts = (uint16_t)envelope_attempts(e);
+	item->sender = envelope_sender_key(e);
 	if (item->domain->name[0] == '~')
 		queue_set_domain(q, item, slice_str(e->domain));
 	return item->found;

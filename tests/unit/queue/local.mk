@@ -25,6 +25,7 @@ tests_unit_unit_queue_SOURCES = \
 	tests/unit/queue/test_report.c \
 	tests/unit/queue/test_retry.c \
 	tests/unit/queue/test_scan.c \
+	tests/unit/queue/test_sender.c \
 	tests/unit/queue/test_shards.c \
 	tests/unit/queue/test_spool.c \
 	tests/unit/queue/test_turn.c \

@@ -25,6 +25,7 @@ unit_suite_fn test_report_suite;
 unit_suite_fn test_check_suite;
 unit_suite_fn test_check_journal_suite;
 unit_suite_fn test_orders_suite;
+unit_suite_fn test_sender_suite;
 unit_suite_fn test_work_suite;
 
 static void no_log(void *arg UNUSED, const char *line UNUSED, size_t n UNUSED)
@@ -58,6 +59,7 @@ int main(void)
 		test_check_suite,
 		test_check_journal_suite,
 		test_orders_suite,
+		test_sender_suite,
 		test_work_suite,
 	};
 	return unit_main(suites, ARRAY_LEN(suites));
