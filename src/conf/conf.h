@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/netaddr.h"
 #include "policy/admission.h"
+#include "policy/bucket.h"
 #include "policy/mx.h"
 #include "policy/route.h"
 #include "proto/dsn_template.h"
@@ -48,8 +49,10 @@ struct conf_traffic {
 	const char *site;     /* "default", a domain or host, or "*.domain" */
 	unsigned connections; /* at the same time */
 	unsigned deliveries_per_connection;
-	int idle_timeout_s;   /* 0: a connection without mail is closed at once */
-	int connection_age_s; /* older ones take no more mail */
+	struct bucket_rate rate;            /* messages */
+	struct bucket_rate connection_rate; /* connections made */
+	int idle_timeout_s;                 /* 0: a connection without mail is closed at once */
+	int connection_age_s;               /* older ones take no more mail */
 	bool pipelining, chunking;
 };
 
@@ -79,8 +82,7 @@ struct conf {
 		enum admission_sender_check sender_check;
 		uint64_t max_message_size;
 		unsigned max_recipients, max_connections, max_connections_per_ip, max_received;
-		uint64_t rate_count; /* 0 none */
-		int64_t rate_period_s;
+		struct bucket_rate rate; /* recipients of a login */
 	} submission;
 
 	struct {

@@ -84,30 +84,6 @@ static void check_intervals(struct conf_loader *l)
 		conf_mistake(l, conf_place_of_key(l, name), "%s: %s", name, eb.text);
 }
 
-/* Text of an optional key, or NULL if it is not set or no text (which is then reported). */
-static const char *optional_text(struct conf_loader *l, const char *name)
-{
-	const config_setting_t *s = conf_find(l, name);
-	const char *text;
-	return s && conf_text_of(l, s, name, &text) ? text : NULL;
-}
-
-static void check_rate(struct conf_loader *l)
-{
-	const char *text = optional_text(l, "submission.rate");
-	uint64_t count;
-	int64_t period_s;
-	if (!text || text[0] == '\0')
-		return;
-	if (units_rate(slice_str(text), &count, &period_s) < 0 || count == 0 || period_s == 0) {
-		conf_mistake(l, conf_place_of_key(l, "submission.rate"),
-		    "submission.rate: \"%s\" is no rate such as \"500/1h\"", text);
-		return;
-	}
-	l->conf->submission.rate_count = count;
-	l->conf->submission.rate_period_s = period_s;
-}
-
 /* "5%", a size in quotes, or bytes. */
 static void check_min_free(struct conf_loader *l)
 {
@@ -220,7 +196,6 @@ void conf_check_texts(struct conf_loader *l)
 	check_me(l);
 	check_shards(l);
 	check_mechanisms(l);
-	check_rate(l);
 	check_intervals(l);
 	check_received_header(l);
 	check_min_free(l);

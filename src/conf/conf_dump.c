@@ -61,6 +61,16 @@ static void size(FILE *to, uint64_t bytes)
 	fputc('"', to);
 }
 
+static void rate(FILE *to, const struct bucket_rate *r)
+{
+	fputc('"', to);
+	if (r->count > 0) {
+		fprintf(to, "%" PRIu64 "/", r->count);
+		bare_duration(to, r->period_s);
+	}
+	fputc('"', to);
+}
+
 static const char *choice_name(const struct conf_key *key, int value)
 {
 	for (const struct conf_choice *c = key->choices; c->name; c++)
@@ -101,6 +111,9 @@ static void simple_value(FILE *to, const struct conf_key *key, const void *base)
 		return;
 	case CONF_TYPE_SIZE:
 		size(to, *(const uint64_t *)field);
+		return;
+	case CONF_TYPE_RATE:
+		rate(to, field);
 		return;
 	case CONF_TYPE_CHOICE:
 		quoted(to, choice_name(key, *(const int *)field));
@@ -160,16 +173,6 @@ static void servers(const struct conf *c, FILE *to)
 	words(to, c->dns.servers, ',');
 }
 
-static void rate(const struct conf *c, FILE *to)
-{
-	fputc('"', to);
-	if (c->submission.rate_count > 0) {
-		fprintf(to, "%" PRIu64 "/", c->submission.rate_count);
-		bare_duration(to, c->submission.rate_period_s);
-	}
-	fputc('"', to);
-}
-
 static void intervals(const struct conf *c, FILE *to)
 {
 	const struct retry_policy *r = &c->outbound.retry;
@@ -200,7 +203,6 @@ static const struct {
 	{ "me", me },
 	{ "submission.trusted_networks", networks },
 	{ "submission.mechanisms", mechanisms },
-	{ "submission.rate", rate },
 	{ "outbound.temp_fail_intervals", intervals },
 	{ "outbound.spool_min_free", min_free },
 	{ "dns.servers", servers },

@@ -28,6 +28,7 @@ enum conf_type { /* in brackets: the field's C type */
 	CONF_TYPE_LONG_SECONDS, /* int64_t; a duration */
 	CONF_TYPE_MILLISECONDS, /* int; a duration in whole seconds, stored in ms */
 	CONF_TYPE_SIZE,         /* uint64_t */
+	CONF_TYPE_RATE,         /* struct bucket_rate: "500/1h", "": no limit */
 	CONF_TYPE_CHOICE,       /* an enum: the choice's value */
 	CONF_TYPE_CHOICE_BOOL,  /* bool: the choice's value */
 	CONF_TYPE_CHOICE_TEXT,  /* const char *: the choice's name */

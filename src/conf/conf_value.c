@@ -91,6 +91,15 @@ static bool is_choice(enum conf_type type)
 	       type == CONF_TYPE_CHOICE_TEXT;
 }
 
+static bool parse_rate(const char *text, struct bucket_rate *r)
+{
+	*r = (struct bucket_rate){ 0 };
+	if (text[0] == '\0')
+		return true;
+	return units_rate(slice_str(text), &r->count, &r->period_s) == 0 && r->count > 0 &&
+	       r->count <= BUCKET_COUNT_MAX && r->period_s <= BUCKET_PERIOD_S_MAX;
+}
+
 /* One field, by its C type; number and text as the row's type needs them. */
 static void store(const struct conf_key *key, void *base, int64_t number, const char *text)
 {
@@ -119,6 +128,9 @@ static void store(const struct conf_key *key, void *base, int64_t number, const 
 		return;
 	case CONF_TYPE_SIZE:
 		*(uint64_t *)field = (uint64_t)number;
+		return;
+	case CONF_TYPE_RATE:
+		CHECK(parse_rate(text, field));
 		return;
 	case CONF_TYPE_TEXT:
 	case CONF_TYPE_PATH:
@@ -220,6 +232,17 @@ static int text_of(const struct conf_key *key, const struct value *v, const char
 	return 0;
 }
 
+static int rate_of(const struct value *v, const char **text_r, struct errbuf *eb)
+{
+	struct bucket_rate rate;
+	if (v->kind != VALUE_TEXT)
+		return errbuf_set(eb, ERR_SYNTAX, "must be text in quotes");
+	if (!parse_rate(v->text, &rate))
+		return errbuf_set(eb, ERR_SYNTAX, "\"%s\" is no rate such as \"500/1h\"", v->text);
+	*text_r = v->text;
+	return 0;
+}
+
 static int convert(const struct conf_key *key, const struct value *v, int64_t *n_r,
     const char **text_r, struct errbuf *eb)
 {
@@ -234,6 +257,8 @@ static int convert(const struct conf_key *key, const struct value *v, int64_t *n
 		return choice_of(key, v, n_r, text_r, eb);
 	if (is_text(key->type))
 		return text_of(key, v, text_r, eb);
+	if (key->type == CONF_TYPE_RATE)
+		return rate_of(v, text_r, eb);
 	return number_of(key, v, n_r, eb);
 }
 

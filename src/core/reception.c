@@ -128,7 +128,7 @@ int reception_new(struct mta *m, struct reception **r_r, struct errbuf *eb)
 	r->mta = m;
 	list_init(&r->sessions);
 	r->conns = admission_conns_new(prng_next(&m->rng));
-	r->rates = admission_rates_new(conf->submission.rate_count, conf->submission.rate_period_s,
+	r->rates = admission_rates_new(conf->submission.rate.count, conf->submission.rate.period_s,
 	    prng_next(&m->rng));
 	r->listeners_n = conf->listen_n;
 	r->listeners = mem_zalloc((r->listeners_n + 1) * sizeof(*r->listeners));
@@ -197,5 +197,5 @@ size_t reception_sessions(const struct reception *r)
 void reception_reload(struct reception *r)
 {
 	const struct conf *conf = r->mta->conf;
-	admission_rates_set(r->rates, conf->submission.rate_count, conf->submission.rate_period_s);
+	admission_rates_set(r->rates, conf->submission.rate.count, conf->submission.rate.period_s);
 }

@@ -25,7 +25,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(c->submission.max_connections, 1000);
 	ck_assert_uint_eq(c->submission.max_connections_per_ip, 50);
 	ck_assert_uint_eq(c->submission.max_received, 100);
-	ck_assert_uint_eq(c->submission.rate_count, 0);
+	ck_assert_uint_eq(c->submission.rate.count, 0);
 	ck_assert(!c->outbound.disabled && c->outbound.enable_tls);
 	ck_assert(!c->outbound.always_split && !c->outbound.local_mx_ok);
 	ck_assert_uint_eq(c->outbound.concurrency_max, 10000);
@@ -90,8 +90,8 @@ START_TEST(values)
 	ck_assert(c->submission.reject_bare_newlines);
 	ck_assert_int_eq(c->submission.sender_check, ADMISSION_SENDER_DOMAIN);
 	ck_assert_uint_eq(c->submission.max_message_size, 1000000);
-	ck_assert_uint_eq(c->submission.rate_count, 500);
-	ck_assert_int_eq(c->submission.rate_period_s, 3600);
+	ck_assert_uint_eq(c->submission.rate.count, 500);
+	ck_assert_int_eq(c->submission.rate.period_s, 3600);
 	ck_assert(c->outbound.disabled);
 	ck_assert_uint_eq(c->outbound.retry.intervals_n, 3);
 	ck_assert_uint_eq(c->outbound.retry.intervals_s[2], 60);
@@ -260,8 +260,10 @@ START_TEST(dump_loads_again)
 	    "\"lmtp://h.example\",\n"
 	    "  \"smtps://h2.example\", \"unix:/x\" ]; bind = \"::1\"; helo = \"h.example\"; tls = "
 	    "\"none\"; } );\n"
-	    "traffic = ( { site = \"big.example\"; connections = 3; connection_age = 61; },\n"
-	    "  { site = \"default\"; idle_timeout = 0; chunking = false; } );\n"
+	    "traffic = ( { site = \"big.example\"; connections = 3; connection_age = 61; "
+	    "rate = \"7\"; },\n"
+	    "  { site = \"default\"; idle_timeout = 0; chunking = false; "
+	    "connection_rate = \"100/90s\"; } );\n"
 	    "tls_policy = ( { domain = \"*\"; level = \"encrypt\"; } );\n"
 	    "log = { to = \"/a\\\"b\\\\c\"; };");
 	char *first = dump(c);
@@ -277,6 +279,7 @@ START_TEST(dump_loads_again)
 	ck_assert_ptr_nonnull(strstr(first, "lifetime = \"90061s\";"));
 	ck_assert_ptr_nonnull(strstr(first,
 	    "{ site = \"big.example\"; connections = 3; deliveries_per_connection = 100; "
+	    "rate = \"7/1s\"; connection_rate = \"100/1m30s\"; "
 	    "idle_timeout = \"0s\"; connection_age = \"1m1s\"; pipelining = true; "
 	    "chunking = false; }"));
 	free(first);

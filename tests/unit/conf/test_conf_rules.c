@@ -113,12 +113,12 @@ END_TEST
 
 START_TEST(traffic_inherits)
 {
-	struct conf *c =
-	    folder_conf("traffic = ( { site = \"a.example\"; idle_timeout = 0; },\n"
-			"  { site = \"*\"; deliveries_per_connection = 7; idle_timeout = "
-			"\"1m\"; pipelining = false; },\n"
-			"  { site = \"b.example\"; connection_age = \"1h\"; "
-			"pipelining = true; chunking = false; } );");
+	struct conf *c = folder_conf(
+	    "traffic = ( { site = \"a.example\"; idle_timeout = 0; },\n"
+	    "  { site = \"*\"; deliveries_per_connection = 7; rate = \"9/1m\"; idle_timeout = "
+	    "\"1m\"; pipelining = false; },\n"
+	    "  { site = \"b.example\"; connection_age = \"1h\"; "
+	    "pipelining = true; chunking = false; } );");
 	const struct conf_traffic *t = conf_find_traffic(c, SLICE("a.example"));
 	ck_assert_uint_eq(t->connections, 20);
 	ck_assert_uint_eq(t->deliveries_per_connection, 7);
@@ -128,6 +128,9 @@ START_TEST(traffic_inherits)
 	ck_assert(t->chunking);
 	t = conf_find_traffic(c, SLICE("b.example"));
 	ck_assert_uint_eq(t->deliveries_per_connection, 7);
+	ck_assert_uint_eq(t->rate.count, 9);
+	ck_assert_int_eq(t->rate.period_s, 60);
+	ck_assert_uint_eq(t->connection_rate.count, 0);
 	ck_assert_int_eq(t->idle_timeout_s, 60);
 	ck_assert_int_eq(t->connection_age_s, 3600);
 	ck_assert(t->pipelining);
