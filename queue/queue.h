@@ -74,6 +74,7 @@ struct queue_domain { /* interned: one per destination in use */
 	size_t items;
 	/* The caller's, as long as there are items; then it is unlinked, and gone. */
 	void *owner;
+	uint64_t owner_seen;
 	struct list_node in_owner;
 };
 

@@ -92,6 +92,10 @@ static void cmd_status(struct control_call *call)
 	if (dispatch_down(m->dispatch))
 		say(call, "down: %zu sites, %zu items wait for them\n", dispatch_down(m->dispatch),
 		    behind);
+	size_t slowed_items, slowed = dispatch_slowed(m->dispatch, m->now, &slowed_items);
+	if (slowed)
+		say(call, "slowed: %zu sites, %zu items wait for their rates\n", slowed,
+		    slowed_items);
 	say(call, "sessions: %zu, deliveries: %zu, ready: %zu\n", reception_sessions(m->reception),
 	    dispatch_active(m->dispatch), dispatch_ready(m->dispatch));
 	if (st.corrupt)
@@ -104,6 +108,7 @@ static void cmd_stats(struct control_call *call)
 	const struct accounting_counts *c = accounting_counts(m->accounting);
 	struct queue_stats st;
 	struct resolver_stats dns;
+	size_t slowed_items, slowed = dispatch_slowed(m->dispatch, m->now, &slowed_items);
 
 	queue_stats(m->queue, &st);
 	resolver_stats(m->resolver, &dns);
@@ -124,6 +129,8 @@ static void cmd_stats(struct control_call *call)
 		{ "queue_held", st.held },
 		{ "sites_down", dispatch_down(m->dispatch) },
 		{ "sites_down_items", dispatch_waiting(m->dispatch) },
+		{ "sites_slowed", slowed },
+		{ "sites_slowed_items", slowed_items },
 		{ "queue_commits", st.commits },
 		{ "queue_settles", st.settles },
 		{ "queue_loads", st.loads },
@@ -347,10 +354,33 @@ static void show_rcpt(struct control_call *call, const struct envelope_rcpt *r)
 		    r->last_ms ? clock_rfc3339(r->last_ms, when) : "-");
 }
 
+/* What keeps an item there. */
+static void show_site(struct control_call *call, const struct site *s)
+{
+	static const char *const limits[] = {
+		[SITE_WAIT_RATE] = "its rate allows the next message",
+		[SITE_WAIT_CONNECTION_RATE] = "its connection_rate allows the next connection",
+	};
+	const struct now now = call->mta->now;
+	char when[CLOCK_TEXT_MAX];
+	int64_t until_ms;
+
+	if (!s)
+		return;
+	if (s->health == SITE_DOWN) {
+		say(call, "waits for: %s, down since %s: %s\n", s->name,
+		    clock_rfc3339(s->down_since_wall_ms, when), shown(call, s->reply->status.text));
+		return;
+	}
+	enum site_wait why = site_waits_for(s, now.mono_ms, &until_ms);
+	if (why != SITE_WAIT_NONE)
+		say(call, "waits for: %s, %s at %s, %zu items wait\n", s->name, limits[why],
+		    clock_rfc3339(now.wall_ms + until_ms - now.mono_ms, when), s->items);
+}
+
 static void show_item(struct control_call *call, const struct queue_item *item,
     const struct envelope *env)
 {
-	const struct site *down = dispatch_waits_for(item);
 	char id[QUEUE_ID_MAX], when[CLOCK_TEXT_MAX];
 
 	say(call, "queue id: %s\nstate: %s\ndomain: %s\nsender: <%s>\n", queue_item_id(item, id),
@@ -360,10 +390,7 @@ static void show_item(struct control_call *call, const struct queue_item *item,
 	say(call, "arrival: %s\nsize: %llu\nmessage-id: %s\n", clock_rfc3339(env->arrival_ms, when),
 	    (unsigned long long)env->body_bytes, shown(call, env->message_id));
 	say(call, "next attempt: %s\n", clock_rfc3339(next_attempt_ms(call, item), when));
-	if (down)
-		say(call, "waits for: %s, down since %s: %s\n", down->name,
-		    clock_rfc3339(down->down_since_wall_ms, when),
-		    shown(call, down->reply->status.text));
+	show_site(call, dispatch_waits_at(item));
 	for (size_t i = 0; i < env->rcpts_n; i++)
 		show_rcpt(call, &env->rcpts[i]);
 }

@@ -68,10 +68,17 @@ static void pick_recipients(struct delivery *d, struct now now)
 	CHECK(d->rcpts_n > 0);
 }
 
+static void stop_waiting(struct delivery *d)
+{
+	d->site->waiting_n -= list_is_linked(&d->waits);
+	list_remove(&d->waits);
+}
+
 static void delivery_free(struct delivery *d)
 {
 	struct mta *m = d->work.mta;
 	struct site *site = d->site;
+	bool sent = d->sent;
 
 	CHECK(!d->connection);
 	resolve_free(&d->resolve);
@@ -81,10 +88,10 @@ static void delivery_free(struct delivery *d)
 	arena_fini(&d->arena);
 	conf_unref(&d->conf);
 	mta_work_fini(&d->work);
-	list_remove(&d->waits);
+	stop_waiting(d);
 	list_remove(&d->node);
 	mem_free(d);
-	dispatch_finished(m->dispatch, site);
+	dispatch_finished(m->dispatch, site, sent);
 }
 
 void delivery_abort(struct delivery *d)
@@ -304,12 +311,15 @@ static void note_host(struct delivery *d, const struct connection *c)
 	*d->host = c->host;
 }
 
-static void place_on(struct delivery *d, struct connection *c, bool dialled)
+static void place_on(struct delivery *d, struct connection *c, bool dialled, struct now now)
 {
 	d->connection = c;
 	d->first_on_it = dialled;
 	d->placed = true;
 	d->has_waited = false;
+	if (!d->sent && !bucket_take(&d->site->sends, now.mono_ms))
+		UNREACHABLE();
+	d->sent = true;
 	d->site->unplaced--;
 	d->host = NULL; /* results of the last one point to its facts */
 	note_host(d, c);
@@ -353,24 +363,36 @@ static bool take_open(struct delivery *d, unsigned limit, struct now now)
 		memmove(&d->order[d->at + 1], &d->order[d->at], i - d->at);
 		d->order[d->at] = candidate;
 		d->phase = DELIVERY_TALKING;
-		place_on(d, c, false);
+		place_on(d, c, false, now);
 		connection_take(c, d, now);
 		return true;
 	}
 	return false;
 }
 
-/* The site's connections are all in use, for mail of another kind. What is known of the attempt so
- * far is kept: to begin anew would mean the first host, for ever. */
+/* The site's connections are all in use, for mail of another kind, or it may not have another one
+ * yet. What is known of the attempt so far is kept: to begin anew would mean the first host, for
+ * ever. */
 static void wait_for_room(struct delivery *d)
 {
 	log_debug("delivery", "%s: waits for a connection", d->item->mail->envelope->queue_id);
-	d->phase = DELIVERY_WAITING;
 	if (d->has_waited)
 		list_push_front(&d->site->waiting, &d->waits);
 	else
 		list_push(&d->site->waiting, &d->waits);
 	d->has_waited = true;
+	d->site->waiting_n++;
+}
+
+/* Until it is woken, or then. Who stops has no patience. */
+static void wait(struct delivery *d, int64_t until_ms)
+{
+	if (d->work.mta->phase != MTA_PHASE_RUNNING) {
+		delivery_abort(d);
+		return;
+	}
+	d->phase = DELIVERY_WAITING;
+	mta_deadline(&d->work, until_ms);
 }
 
 static void dial(struct delivery *d, struct now now)
@@ -382,20 +404,32 @@ static void dial(struct delivery *d, struct now now)
 
 	d->phase = DELIVERY_DIALLING;
 	d->connect_began_ms = now.mono_ms;
-	place_on(d, connection_dial(d->work.mta, d->site, &t, timeout_ms, d), true);
+	if (!bucket_take(&d->site->dials, now.mono_ms))
+		UNREACHABLE();
+	place_on(d, connection_dial(d->work.mta, d->site, &t, timeout_ms, d), true, now);
 }
 
+/* It is not started before its site's rates allow (site.c). But it may have taken its time over the
+ * DNS, as others, or want another connection than the one it was started for. */
 static void place(struct delivery *d, struct now now)
 {
-	struct mta *m = d->work.mta;
-	unsigned limit = d->site->traffic->connections;
+	struct site *s = d->site;
+	unsigned limit = s->traffic->connections;
+	int64_t send_at_ms = d->sent ? now.mono_ms : bucket_next_at(&s->sends, now.mono_ms);
+	int64_t dial_at_ms = bucket_next_at(&s->dials, now.mono_ms);
 
+	if (send_at_ms > now.mono_ms) {
+		wait(d, send_at_ms);
+		return;
+	}
 	if (!d->wants_fresh && take_open(d, limit, now))
 		return;
-	if (pool_make_room(m->pool, d->site, limit))
+	if (dial_at_ms <= now.mono_ms && pool_make_room(d->work.mta->pool, s, limit)) {
 		dial(d, now);
-	else
-		wait_for_room(d);
+		return;
+	}
+	wait_for_room(d);
+	wait(d, dial_at_ms > now.mono_ms ? dial_at_ms : INT64_MAX);
 }
 
 /* In a step of its own: the present connection may be about to go. */
@@ -407,7 +441,10 @@ static void place_again(struct delivery *d)
 
 void delivery_wake(struct delivery *d)
 {
-	list_remove(&d->waits);
+	if (d->phase != DELIVERY_WAITING)
+		return;
+	stop_waiting(d);
+	mta_deadline(&d->work, INT64_MAX);
 	place_again(d);
 }
 
@@ -524,10 +561,12 @@ static void delivery_step(struct mta_work *w, struct now now)
 		if (!d->resolve)
 			take_resolution(d, now);
 		break;
+	case DELIVERY_WAITING:
+		delivery_wake(d);
+		break;
 	case DELIVERY_PLACING:
 		place(d, now);
 		break;
-	case DELIVERY_WAITING:
 	case DELIVERY_DIALLING:
 	case DELIVERY_TALKING:
 	case DELIVERY_NONE:

@@ -23,7 +23,7 @@ enum delivery_phase {
 	DELIVERY_NONE = 0,
 	DELIVERY_RESOLVING,
 	DELIVERY_PLACING, /* looks for a connection in its next step */
-	DELIVERY_WAITING, /* for one of its site to be of use, or to end */
+	DELIVERY_WAITING, /* for one of its site to be of use, or to end; or for a rate */
 	DELIVERY_DIALLING,
 	DELIVERY_TALKING,
 };
@@ -47,6 +47,7 @@ struct delivery {
 	int64_t connect_began_ms;         /* mono */
 	bool in_clear;                 /* its handshake failed: the same host again without TLS */
 	bool placed;                   /* some connection has been tried */
+	bool sent;                     /* counted in its site's rate */
 	bool wants_fresh;              /* one that was open was dead, or of no use */
 	bool first_on_it;              /* the connection was dialled for us */
 	bool has_waited;               /* for a connection, since the last */
@@ -78,6 +79,6 @@ void delivery_unconnected(struct delivery *d, enum smtp_stage stage, int err, co
 /* The engine has the results; the connection goes on without d. */
 void delivery_answered(struct delivery *d, const struct connection *c, struct now now);
 void delivery_left(struct delivery *d); /* the connection is closed, at once */
-void delivery_wake(struct delivery *d); /* WAITING, and there may be room */
+void delivery_wake(struct delivery *d); /* there may be room; harmless if it does not wait */
 
 #endif

@@ -1,17 +1,14 @@
 #include "core/dispatch.h"
 
-#include <string.h>
-
 #include "base/check.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "core/committer.h"
 #include "core/delivery.h"
 #include "core/outage.h"
 #include "core/pool.h"
-#include "core/resolve.h"
 #include "core/settlement.h"
+#include "core/sites.h"
 
 #define DISPATCH_TAKE_PER_TURN   1000
 #define DISPATCH_STARTS_PER_TURN 200
@@ -20,12 +17,11 @@
 #define DISPATCH_EXPIRE_PER_TURN 200
 #define DISPATCH_EXPIRING_MAX    64     /* read from the disk at the same time, to end */
 #define DISPATCH_DOWN_MAX        100000 /* sites remembered to be down without mail for them */
-#define DISPATCH_KEY_MAX         512
 #define DISPATCH_DOWN_MS         (24 * 3600 * 1000) /* and how long after the last failure */
 
 struct dispatch {
 	struct mta *mta;
-	struct map sites;            /* key -> struct site */
+	struct sites *sites;
 	struct list_node round;      /* sites that may start something */
 	struct list_node trials;     /* the same of sites that may only be tried out */
 	struct list_node deliveries; /* struct delivery.node */
@@ -55,7 +51,7 @@ struct dispatch *dispatch_new(struct mta *m)
 	struct dispatch *d = mem_zalloc(sizeof(*d));
 
 	d->mta = m;
-	map_init(&d->sites, prng_next(&m->rng));
+	d->sites = sites_new(m);
 	list_init(&d->round);
 	list_init(&d->trials);
 	list_init(&d->deliveries);
@@ -83,19 +79,16 @@ void dispatch_free(struct dispatch **dp)
 {
 	struct dispatch *d = *dp;
 	size_t cursor = 0;
-	struct slice key;
-	void *value;
+	struct site *s;
 
 	if (!d)
 		return;
 	CHECK(list_is_empty(&d->deliveries));
-	while (map_next(&d->sites, &cursor, &key, &value)) {
-		struct site *s = value;
+	while ((s = sites_next(d->sites, &cursor))) {
 		park_all(d, s);
 		wheel_cancel(&d->timers, &s->timer);
-		site_free(&s);
 	}
-	map_fini(&d->sites);
+	sites_free(&d->sites);
 	outage_free(&d->outage);
 	mem_free(d);
 	*dp = NULL;
@@ -103,96 +96,9 @@ void dispatch_free(struct dispatch **dp)
 
 /* --- sites ------------------------------------------------------------------ */
 
-/* The hosts of a resolution, each once. */
-static size_t hosts_of(const struct resolution *r, struct slice hosts[MX_CANDIDATES_MAX])
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < r->candidates_n; i++) {
-		struct slice host = slice_str(r->candidates[i].host);
-		if (n == 0 || !slice_eq(hosts[n - 1], host))
-			hosts[n++] = host;
-	}
-	return n;
-}
-
-static struct site *site_get(struct dispatch *d, struct slice key, const char *name,
-    const char *set)
-{
-	struct site *s = map_find(&d->sites, key);
-
-	if (s)
-		return s;
-	s = site_new(key, name, set);
-	map_put(&d->sites, key, s);
-	return s;
-}
-
-/* It is not known, or known that it leads nowhere. */
-static struct site *site_of_domain(struct dispatch *d, const char *domain)
-{
-	struct conf *conf = d->mta->conf;
-	char key[DISPATCH_KEY_MAX];
-	int n = snprintf(key, sizeof(key), "domain:%s", domain);
-	struct site *s = site_get(d, slice_of(key, MIN((size_t)n, sizeof(key) - 1)), domain, "");
-
-	if (s->conf != conf)
-		site_set_traffic(s, conf, conf_find_traffic(conf, slice_str(domain)));
-	return s;
-}
-
-/* Domains with limits of their own don't share those of the hosts. */
-static struct site *site_of_hosts(struct dispatch *d, const char *domain,
-    const struct resolution *r)
-{
-	struct conf *conf = d->mta->conf;
-	struct slice hosts[MX_CANDIDATES_MAX];
-	size_t n = hosts_of(r, hosts);
-	const struct conf_traffic *own = conf_find_traffic(conf, slice_str(domain));
-	const struct conf_traffic *t = conf_find_traffic_mx(conf, slice_str(domain), hosts, n);
-	const struct route *route = route_find(conf->routes, conf->routes_n, slice_str(domain));
-	bool is_own = t == own && strcmp(t->site, "default") != 0;
-	char *key = mem_printf("%s %s", is_own ? t->site : "", r->site);
-	char *name = route && route->hops_n > 0 ? mem_printf("route:%s", route->domain)
-						: mem_strdup(r->candidates[0].host);
-	struct site *s = site_get(d, slice_str(key), name, r->site);
-
-	if (s->conf != conf)
-		site_set_traffic(s, conf, t);
-	mem_free(key);
-	mem_free(name);
-	return s;
-}
-
-static struct site *site_of_resolution(struct dispatch *d, const char *domain,
-    const struct resolution *r)
-{
-	return r->finding == VERDICT_FINDING_NONE ? site_of_hosts(d, domain, r)
-						  : site_of_domain(d, domain);
-}
-
 struct site *dispatch_site_of(const struct queue_item *item)
 {
 	return item->domain->owner;
-}
-
-/* Where an item that waits for it belongs; a name that was hashed is not known yet. */
-static struct site *site_for(struct dispatch *d, struct queue_domain *domain, struct now now)
-{
-	struct conf *conf = d->mta->conf;
-	struct resolution *r = NULL;
-
-	if (domain->owner)
-		return domain->owner;
-	if (domain->name[0] != '~')
-		r = resolve_cached(d->mta, conf,
-		    route_find(conf->routes, conf->routes_n, slice_str(domain->name)), domain->name,
-		    now);
-	struct site *s =
-	    r ? site_of_resolution(d, domain->name, r) : site_of_domain(d, domain->name);
-	resolution_unref(&r);
-	site_adopt(s, domain);
-	return s;
 }
 
 static void forget(struct dispatch *d, struct site *s)
@@ -202,11 +108,10 @@ static void forget(struct dispatch *d, struct site *s)
 	if (s->health == SITE_DOWN)
 		d->down_n--;
 	wheel_cancel(&d->timers, &s->timer);
-	map_remove(&d->sites, slice_str(s->key));
-	site_free(&s);
+	sites_forget(d->sites, s);
 }
 
-/* Down, and nothing to do with it: remembered for a while, but not too many. */
+/* Nothing to do with it: remembered for a while, but not too many. */
 static void set_idle(struct dispatch *d, struct site *s, bool idle)
 {
 	if (idle == list_is_linked(&s->idle_node))
@@ -229,15 +134,22 @@ static void set_timer(struct dispatch *d, struct site *s, int64_t at_ms)
 		wheel_set(&d->timers, &s->timer, at_ms);
 }
 
+static int64_t remembered_until(const struct site *s)
+{
+	int64_t at_ms = MAX(bucket_busy_until(&s->sends), bucket_busy_until(&s->dials));
+
+	return s->health == SITE_DOWN ? MAX(at_ms, s->trouble_ms + DISPATCH_DOWN_MS) : at_ms;
+}
+
 /* After any change. In a round exactly while it may start something; forgotten when it has neither
  * work nor connections, nor anything to be remembered for. */
 static void site_update(struct dispatch *d, struct site *s, int64_t now_ms)
 {
-	bool down = s->health == SITE_DOWN;
 	bool empty = s->items == 0 && s->active == 0 && s->connections_n == 0;
-	bool wants = s->items > 0 && site_may_start(s, s->traffic->connections, now_ms);
+	int64_t at_ms = empty ? remembered_until(s) : site_starts_at(s, now_ms);
+	bool wants = !empty && at_ms <= now_ms;
 
-	if (empty && !down) {
+	if (empty && at_ms <= now_ms) {
 		forget(d, s);
 		return;
 	}
@@ -248,11 +160,7 @@ static void site_update(struct dispatch *d, struct site *s, int64_t now_ms)
 		list_remove(&s->node);
 	}
 	outage_note(d->outage, s, d->flushes);
-	if (empty)
-		set_timer(d, s, s->trouble_ms + DISPATCH_DOWN_MS);
-	else
-		set_timer(d, s,
-		    down && s->items > 0 && now_ms < s->probe_at_ms ? s->probe_at_ms : INT64_MAX);
+	set_timer(d, s, wants ? INT64_MAX : at_ms);
 	set_idle(d, s, empty);
 }
 
@@ -265,10 +173,7 @@ static void run_timers(struct dispatch *d, struct now now)
 	while (!list_is_empty(&due)) {
 		struct site *s = list_first(&due, struct site, timer.node);
 		list_remove(&s->timer.node);
-		if (list_is_linked(&s->idle_node))
-			forget(d, s);
-		else
-			site_update(d, s, now.mono_ms);
+		site_update(d, s, now.mono_ms);
 	}
 }
 
@@ -316,11 +221,11 @@ void dispatch_failed(struct dispatch *d, struct site *s, const struct site_reply
 	site_update(d, s, now.mono_ms);
 }
 
-void dispatch_finished(struct dispatch *d, struct site *s)
+void dispatch_finished(struct dispatch *d, struct site *s, bool sent)
 {
 	bool was_trial = s->probing;
 
-	site_ended(s);
+	site_ended(s, sent);
 	d->trials_n -= was_trial && !s->probing;
 	d->active--;
 	d->woken = true;
@@ -340,7 +245,7 @@ static int64_t expires_at_ms(const struct dispatch *d, const struct queue_item *
 void dispatch_add(struct dispatch *d, struct queue_item *item)
 {
 	struct now now = loop_now(d->mta->loop);
-	struct site *s = site_for(d, item->domain, now);
+	struct site *s = sites_for(d->sites, item->domain, now);
 
 	queue_leave_work(d->mta->queue, item);
 	if (s->health == SITE_DOWN && site_item_is_early(item, now.wall_ms)) {
@@ -401,13 +306,11 @@ static void move_waiting(struct dispatch *d, struct site *from, const struct que
 bool dispatch_move(struct dispatch *d, struct site *from, struct queue_item *item,
     const struct resolution *r)
 {
-	if (from->conf == d->mta->conf && strcmp(from->set, r->site) == 0)
-		return false;
 	if (item->moved)
 		return false; /* a domain that names other hosts each time must not keep it going */
-	struct site *to = site_of_resolution(d, item->mail->envelope->domain, r);
-	site_adopt(to, item->domain);
-	if (to == from)
+	struct site *to =
+	    sites_elsewhere(d->sites, from, item->domain, item->mail->envelope->domain, r);
+	if (!to)
 		return false;
 	item->moved = true;
 	log_debug("delivery", "%s leads to %s", item->domain->name, to->name);
@@ -444,12 +347,11 @@ void dispatch_note_flush(struct dispatch *d)
 size_t dispatch_flush(struct dispatch *d)
 {
 	size_t cursor = 0, n = 0;
-	struct slice key;
-	void *value;
+	struct site *s;
 
 	d->flushes++;
-	while (map_next(&d->sites, &cursor, &key, &value))
-		n += ask(d, value);
+	while ((s = sites_next(d->sites, &cursor)))
+		n += ask(d, s);
 	return n;
 }
 
@@ -496,7 +398,7 @@ static void begin_delivery(struct dispatch *d, struct site *s, struct queue_item
 	if (has_work(d, item, now))
 		delivery_start(d->mta, s, item, now);
 	else
-		dispatch_finished(d, s);
+		dispatch_finished(d, s, false);
 }
 
 static void on_loaded(void *arg, struct queue_done *done)
@@ -516,7 +418,7 @@ static void on_loaded(void *arg, struct queue_done *done)
 	if (done->item)
 		queue_park(d->mta->queue, done->item,
 		    done->result < 0 ? now.wall_ms + DISPATCH_RELOAD_MS : 0);
-	dispatch_finished(d, s);
+	dispatch_finished(d, s, false);
 }
 
 /* Out of the site's lists and into work: what it needs from the disk, then its delivery or its end.
@@ -526,6 +428,10 @@ static void start_next(struct dispatch *d, struct site *s, struct now now)
 	struct queue_item *item = site_next(s);
 	bool trial = site_is_trial(s);
 
+	if (!site_may_start(s, now.mono_ms)) { /* this turn is older than that it may */
+		site_update(d, s, now.mono_ms);
+		return;
+	}
 	leave_site(d, s, item);
 	if (!queue_begin_work(d->mta->queue, item, now)) {
 		site_update(d, s, now.mono_ms);
@@ -698,6 +604,31 @@ int64_t dispatch_next_at(const struct dispatch *d, struct now now)
 	return due == INT64_MAX ? at : MIN(at, now.mono_ms + MAX(due - now.wall_ms, 0));
 }
 
+static void wake_all(struct dispatch *d)
+{
+	list_foreach(it, &d->deliveries)
+		delivery_wake(list_entry(it, struct delivery, node));
+}
+
+void dispatch_reload(struct dispatch *d)
+{
+	struct now now = loop_now(d->mta->loop);
+	size_t cursor = 0;
+	struct site *s;
+
+	sites_reload(d->sites);
+	wake_all(d);
+	while ((s = sites_next(d->sites, &cursor)))
+		if (s->items > 0)
+			site_update(d, s, now.mono_ms);
+	dispatch_flush(d); /* what was mended may be the way to a site that is down */
+}
+
+void dispatch_drain(struct dispatch *d)
+{
+	wake_all(d);
+}
+
 void dispatch_abort(struct dispatch *d)
 {
 	pool_close_all(d->mta->pool);
@@ -725,9 +656,30 @@ size_t dispatch_down(const struct dispatch *d)
 	return d->down_n;
 }
 
+const struct site *dispatch_waits_at(const struct queue_item *item)
+{
+	return item->state == QUEUE_ITEM_ACTIVE ? item->owner : NULL;
+}
+
+size_t dispatch_slowed(const struct dispatch *d, struct now now, size_t *items)
+{
+	size_t cursor = 0, n = 0;
+	const struct site *s;
+	int64_t until_ms;
+
+	*items = 0;
+	while ((s = sites_next(d->sites, &cursor))) {
+		if (site_waits_for(s, now.mono_ms, &until_ms) == SITE_WAIT_NONE)
+			continue;
+		*items += s->items;
+		n++;
+	}
+	return n;
+}
+
 const struct site *dispatch_waits_for(const struct queue_item *item)
 {
-	const struct site *s = item->state == QUEUE_ITEM_ACTIVE ? item->owner : NULL;
+	const struct site *s = dispatch_waits_at(item);
 
 	return s && s->health == SITE_DOWN ? s : NULL;
 }

@@ -39,8 +39,9 @@ void dispatch_answered(struct dispatch *d, struct site *site);
 void dispatch_failed(struct dispatch *d, struct site *site, const struct site_reply *why);
 /* Its connections have changed, or their number; it may be gone after this. */
 void dispatch_touch(struct dispatch *d, struct site *site);
-void dispatch_finished(struct dispatch *d,
-    struct site *site); /* a delivery of this site has ended; the site may be gone after it */
+/* A delivery of this site has ended; sent: it was counted in the site's sends. The site may be gone
+ * after it. */
+void dispatch_finished(struct dispatch *d, struct site *site, bool sent);
 
 /* The queue has been flushed, or this domain, or this item: sites that are down are tried at once.
  * Return how many items wait there for that. */
@@ -49,6 +50,10 @@ void dispatch_note_flush(struct dispatch *d); /* for items still to come */
 size_t dispatch_flush_domain(struct dispatch *d, const char *domain);
 size_t dispatch_flush_item(struct dispatch *d, const struct queue_item *item);
 
+/* The config has changed: sites have other limits, and those that are down are tried at once. */
+void dispatch_reload(struct dispatch *d);
+/* We stop: deliveries that wait for a connection, or for their time, wait no more. */
+void dispatch_drain(struct dispatch *d);
 void dispatch_abort(struct dispatch *d); /* ends all deliveries at once; their mail stays queued */
 size_t dispatch_active(const struct dispatch *d);
 size_t dispatch_ready(const struct dispatch *d);
@@ -56,6 +61,11 @@ size_t dispatch_waiting(const struct dispatch *d); /* items behind sites that ar
 size_t dispatch_down(const struct dispatch *d);    /* sites that are down, as far as is known */
 /* The site whose recovery the item waits for, or NULL. */
 const struct site *dispatch_waits_for(const struct queue_item *item);
+/* The site in whose lists it is, or NULL. */
+const struct site *dispatch_waits_at(const struct queue_item *item);
+/* How many sites make their mail wait though somebody answers (enum site_wait), and how many items
+ * they have. Looks at all sites. */
+size_t dispatch_slowed(const struct dispatch *d, struct now now, size_t *items);
 /* Where its domain leads, as far as is known, or NULL. */
 struct site *dispatch_site_of(const struct queue_item *item);
 /* The item of an attempt at a site turns out to belong elsewhere: it, and all that waits there for

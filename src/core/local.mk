@@ -21,7 +21,8 @@ core_sources = \
 	src/core/resolution.c src/core/resolution.h \
 	src/core/resolve.c src/core/resolve.h \
 	src/core/settlement.c src/core/settlement.h \
-	src/core/site.c src/core/site.h
+	src/core/site.c src/core/site.h \
+	src/core/sites.c src/core/sites.h
 
 src_core_postriderd_SOURCES = \
 	$(core_sources) \

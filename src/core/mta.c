@@ -255,6 +255,7 @@ void mta_drain(struct mta *m)
 		m->phase = MTA_PHASE_DRAINING;
 		m->drain_until_ms = now.mono_ms + m->conf->outbound.shutdown_timeout_s * 1000;
 		reception_drain(m->reception);
+		dispatch_drain(m->dispatch);
 		pool_retire_all(m->pool, now);
 		control_drain(m->control);
 	}

@@ -93,7 +93,7 @@ bool mta_reload(struct mta *m)
 	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
 	reception_reload(m->reception);
 	pool_retire_all(m->pool, loop_now(m->loop));
-	dispatch_flush(m->dispatch); /* what was mended may be the way to a site that is down */
+	dispatch_reload(m->dispatch);
 	log_notice("config", "%s read again", conf->file);
 	system_notify("READY=1");
 	return true;

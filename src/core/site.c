@@ -1,5 +1,6 @@
 #include "core/site.h"
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/mem.h"
 
@@ -76,8 +77,31 @@ void site_free(struct site **sp)
 	mem_free(s->key);
 	mem_free(s->name);
 	mem_free(s->set);
+	mem_free(s->hosts);
 	mem_free(s);
 	*sp = NULL;
+}
+
+void site_set_hosts(struct site *s, const struct slice *hosts, size_t n)
+{
+	struct buf text;
+
+	buf_init(&text, SITE_HOSTS_MAX);
+	for (size_t i = 0; i < n; i++)
+		if (buf_printf(&text, "%.*s\n", SLICE_ARG(hosts[i])) < 0)
+			UNREACHABLE();
+	s->hosts = slice_dup(buf_slice(&text));
+	buf_fini(&text);
+}
+
+size_t site_hosts(const struct site *s, struct slice hosts[MX_CANDIDATES_MAX])
+{
+	struct slice rest = s->hosts ? slice_str(s->hosts) : SLICE_NONE;
+	size_t n = 0;
+
+	while (n < MX_CANDIDATES_MAX && rest.n > 0 && slice_split(&rest, '\n', &hosts[n]))
+		n++;
+	return n;
 }
 
 void site_set_traffic(struct site *s, struct conf *conf, const struct conf_traffic *traffic)
@@ -86,6 +110,9 @@ void site_set_traffic(struct site *s, struct conf *conf, const struct conf_traff
 
 	s->conf = conf_ref(conf);
 	s->traffic = traffic;
+	bucket_set(&s->starts, traffic->rate);
+	bucket_set(&s->sends, traffic->rate);
+	bucket_set(&s->dials, traffic->connection_rate);
 	conf_unref(&old);
 }
 
@@ -143,20 +170,59 @@ bool site_is_trial(const struct site *s)
 	return s->health == SITE_DOWN || (s->health == SITE_UNKNOWN && next && next->attempts > 0);
 }
 
-bool site_may_start(const struct site *s, unsigned limit, int64_t now_ms)
+/* Each of the unplaced takes an open one, or dials. */
+static bool has_room(const struct site *s)
 {
+	return s->unplaced + s->connections_n < s->traffic->connections + s->open_n + s->leaving_n;
+}
+
+/* When one more may have the connection it needs. Those that wait have no use for what is open. */
+static int64_t dials_at(const struct site *s, int64_t now_ms)
+{
+	unsigned looking = s->unplaced - s->waiting_n;
+
+	if (!bucket_is_set(&s->dials) || looking < s->open_n)
+		return now_ms;
+	return looking > s->open_n || s->waiting_n > 0 ? INT64_MAX
+						       : bucket_next_at(&s->dials, now_ms);
+}
+
+int64_t site_starts_at(const struct site *s, int64_t now_ms)
+{
+	int64_t at_ms = bucket_next_at(&s->starts, now_ms);
+
 	if (s->items == 0 || s->probing)
-		return false;
-	if (s->health == SITE_DOWN && !s->asked && now_ms < s->probe_at_ms)
-		return false;
-	if (site_is_trial(s))
-		return s->active == 0;
-	/* Each of the unplaced takes an open one, or dials. */
-	return s->unplaced + s->connections_n < limit + s->open_n + s->leaving_n;
+		return INT64_MAX;
+	if (site_is_trial(s) ? s->active > 0 : !has_room(s))
+		return INT64_MAX;
+	if (s->health == SITE_DOWN && !s->asked)
+		at_ms = MAX(at_ms, s->probe_at_ms);
+	return MAX(at_ms, dials_at(s, now_ms));
+}
+
+bool site_may_start(const struct site *s, int64_t now_ms)
+{
+	return site_starts_at(s, now_ms) <= now_ms;
+}
+
+enum site_wait site_waits_for(const struct site *s, int64_t now_ms, int64_t *until_ms)
+{
+	if (s->items == 0 || s->health == SITE_DOWN)
+		return SITE_WAIT_NONE;
+	*until_ms = bucket_next_at(&s->starts, now_ms);
+	if (*until_ms > now_ms)
+		return SITE_WAIT_RATE;
+	*until_ms = bucket_next_at(&s->dials, now_ms);
+	if (*until_ms > now_ms && dials_at(s, now_ms) > now_ms)
+		return SITE_WAIT_CONNECTION_RATE;
+	return SITE_WAIT_NONE;
 }
 
 void site_started(struct site *s, bool trial, uint64_t flush, int64_t now_ms)
 {
+	bool taken = bucket_take(&s->starts, now_ms);
+
+	CHECK(taken);
 	CHECK(!s->probing);
 	s->active++;
 	s->unplaced++;
@@ -166,8 +232,10 @@ void site_started(struct site *s, bool trial, uint64_t flush, int64_t now_ms)
 	s->probe_counts = now_ms >= s->probe_at_ms;
 }
 
-void site_ended(struct site *s)
+void site_ended(struct site *s, bool sent)
 {
+	if (!sent)
+		bucket_return(&s->starts);
 	CHECK(s->active > 0);
 	CHECK(s->unplaced > 0);
 	s->unplaced--;

@@ -24,10 +24,13 @@
 #include "base/prng.h"
 #include "base/slice.h"
 #include "conf/conf.h"
+#include "policy/bucket.h"
+#include "policy/mx.h"
 #include "proto/smtp_client.h"
 #include "queue/queue.h"
 
-#define SITE_REPLY_TEXT_MAX 512 /* of the reply that is remembered */
+#define SITE_REPLY_TEXT_MAX 512       /* of the reply that is remembered */
+#define SITE_HOSTS_MAX      (1 << 16) /* bytes of the names of its hosts: more than those take */
 
 enum site_health {
 	SITE_UNKNOWN = 0,
@@ -43,9 +46,10 @@ struct site_reply { /* why it is down */
 };
 
 struct site {
-	char *key;  /* among the dispatcher's */
-	char *name; /* for people */
-	char *set;  /* struct resolution.site; "": of a domain */
+	char *key;   /* among the dispatcher's */
+	char *name;  /* for people */
+	char *set;   /* struct resolution.site; "": of a domain */
+	char *hosts; /* of the set, each with \n; NULL: of a domain */
 	struct conf *conf;
 	const struct conf_traffic *traffic; /* of conf */
 	struct list_node domains;           /* struct queue_domain.in_owner: they lead here */
@@ -57,7 +61,9 @@ struct site {
 	size_t items;             /* in all three */
 	unsigned active;          /* deliveries under way, loads before them */
 	unsigned unplaced;        /* of them, those without a connection */
-	uint64_t flush_seen;      /* the last flush that something was started after */
+	/* By traffic: deliveries begun, messages sent (each when it is), connections made. */
+	struct bucket starts, sends, dials;
+	uint64_t flush_seen; /* the last flush that something was started after */
 
 	bool probing;        /* what is active is alone, to find out */
 	bool probe_counts;   /* it came at its time, not for a flush */
@@ -73,8 +79,8 @@ struct site {
 	/* Of struct connection; each counts against the limit until it is closed. */
 	struct list_node connections; /* in_site: all */
 	struct list_node open;        /* open: those that take a message now */
-	struct list_node waiting;     /* struct delivery.waits: neither of use nor room; in turn */
-	unsigned connections_n, open_n;
+	struct list_node waiting;     /* struct delivery.waits: for one of use, or to be made */
+	unsigned connections_n, open_n, waiting_n;
 	/* The preference of the host that took the connection dialled last: until then worse ones
 	 * than the best may be used again. */
 	uint8_t rank;
@@ -92,10 +98,13 @@ struct site {
 struct site *site_new(struct slice key, const char *name, const char *set);
 void site_free(struct site **s); /* without items */
 
-/* An item that is due, or flushed: into the list where it belongs. */
+void site_set_hosts(struct site *s, const struct slice *hosts, size_t n);
+size_t site_hosts(const struct site *s, struct slice hosts[MX_CANDIDATES_MAX]);
+/* Its limits, from now on; before anything is started. */
 void site_set_traffic(struct site *s, struct conf *conf, const struct conf_traffic *traffic);
 /* The domain leads here from now on, for mail still to come. */
 void site_adopt(struct site *s, struct queue_domain *domain);
+/* An item that is due, or flushed: into the list where it belongs. */
 void site_add(struct site *s, struct queue_item *item, int64_t now_wall_ms);
 void site_remove(struct site *s, struct queue_item *item);
 /* Came by a flush, and its own time is still to come. */
@@ -105,11 +114,21 @@ bool site_item_is_early(const struct queue_item *item, int64_t now_wall_ms);
 struct queue_item *site_next(const struct site *s);
 /* What is started next goes alone, to find out whether anybody answers. */
 bool site_is_trial(const struct site *s);
-/* limit: connections it is allowed when it is UP. */
-bool site_may_start(const struct site *s, unsigned limit, int64_t now_ms);
+/* When something may be started, as far as time goes; INT64_MAX: not before something changes. */
+int64_t site_starts_at(const struct site *s, int64_t now_ms);
+bool site_may_start(const struct site *s, int64_t now_ms);
+
+enum site_wait { /* what keeps it from starting what it has, though somebody answers */
+	SITE_WAIT_NONE = 0,
+	SITE_WAIT_RATE,
+	SITE_WAIT_CONNECTION_RATE,
+};
+
+/* until_ms: when that is over. */
+enum site_wait site_waits_for(const struct site *s, int64_t now_ms, int64_t *until_ms);
 /* The item site_next gave has been removed and is on its way. flush: the number of the last one. */
 void site_started(struct site *s, bool trial, uint64_t flush, int64_t now_ms);
-void site_ended(struct site *s);
+void site_ended(struct site *s, bool sent); /* sent: it was counted in sends */
 
 /* What an attempt found. Both return true if the site's health has changed. */
 bool site_answered(struct site *s);

@@ -42,6 +42,11 @@ int64_t bucket_next_at(const struct bucket *b, int64_t now_ms)
 	return (ns + NS_PER_MS - 1) / NS_PER_MS;
 }
 
+bool bucket_is_set(const struct bucket *b)
+{
+	return b->step_ns > 0;
+}
+
 bool bucket_take(struct bucket *b, int64_t now_ms)
 {
 	CHECK(now_ms >= 0);
@@ -51,6 +56,11 @@ bool bucket_take(struct bucket *b, int64_t now_ms)
 		return false;
 	b->at_ns = MAX(b->at_ns, now_ms * NS_PER_MS) + b->step_ns;
 	return true;
+}
+
+void bucket_return(struct bucket *b)
+{
+	b->at_ns -= b->step_ns;
 }
 
 int64_t bucket_busy_until(const struct bucket *b)

@@ -31,8 +31,11 @@ struct bucket {
 void bucket_set(struct bucket *b, struct bucket_rate rate);
 /* The earliest moment the next one may go; not after now_ms: it may go now. */
 int64_t bucket_next_at(const struct bucket *b, int64_t now_ms);
+bool bucket_is_set(const struct bucket *b); /* there is a limit */
 /* One goes now. False, and it must not: see bucket_next_at. */
 bool bucket_take(struct bucket *b, int64_t now_ms) MUST_USE;
+/* The last one that was taken did not go. */
+void bucket_return(struct bucket *b);
 /* Until then (not after now_ms: it is over) the bucket remembers something; what is thrown away
  * before and made anew would let too many through. */
 int64_t bucket_busy_until(const struct bucket *b);

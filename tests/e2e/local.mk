@@ -14,7 +14,8 @@ e2e_tests = \
 	tests/e2e/test_snapshot.py \
 	tests/e2e/test_spool.py \
 	tests/e2e/test_submission.py \
-	tests/e2e/test_tls.py
+	tests/e2e/test_tls.py \
+	tests/e2e/test_traffic.py
 TESTS += $(e2e_tests)
 EXTRA_DIST += \
 	$(e2e_tests) \

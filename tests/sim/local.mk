@@ -31,6 +31,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sim_stream.c \
 	tests/sim/sim_submit.c tests/sim/sim_submit.h \
 	tests/sim/sim_system.c \
+	tests/sim/sim_traffic.c tests/sim/sim_traffic.h \
 	tests/sim/sim_world.c \
 	tests/fault/qio_mem.c \
 	tests/fault/qio_mem.h

@@ -14,6 +14,8 @@ struct sim_busy_point {
 	unsigned open, asking; /* from here on */
 };
 
+struct sim_traffic;
+
 struct sim_site { /* hosts with limits of their own; in each domain, or shared by some */
 	char name[24];
 	unsigned domains; /* that share it */
@@ -22,7 +24,8 @@ struct sim_site { /* hosts with limits of their own; in each domain, or shared b
 	bool has_flat, has_ranked;
 	int64_t mail_ms; /* one of its hosts was told MAIL, the last time */
 	unsigned open, asking;
-	int64_t dns_failed_ms; /* a question about it was answered so, the last time */
+	int64_t dns_failed_ms;       /* a question about it was answered so, the last time */
+	struct sim_traffic *traffic; /* what it has seen of late; NULL: nothing */
 	struct sim_busy_point *points;
 	size_t points_n, points_cap;
 };

@@ -10,6 +10,7 @@
 #include "sim/sim_io.h"
 #include "sim/sim_peer.h"
 #include "sim/sim_said.h"
+#include "sim/sim_traffic.h"
 
 #define NET_ROUTES   3
 #define NET_KNOWN_MS (10 * SIM_MINUTE) /* attempts begun before it was known are over */
@@ -467,6 +468,7 @@ void sim_dial(const struct netaddr *to, struct sim_dialed *r)
 	if (sim_busy_open_now() + 1 > sim_busy_all_limit())
 		sim_violation("%u connections in all", sim_busy_open_now() + 1);
 	h->dials++;
+	sim_traffic_dial(h);
 	sim_said_dialled(h);
 	watch_probes(h);
 	watch_storm(h);

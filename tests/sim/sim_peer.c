@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "sim/sim_mail.h"
+#include "sim/sim_traffic.h"
 
 #define PEER_PATIENCE_MS (10 * SIM_MINUTE)
 #define PEER_RCPTS_MAX   200
@@ -226,6 +227,7 @@ static void on_mail(struct peer *p, const char *line)
 	p->mail = p->resting = false;
 	p->rcpts_n = 0;
 	buf_clear(&p->chunks);
+	sim_traffic_mail(p->host);
 	sim_timer_cancel(&p->rest);
 	sim_session_mail(&p->session);
 	if (is_tired(p))

@@ -34,6 +34,8 @@ static void choose_config(struct sim_config *c)
 
 	c->schedule = (size_t)sim_below(ARRAY_LEN(schedules));
 	c->limit = (unsigned)sim_between(1, 6);
+	c->rates.messages = sim_chance(20) ? (unsigned)sim_between(6, 60) : 0;
+	c->rates.connections = sim_chance(20) ? (unsigned)sim_between(4, 40) : 0;
 	c->concurrency = sim_chance(30) ? (unsigned)sim_between(5, 40) : 10000;
 	c->dns = (unsigned)sim_below(3);
 	c->reuse.messages = messages[sim_below(ARRAY_LEN(messages))];
@@ -70,11 +72,17 @@ void sim_plan_make(void)
 	    p->net.wild_percent, p->submit.messages);
 }
 
-static void write_file(const struct sim_config *c, const char *more)
+/* "7/1m", "" */
+static const char *rate_text(unsigned count, char text[24])
 {
-	char path[100];
+	snprintf(text, 24, "%u/1m", count);
+	return count ? text : "";
+}
+
+static void write_traffic(FILE *f, const struct sim_config *c)
+{
+	char messages[24], connections[24];
 	unsigned limit = c->limit + (sim.broken == SIM_BREAK_LIMIT ? 2 : 0);
-	bool other = sim.broken == SIM_BREAK_SCHEDULE;
 	struct sim_limits l = c->reuse;
 
 	if (sim.broken == SIM_BREAK_WORN)
@@ -83,6 +91,19 @@ static void write_file(const struct sim_config *c, const char *more)
 		l.age_s += 30;
 	else if (sim.broken == SIM_BREAK_IDLE)
 		l.idle_s += 10;
+	fprintf(f,
+	    "traffic = ( { site = \"default\"; connections = %u; deliveries_per_connection = %u;"
+	    " idle_timeout = %u; connection_age = %u; pipelining = %s; rate = \"%s\";"
+	    " connection_rate = \"%s\"; } );\n",
+	    limit, l.messages, l.idle_s, l.age_s, c->pipelining ? "true" : "false",
+	    rate_text(c->rates.messages, messages), rate_text(c->rates.connections, connections));
+}
+
+static void write_file(const struct sim_config *c, const char *more)
+{
+	char path[100];
+	bool other = sim.broken == SIM_BREAK_SCHEDULE;
+
 	snprintf(path, sizeof(path), "%s/postrider.conf", sim.directory);
 	FILE *f = fopen(path, "w");
 	CHECK(f != NULL);
@@ -96,16 +117,14 @@ static void write_file(const struct sim_config *c, const char *more)
 	    " sender_check = \"none\"; };\n"
 	    "outbound = { temp_fail_intervals = \"%s\"; lifetime = \"%llds\"; concurrency_max = %u;"
 	    " always_split = %s; spool_min_free = \"1M\"; };\n"
-	    "traffic = ( { site = \"default\"; connections = %u; deliveries_per_connection = %u;"
-	    " idle_timeout = %u; connection_age = %u; pipelining = %s; } );\n"
 	    "events = { file = \"%s/events\"; };\ncontrol = { socket = \"%s/control\"; };\n"
 	    "log = { level = \"%s\"; };\n%s",
 	    sim.directory, SIM_SUBMIT_PORT, SIM_SUBMIT_STARTTLS, SIM_SUBMIT_TLS, sim.directory,
 	    sim.directory, sim.directory, other ? "2m, 3m*3, 10m*10" : schedules[c->schedule].text,
 	    (long long)schedules[c->schedule].schedule.lifetime_s, c->concurrency,
-	    sim_plan.always_split ? "true" : "false", limit, l.messages, l.idle_s, l.age_s,
-	    c->pipelining ? "true" : "false", sim.directory, sim.directory,
+	    sim_plan.always_split ? "true" : "false", sim.directory, sim.directory,
 	    sim.verbose ? "info" : "notice", more);
+	write_traffic(f, c);
 	if (c->dns)
 		fprintf(f, "dns = { servers = [ \"127.0.0.%u\" ]; };\n", c->dns);
 	sim_net_write_routes(f);
@@ -130,6 +149,7 @@ void sim_plan_configure(void)
 	write_file(c, "");
 	sim_busy_limits(c->limit, c->concurrency);
 	sim_reuse_note_limits(&c->reuse);
+	sim_traffic_limit(c->rates);
 	sim_check_note_schedule(&schedules[c->schedule].schedule);
 	sim_check_note_crowd(
 	    (int64_t)sim_plan.net.domains * PLAN_TURN_MS / c->concurrency + SIM_HOUR);

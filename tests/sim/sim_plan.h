@@ -8,10 +8,12 @@
 #include "sim/sim_check.h"
 #include "sim/sim_net.h"
 #include "sim/sim_submit.h"
+#include "sim/sim_traffic.h"
 
 struct sim_config {
 	size_t schedule;             /* which */
 	unsigned concurrency, limit; /* connections in all, and of a site */
+	struct sim_rates rates;      /* of a site */
 	struct sim_limits reuse;
 	bool pipelining;
 	unsigned dns; /* which server; 0: the system's */

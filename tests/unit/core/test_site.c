@@ -19,9 +19,28 @@ static const struct site_reply why = {
 	.stage = SMTP_STAGE_CONNECT
 };
 
+/* Both are borrowed for good. */
+static struct conf conf = { .refs = 1 };
+static struct conf_traffic traffic;
+
+static bool may_start(unsigned limit, int64_t at_ms)
+{
+	traffic.connections = limit;
+	return site_may_start(s, at_ms);
+}
+
+static void set_rates(struct bucket_rate messages, struct bucket_rate connections)
+{
+	traffic.rate = messages;
+	traffic.connection_rate = connections;
+	site_set_traffic(s, &conf, &traffic);
+}
+
 static void setup(void)
 {
+	traffic = (struct conf_traffic){ .connections = LIMIT };
 	s = site_new(SLICE("example.test"), "example.test", "");
+	site_set_traffic(s, &conf, &traffic);
 	prng_init(&rng, 7);
 	memset(items, 0, sizeof(items));
 	for (size_t i = 0; i < 8; i++) {
@@ -35,6 +54,7 @@ static void teardown(void)
 {
 	struct queue_item *item;
 
+	s->connections_n = 0;
 	while ((item = site_next(s)))
 		site_remove(s, item);
 	site_free(&s);
@@ -51,7 +71,7 @@ static size_t start(int64_t at_ms, uint64_t flush)
 	struct queue_item *item = site_next(s);
 	bool trial = site_is_trial(s);
 
-	ck_assert(site_may_start(s, LIMIT, at_ms));
+	ck_assert(may_start(LIMIT, at_ms));
 	site_remove(s, item);
 	site_started(s, trial, flush, at_ms);
 	return (size_t)(item - items);
@@ -62,7 +82,7 @@ static bool failed(int64_t at_ms)
 	bool changed =
 	    site_failed(s, &why, &rng, (struct now){ .mono_ms = at_ms, .wall_ms = WALL });
 
-	site_ended(s);
+	site_ended(s, true);
 	return changed;
 }
 
@@ -81,8 +101,8 @@ START_TEST(fresh_mail_may_use_all_connections_of_an_unknown_site)
 	}
 	start(T0, 0);
 	start(T0, 0);
-	ck_assert(site_may_start(s, 3, T0));
-	ck_assert(!site_may_start(s, 2, T0));
+	ck_assert(may_start(3, T0));
+	ck_assert(!may_start(2, T0));
 }
 
 END_TEST
@@ -93,16 +113,16 @@ START_TEST(connections_count_until_they_can_be_used_or_replaced)
 	items[0].attempts = 0;
 	add(0);
 	s->connections_n = 3;
-	ck_assert(!site_may_start(s, 3, T0));
+	ck_assert(!may_start(3, T0));
 	s->open_n = 1;
-	ck_assert(site_may_start(s, 3, T0));
+	ck_assert(may_start(3, T0));
 	s->unplaced = 1;
-	ck_assert(!site_may_start(s, 3, T0));
+	ck_assert(!may_start(3, T0));
 	s->leaving_n = 1;
-	ck_assert(site_may_start(s, 3, T0));
+	ck_assert(may_start(3, T0));
 	s->unplaced = 2;
-	ck_assert(!site_may_start(s, 3, T0));
-	ck_assert(site_may_start(s, 4, T0));
+	ck_assert(!may_start(3, T0));
+	ck_assert(may_start(4, T0));
 	s->connections_n = s->open_n = s->leaving_n = s->unplaced = 0;
 }
 
@@ -113,9 +133,9 @@ START_TEST(mail_that_failed_before_tries_an_unknown_site_alone)
 	add(0);
 	add(1);
 	start(T0, 0);
-	ck_assert(!site_may_start(s, LIMIT, T0));
+	ck_assert(!may_start(LIMIT, T0));
 	ck_assert(!site_answered(s));
-	ck_assert(site_may_start(s, LIMIT, T0)); /* its connection may still say goodbye */
+	ck_assert(may_start(LIMIT, T0)); /* its connection may still say goodbye */
 }
 
 END_TEST
@@ -125,8 +145,8 @@ START_TEST(an_attempt_that_found_nothing_out_lets_the_next_one_try)
 	add(0);
 	add(1);
 	start(T0, 0);
-	site_ended(s);
-	ck_assert(site_may_start(s, LIMIT, T0));
+	site_ended(s, true);
+	ck_assert(may_start(LIMIT, T0));
 }
 
 END_TEST
@@ -142,7 +162,7 @@ START_TEST(probes_come_at_growing_distances)
 		ck_assert_int_ge(wait_ms, least_s[i] * 1000);
 		ck_assert_int_lt(wait_ms, least_s[i] * 1125);
 		add(1);
-		ck_assert(!site_may_start(s, LIMIT, s->probe_at_ms - 1));
+		ck_assert(!may_start(LIMIT, s->probe_at_ms - 1));
 		now_ms = s->probe_at_ms;
 		start(now_ms, 0);
 		ck_assert(!failed(now_ms)); /* it was down before */
@@ -161,10 +181,10 @@ START_TEST(one_probe_at_a_time_and_none_beside_older_attempts)
 	add(2);
 	add(3);
 	ck_assert(failed(T0));
-	ck_assert(!site_may_start(s, LIMIT, s->probe_at_ms)); /* the other one will tell */
-	site_ended(s);
+	ck_assert(!may_start(LIMIT, s->probe_at_ms)); /* the other one will tell */
+	site_ended(s, true);
 	start(s->probe_at_ms, 0);
-	ck_assert(!site_may_start(s, LIMIT, s->probe_at_ms));
+	ck_assert(!may_start(LIMIT, s->probe_at_ms));
 }
 
 END_TEST
@@ -216,7 +236,7 @@ START_TEST(a_flush_probes_at_once_with_what_it_brought_and_moves_no_schedule)
 	add(3);
 	add(1);
 	add(2);
-	ck_assert(!site_may_start(s, LIMIT, T0 + 1000));
+	ck_assert(!may_start(LIMIT, T0 + 1000));
 	s->asked = true;
 	ck_assert(!site_has_refused(s, 1));
 	ck_assert_uint_eq(start(T0 + 1000, 1), 1);
@@ -224,11 +244,88 @@ START_TEST(a_flush_probes_at_once_with_what_it_brought_and_moves_no_schedule)
 	failed(T0 + 1000);
 	ck_assert(site_has_refused(s, 1));
 	ck_assert(!site_has_refused(s, 2)); /* flushed once more: another probe first */
-	ck_assert(!site_may_start(s, LIMIT, T0 + 1000));
+	ck_assert(!may_start(LIMIT, T0 + 1000));
 	ck_assert_int_eq(s->failures, 1);
 	ck_assert_int_ge(s->probe_at_ms, at_ms);
 	ck_assert_int_ge(s->probe_at_ms, T0 + 31000);
 	ck_assert_int_lt(s->probe_at_ms, T0 + 36000);
+}
+
+END_TEST
+
+/* As a delivery does when it goes out. */
+static void place(bool dialled, int64_t at_ms)
+{
+	ck_assert(bucket_take(&s->sends, at_ms));
+	if (dialled)
+		ck_assert(bucket_take(&s->dials, at_ms));
+	s->connections_n += dialled;
+	s->unplaced--;
+}
+
+START_TEST(a_rate_is_kept_to_by_starting_less)
+{
+	set_rates((struct bucket_rate){ 10, 10 }, (struct bucket_rate){ 0, 0 });
+	for (size_t i = 0; i < 8; i++) {
+		items[i].attempts = 0;
+		add(i);
+	}
+	start(T0, 0);
+	ck_assert(!may_start(LIMIT, T0));
+	int64_t at_ms = site_starts_at(s, T0);
+	ck_assert_int_gt(at_ms, T0 + 900);
+	ck_assert_int_le(at_ms, T0 + 1100);
+	place(true, T0);
+	ck_assert_int_eq(site_starts_at(s, T0), at_ms);
+	/* One that was slow, and the next: they do not go at the same time. */
+	start(at_ms, 0);
+	at_ms = site_starts_at(s, at_ms);
+	start(at_ms, 0);
+	place(true, at_ms);
+	ck_assert(!bucket_take(&s->sends, at_ms));
+	/* Another one does not go at all. */
+	ck_assert(!may_start(LIMIT, at_ms));
+	site_ended(s, false);
+	ck_assert(may_start(LIMIT, at_ms));
+}
+
+END_TEST
+
+START_TEST(a_rate_of_connections_leaves_those_that_are_open_alone)
+{
+	set_rates((struct bucket_rate){ 0, 0 }, (struct bucket_rate){ 1, 60 });
+	for (size_t i = 0; i < 8; i++) {
+		items[i].attempts = 0;
+		add(i);
+	}
+	start(T0, 0);
+	place(true, T0);
+	ck_assert_int_gt(site_starts_at(s, T0), T0 + 59000);
+	s->open_n = 1;
+	ck_assert(may_start(LIMIT, T0));
+	start(T0, 0);
+	ck_assert(!may_start(LIMIT, T0));
+	ck_assert_int_gt(site_starts_at(s, T0), T0 + 59000);
+	/* It has no use for the open one; another may have. */
+	s->waiting_n = 1;
+	ck_assert(may_start(LIMIT, T0));
+	start(T0, 0);
+	ck_assert_int_eq(site_starts_at(s, T0 + 60000), INT64_MAX); /* the other one dials */
+	s->connections_n = s->open_n = s->waiting_n = 0;
+}
+
+END_TEST
+
+START_TEST(hosts_are_kept)
+{
+	const struct slice names[] = { SLICE("a.example"), SLICE("/run/a socket") };
+	struct slice hosts[MX_CANDIDATES_MAX];
+
+	ck_assert_uint_eq(site_hosts(s, hosts), 0);
+	site_set_hosts(s, names, 2);
+	ck_assert_uint_eq(site_hosts(s, hosts), 2);
+	ck_assert(slice_eq(hosts[0], names[0]));
+	ck_assert(slice_eq(hosts[1], names[1]));
 }
 
 END_TEST
@@ -267,6 +364,9 @@ Suite *test_site_suite(void)
 	tcase_add_test(tc, an_older_attempt_that_fails_later_moves_no_probe);
 	tcase_add_test(tc, an_answer_makes_all_ready_the_longest_waiting_first);
 	tcase_add_test(tc, a_flush_probes_at_once_with_what_it_brought_and_moves_no_schedule);
+	tcase_add_test(tc, a_rate_is_kept_to_by_starting_less);
+	tcase_add_test(tc, a_rate_of_connections_leaves_those_that_are_open_alone);
+	tcase_add_test(tc, hosts_are_kept);
 	tcase_add_test(tc, the_reply_is_remembered_but_not_at_any_length);
 	suite_add_tcase(suite, tc);
 	return suite;

@@ -104,6 +104,28 @@ START_TEST(never_more_in_any_period)
 
 END_TEST
 
+START_TEST(one_that_did_not_go)
+{
+	struct bucket b = of(10, 60), none = { 0 };
+
+	ck_assert(bucket_is_set(&b));
+	ck_assert(!bucket_is_set(&none));
+	ck_assert(bucket_take(&none, T0));
+	bucket_return(&none);
+	ck_assert(bucket_take(&b, T0));
+	bucket_return(&b);
+	ck_assert(bucket_take(&b, T0));
+	ck_assert(!bucket_take(&b, T0));
+	/* Nothing is won by it: those that did go count. */
+	int64_t next = bucket_next_at(&b, T0);
+	ck_assert(bucket_take(&b, next));
+	bucket_return(&b);
+	ck_assert(!bucket_take(&b, next - 1));
+	ck_assert(bucket_take(&b, next));
+}
+
+END_TEST
+
 START_TEST(a_reload_keeps_what_has_gone)
 {
 	struct bucket b = of(1, 86400);
@@ -148,6 +170,7 @@ Suite *test_bucket_suite(void)
 	tcase_add_test(tc, no_limit);
 	tcase_add_test(tc, evenly);
 	tcase_add_loop_test(tc, never_more_in_any_period, 0, ARRAY_LEN(rates));
+	tcase_add_test(tc, one_that_did_not_go);
 	tcase_add_test(tc, a_reload_keeps_what_has_gone);
 	tcase_add_test(tc, extremes);
 	suite_add_tcase(s, tc);
