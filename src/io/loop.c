@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -15,6 +17,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/loop_backend.h"
+
+enum {
+	THREAD_NAME_MAX = 16, /* the kernel's limit, with NUL */
+};
 
 struct loop_signal {
 	struct list_node node;
@@ -40,7 +46,12 @@ struct loop {
 	struct list_node deferred;
 	struct list_node signals;
 	char *scratch;
+	pthread_t thread;
+	bool has_thread; /* from loop_run_in_thread to loop_join; for those who call these */
+	char name[THREAD_NAME_MAX];
 };
+
+static _Thread_local struct loop *running; /* in this thread; NULL: none */
 
 static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
@@ -124,6 +135,7 @@ void loop_free(struct loop **lp)
 	if (!l)
 		return;
 	*lp = NULL;
+	CHECK(!l->has_thread);
 	/* Whoever still has a call or a drain here would be left with a dangling pointer. */
 	CHECK(list_is_empty(&l->drains));
 	CHECK(list_is_empty(&l->deferred));
@@ -193,14 +205,54 @@ static void run_turn(struct loop *l)
 
 void loop_run(struct loop *l)
 {
+	CHECK(!running);
+	running = l;
 	l->stopped = false;
 	while (!l->stopped)
 		run_turn(l);
+	running = NULL;
 }
 
 void loop_stop(struct loop *l)
 {
 	l->stopped = true;
+}
+
+bool loop_is_own(const struct loop *l)
+{
+	return running == l;
+}
+
+static void *thread_main(void *arg)
+{
+	struct loop *l = arg;
+	pthread_setname_np(pthread_self(), l->name);
+	loop_run(l);
+	return NULL;
+}
+
+void loop_run_in_thread(struct loop *l, const char *name)
+{
+	sigset_t all;
+	sigset_t before;
+	CHECK(!l->has_thread);
+	CHECK(list_is_empty(&l->signals));
+	snprintf(l->name, sizeof(l->name), "%s", name);
+	l->has_thread = true;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	errno = pthread_create(&l->thread, NULL, thread_main, l);
+	if (errno != 0)
+		give_up("pthread_create");
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void loop_join(struct loop *l)
+{
+	CHECK(l->has_thread);
+	CHECK(!running);
+	pthread_join(l->thread, NULL);
+	l->has_thread = false;
 }
 
 void loop_set_timer(struct loop *l, int64_t mono_ms)

@@ -16,6 +16,8 @@
 /* libevent's base. Typed void: headers of this layer name no third-party type. */
 void *loop_backend(struct loop *l);
 
+bool loop_is_own(const struct loop *l); /* whether a turn of it is what calls */
+
 struct loop_call { /* embed */
 	struct list_node node;
 	void (*fn)(struct loop_call *c);

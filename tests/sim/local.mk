@@ -16,7 +16,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sim_io.h \
 	tests/sim/sim_judge.h \
 	tests/sim/sim_listen.c \
-	tests/sim/sim_loop.c \
+	tests/sim/sim_loop.c tests/sim/sim_loop.h \
 	tests/sim/sim_mail.c tests/sim/sim_mail.h \
 	tests/sim/sim_mem.c \
 	tests/sim/sim_net.c tests/sim/sim_net.h \
@@ -32,6 +32,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sim_submit.c tests/sim/sim_submit.h \
 	tests/sim/sim_system.c \
 	tests/sim/sim_traffic.c tests/sim/sim_traffic.h \
+	tests/sim/sim_worker.c \
 	tests/sim/sim_world.c \
 	tests/fault/qio_mem.c \
 	tests/fault/qio_mem.h

@@ -8,7 +8,8 @@
  * there is exactly one, `sim`; each run has a process of its own.
  *
  * The world never calls the daemon from inside one of its calls: it posts a
- * struct sim_call, which the loop runs in the next turn, like the real one.
+ * struct sim_call (sim_loop.h), which the loop runs in its next turn, like the
+ * real one.
  */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
@@ -30,11 +31,6 @@ struct sim_timer { /* embed; at_ms is the world's time */
 	uint64_t tie; /* chance decides between events of one instant */
 	size_t slot;  /* in the heap, from 1; 0: not set */
 	void (*fn)(struct sim_timer *t);
-};
-
-struct sim_call { /* embed; to be run in a turn of the daemon's loop */
-	struct list_node node;
-	void (*fn)(struct sim_call *c);
 };
 
 enum sim_break { /* sabotage, to see that the checker notices */
@@ -101,7 +97,6 @@ struct sim {
 
 	struct sim_timer **heap; /* [1..heap_n] */
 	size_t heap_n, heap_cap;
-	struct list_node calls; /* struct sim_call.node */
 
 	struct sim_life lives[SIM_LIVES_MAX];
 	size_t lives_n;
@@ -110,7 +105,7 @@ struct sim {
 	bool alive; /* a daemon runs */
 	jmp_buf crash;
 	unsigned violations;
-	uint64_t steps;     /* turns of the loop, all lives */
+	uint64_t steps;     /* turns of the loops, all lives */
 	uint64_t digest;    /* of the trace: two runs of a seed must agree */
 	char directory[64]; /* real files: config and events */
 };
@@ -136,10 +131,6 @@ int64_t sim_next_event(void); /* INT64_MAX: none */
 void sim_run_events(void);    /* what is due now, or the first part of it */
 /* Time passes without a daemon until the given instant. */
 void sim_pass(int64_t until_ms);
-
-void sim_call_init(struct sim_call *c, void (*fn)(struct sim_call *c));
-void sim_post(struct sim_call *c); /* no-op if it is waiting already */
-void sim_call_cancel(struct sim_call *c);
 
 /* --- record ------------------------------------------------------------------------ */
 

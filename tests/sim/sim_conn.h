@@ -9,6 +9,7 @@
 
 #include "io/stream.h"
 #include "sim/sim_io.h"
+#include "sim/sim_loop.h"
 
 #define CONN_WINDOW_BYTES (64 * 1024)
 #define CONN_FD_FIRST     1000000 /* what the daemon takes for descriptors */

@@ -8,9 +8,11 @@
 
 #include "base/mem.h"
 #include "sim/sim_io.h"
+#include "sim/sim_loop.h"
 #include "sim/sim_said.h"
 
 struct dns {
+	struct loop *loop;
 	struct list_node queries;
 	int64_t patience_ms;
 	unsigned channel;
@@ -32,12 +34,13 @@ struct dns_query {
 static struct list_node all = { &all, &all }; /* struct dns_query.node */
 static unsigned channels;
 
-int dns_new(struct loop *l UNUSED, const struct dns_options *o, struct dns **d_r,
-    struct errbuf *eb UNUSED)
+int dns_new(struct loop *l, const struct dns_options *o, struct dns **d_r, struct errbuf *eb UNUSED)
 {
 	SIM_WORLD_SIDE;
 	struct dns *d = mem_zalloc(sizeof(*d));
 
+	sim_loop_check(l);
+	d->loop = l;
 	d->patience_ms = (int64_t)o->timeout_ms * o->tries;
 	d->channel = ++channels;
 	list_init(&d->queries);
@@ -97,13 +100,14 @@ struct dns_query *dns_lookup(struct dns *d, const char *name, enum dns_type type
 	struct dns_query *q = mem_zalloc(sizeof(*q));
 	struct sim_dns_reply r = { 0 };
 
+	sim_loop_check(d->loop);
 	snprintf(q->name, sizeof(q->name), "%s", name);
 	q->channel = d->channel;
 	sim_said_asked(q->channel, q->name, type);
 	q->type = type;
 	q->fn = fn;
 	q->arg = arg;
-	sim_call_init(&q->call, on_answer);
+	sim_call_init(&q->call, d->loop, on_answer);
 	sim_timer_init(&q->timer, on_time);
 	sim_dns_ask(name, type, &r);
 	q->silent = r.silent;
@@ -119,6 +123,7 @@ struct dns_query *dns_lookup(struct dns *d, const char *name, enum dns_type type
 void dns_cancel(struct dns_query **q)
 {
 	if (*q) {
+		sim_loop_check((*q)->call.loop);
 		sim_said_dropped((*q)->channel, (*q)->name, (*q)->type);
 		query_free(*q);
 	}

@@ -70,8 +70,8 @@ struct sim_site *sim_dns_site(const char *name); /* whose hosts are looked for; 
 
 /* --- the price of a turn ------------------------------------------------------------------ */
 
-/* Asked at the end of each turn of the loop, with the calls made into the daemon in it: how many
- * us it took. NULL: turns take no time. */
+/* Asked at the end of each turn of a loop, with the calls made into the daemon in it: how many us
+ * it took. NULL: turns take no time. */
 typedef int64_t sim_cost_fn(unsigned made);
 void sim_loop_set_cost(sim_cost_fn *fn);
 

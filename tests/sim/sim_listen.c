@@ -6,11 +6,14 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/mem.h"
 #include "sim/sim_conn.h"
 
+#define LISTENERS_MAX 64 /* on one address */
+
 struct listener {
-	struct list_node node;
+	struct list_node node; /* in listeners */
 	struct netaddr address;
 	char path[108];
 	listen_accept_fn *fn; /* NULL: not started */
@@ -43,15 +46,27 @@ static void on_backlog(struct sim_call *call)
 	}
 }
 
+static bool is_at(const struct listener *l, uint16_t port, const char *path)
+{
+	return path ? strcmp(l->path, path) == 0 : l->path[0] == '\0' && l->address.port == port;
+}
+
+/* Of several on one address any may get it (SO_REUSEPORT), whatever state it is in. */
 static struct listener *find_listener(uint16_t port, const char *path)
 {
+	struct listener *found[LISTENERS_MAX];
+	size_t n = 0;
+
 	list_foreach(it, &listeners) {
 		struct listener *l = list_entry(it, struct listener, node);
-		if (path ? strcmp(l->path, path) == 0
-			 : l->path[0] == '\0' && l->address.port == port)
-			return l;
+		if (!is_at(l, port, path))
+			continue;
+		CHECK(n < LISTENERS_MAX);
+		found[n++] = l;
 	}
-	return NULL;
+	if (n == 0)
+		return NULL;
+	return n == 1 ? found[0] : found[sim_below(n)];
 }
 
 struct sim_conn *sim_connect(uint16_t port, const char *unix_path, const struct netaddr *from,
@@ -65,7 +80,8 @@ struct sim_conn *sim_connect(uint16_t port, const char *unix_path, const struct 
 	c->from = *from;
 	list_remove(&c->node);
 	list_push(&l->backlog, &c->node);
-	sim_post(&l->call);
+	if (l->fn)
+		sim_post(&l->call);
 	return c;
 }
 
@@ -78,7 +94,7 @@ static int listener_new(const struct netaddr *addr, const char *path, struct lis
 		l->address = *addr;
 	snprintf(l->path, sizeof(l->path), "%s", path);
 	list_init(&l->backlog);
-	sim_call_init(&l->call, on_backlog);
+	sim_call_init(&l->call, NULL, on_backlog);
 	list_push(&listeners, &l->node);
 	*l_r = l;
 	return 0;
@@ -99,8 +115,10 @@ int listen_from_fd(int fd UNUSED, struct listener **l_r UNUSED)
 	return -EINVAL;
 }
 
-void listen_start(struct listener *l, struct loop *loop UNUSED, listen_accept_fn *fn, void *arg)
+void listen_start(struct listener *l, struct loop *loop, listen_accept_fn *fn, void *arg)
 {
+	sim_loop_check(loop);
+	l->call.loop = loop;
 	l->fn = fn;
 	l->arg = arg;
 	sim_post(&l->call);
@@ -108,8 +126,10 @@ void listen_start(struct listener *l, struct loop *loop UNUSED, listen_accept_fn
 
 void listen_pause(struct listener *l, bool pause)
 {
+	if (l->fn)
+		sim_loop_check(l->call.loop);
 	l->paused = pause;
-	if (!pause)
+	if (!pause && l->fn)
 		sim_post(&l->call);
 }
 
@@ -130,6 +150,8 @@ void listen_free(struct listener **lp)
 
 	if (!l)
 		return;
+	if (l->fn)
+		sim_loop_check(l->call.loop);
 	*lp = NULL;
 	drop_backlog(l);
 	list_remove(&l->node);

@@ -253,7 +253,6 @@ static void end_life(void)
 	sim_stream_drop(power);
 	sim_dns_drop();
 	sim_loop_drop();
-	list_init(&sim.calls);
 	sim_disk_drop(power);
 	sim_mem_drop();
 	close_range((unsigned)low_fd, ~0U, 0);
@@ -312,7 +311,6 @@ void sim_run_begin(uint64_t seed, enum sim_break broken, bool verbose, void (*pl
 	sim.digest = UINT64_C(0xcbf29ce484222325);
 	sim.wall_offset_ms = RUN_EPOCH_MS;
 	prng_init(&sim.rng, seed);
-	list_init(&sim.calls);
 	snprintf(sim.directory, sizeof(sim.directory), "/tmp/sim-XXXXXX");
 	CHECK(mkdtemp(sim.directory) != NULL);
 	plan();

@@ -34,14 +34,15 @@ void sim_stream_fail(struct stream *s, int error)
 	sim_timer_cancel(&s->timer);
 }
 
-static struct stream *stream_new(stream_notify_fn *fn, void *arg,
+static struct stream *stream_new(struct loop *l, stream_notify_fn *fn, void *arg,
     void (*on_timer)(struct sim_timer *))
 {
 	struct stream *s = mem_zalloc(sizeof(*s));
 
+	sim_loop_check(l);
 	s->fn = fn;
 	s->arg = arg;
-	sim_call_init(&s->call, on_call);
+	sim_call_init(&s->call, l, on_call);
 	sim_timer_init(&s->timer, on_timer);
 	buf_init(&s->input, STREAM_INPUT_MAX);
 	list_push(&streams, &s->node);
@@ -85,11 +86,11 @@ static void on_timer(struct sim_timer *t)
 	sim_stream_notify(s);
 }
 
-struct stream *stream_connect(struct loop *l UNUSED, const struct stream_connect_options *o,
+struct stream *stream_connect(struct loop *l, const struct stream_connect_options *o,
     stream_notify_fn *fn, void *arg)
 {
 	SIM_WORLD_SIDE;
-	struct stream *s = stream_new(fn, arg, on_timer);
+	struct stream *s = stream_new(l, fn, arg, on_timer);
 
 	CHECK(o->unix_path == NULL);
 	s->state = STREAM_CONNECTING;
@@ -111,6 +112,7 @@ void stream_close(struct stream **sp)
 
 	if (!s)
 		return;
+	sim_loop_check(s->call.loop);
 	*sp = NULL;
 	c = s->conn;
 	sim_timer_cancel(&s->timer);
@@ -160,6 +162,7 @@ const struct netaddr *stream_local(const struct stream *s)
 
 struct buf *stream_input(struct stream *s)
 {
+	sim_loop_check(s->call.loop);
 	return &s->input;
 }
 
@@ -178,6 +181,7 @@ int stream_send(struct stream *s, struct buf *out)
 	SIM_WORLD_SIDE;
 	struct sim_conn *c = s->conn;
 
+	sim_loop_check(s->call.loop);
 	if (s->state == STREAM_FAILED)
 		return s->error;
 	if ((s->state != STREAM_OPEN && s->state != STREAM_EOF) || s->blocked || buf_len(out) == 0)
@@ -200,6 +204,7 @@ void stream_start_tls(struct stream *s, const struct stream_tls_options *o)
 {
 	SIM_WORLD_SIDE;
 
+	sim_loop_check(s->call.loop);
 	if (s->state == STREAM_FAILED)
 		return;
 	CHECK(s->state == STREAM_OPEN || s->state == STREAM_EOF);
@@ -222,10 +227,10 @@ void stream_rest(struct stream *s)
 		buf_fini(&s->input);
 }
 
-struct stream *stream_from_fd(struct loop *l UNUSED, int fd, stream_notify_fn *fn, void *arg)
+struct stream *stream_from_fd(struct loop *l, int fd, stream_notify_fn *fn, void *arg)
 {
 	SIM_WORLD_SIDE;
-	struct stream *s = stream_new(fn, arg, on_timer);
+	struct stream *s = stream_new(l, fn, arg, on_timer);
 	struct sim_conn *c = sim_conn_find(fd);
 
 	sim_stream_join(s, c);

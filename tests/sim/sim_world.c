@@ -162,25 +162,6 @@ int64_t sim_wall_ms(void)
 	return sim.now_ms + sim.wall_offset_ms;
 }
 
-/* --- calls into the daemon ----------------------------------------------------------- */
-
-void sim_call_init(struct sim_call *c, void (*fn)(struct sim_call *c))
-{
-	list_init(&c->node);
-	c->fn = fn;
-}
-
-void sim_post(struct sim_call *c)
-{
-	if (!list_is_linked(&c->node))
-		list_push(&sim.calls, &c->node);
-}
-
-void sim_call_cancel(struct sim_call *c)
-{
-	list_remove(&c->node);
-}
-
 /* --- record ------------------------------------------------------------------------ */
 
 static void digest(const char *text)

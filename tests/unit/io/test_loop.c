@@ -195,6 +195,57 @@ START_TEST(signals_come_as_callbacks)
 
 END_TEST
 
+struct elsewhere {
+	struct loop *loop;
+	pthread_t thread;
+	bool blocked; /* signals are, in it */
+	char name[16];
+	unsigned steps;
+	atomic_uint rounds; /* what the main thread says */
+};
+
+static void step_elsewhere(void *arg, struct now now)
+{
+	struct elsewhere *e = arg;
+	sigset_t mask;
+	(void)now;
+	pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	e->thread = pthread_self();
+	e->blocked = sigismember(&mask, SIGTERM) && sigismember(&mask, SIGHUP);
+	(void)pthread_getname_np(e->thread, e->name, sizeof(e->name));
+	e->steps++;
+	if (atomic_load(&e->rounds) == 3)
+		loop_stop(e->loop);
+}
+
+START_TEST(a_loop_runs_in_a_thread_of_its_own)
+{
+	struct elsewhere e = { .loop = loop_new() };
+	sigset_t mask;
+	loop_set_step(e.loop, step_elsewhere, &e);
+	loop_again(e.loop);
+	for (int run = 0; run < 2; run++) { /* after the end of one thread it can have another */
+		atomic_store(&e.rounds, 0);
+		e.steps = 0;
+		loop_run_in_thread(e.loop, "a name that is too long");
+		for (int i = 0; i < 3; i++) {
+			atomic_fetch_add(&e.rounds, 1);
+			loop_wake(e.loop);
+		}
+		loop_join(e.loop);
+		ck_assert_uint_ge(e.steps, 1);
+		ck_assert(!pthread_equal(e.thread, pthread_self()));
+		ck_assert(e.blocked);
+		ck_assert_str_eq(e.name, "a name that is ");
+	}
+	ck_assert_int_eq(pthread_sigmask(SIG_SETMASK, NULL, &mask), 0);
+	ck_assert(!sigismember(&mask, SIGTERM)); /* here they aren't */
+	pump_for(e.loop, 1);                     /* and it is ours again */
+	loop_free(&e.loop);
+}
+
+END_TEST
+
 START_TEST(a_broken_pipe_does_not_kill)
 {
 	struct sigaction now;
@@ -218,6 +269,7 @@ Suite *test_loop_suite(void)
 	tcase_add_test(t, wakes_come_from_any_thread);
 	tcase_add_test(t, a_turn_has_its_order);
 	tcase_add_test(t, signals_come_as_callbacks);
+	tcase_add_test(t, a_loop_runs_in_a_thread_of_its_own);
 	tcase_add_test(t, a_broken_pipe_does_not_kill);
 	suite_add_tcase(s, t);
 	return s;
