@@ -12,6 +12,8 @@ libio_a_SOURCES = \
 	src/io/loop_backend.h \
 	src/io/password.c \
 	src/io/password.h \
+	src/io/rendezvous.c \
+	src/io/rendezvous.h \
 	src/io/stream.c \
 	src/io/stream.h \
 	src/io/stream_socket.c \

@@ -23,6 +23,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sim_operator.c tests/sim/sim_operator.h \
 	tests/sim/sim_peer.c tests/sim/sim_peer.h \
 	tests/sim/sim_plan.c tests/sim/sim_plan.h \
+	tests/sim/sim_rendezvous.c \
 	tests/sim/sim_reuse.c tests/sim/sim_reuse.h \
 	tests/sim/sim_run.c tests/sim/sim_run.h \
 	tests/sim/sim_said.c tests/sim/sim_said.h \

@@ -7,6 +7,7 @@ tests_unit_unit_io_SOURCES = \
 	tests/unit/io/test_listen.c \
 	tests/unit/io/test_loop.c \
 	tests/unit/io/test_password.c \
+	tests/unit/io/test_rendezvous.c \
 	tests/unit/io/test_stream.c \
 	tests/unit/io/test_system.c \
 	tests/unit/io/test_tls.c \

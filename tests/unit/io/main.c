@@ -6,6 +6,7 @@ unit_suite_fn test_dns_walk_suite;
 unit_suite_fn test_listen_suite;
 unit_suite_fn test_loop_suite;
 unit_suite_fn test_password_suite;
+unit_suite_fn test_rendezvous_suite;
 unit_suite_fn test_stream_suite;
 unit_suite_fn test_system_suite;
 unit_suite_fn test_tls_suite;
@@ -19,6 +20,7 @@ static unit_suite_fn *const suites[] = {
 	test_listen_suite,
 	test_loop_suite,
 	test_password_suite,
+	test_rendezvous_suite,
 	test_stream_suite,
 	test_system_suite,
 	test_tls_suite,
