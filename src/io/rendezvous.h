@@ -6,7 +6,8 @@
  * The first loop calls rendezvous_stop_others in a turn; it wakes the others
  * and returns once each of them waits inside rendezvous_check. Until
  * rendezvous_go it may then call whatever is of their threads as if it were
- * on them; they go on with all that it wrote.
+ * on them; they go on, in the turn in which they were stopped, with all that
+ * it wrote.
  *
  * All mail waits for as long as that takes, and for the turn of the slowest.
  * Nobody may hold, where it is stopped or stops others, what somebody else

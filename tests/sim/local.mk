@@ -17,6 +17,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sim_judge.h \
 	tests/sim/sim_listen.c \
 	tests/sim/sim_loop.c tests/sim/sim_loop.h \
+	tests/sim/sim_loops.c tests/sim/sim_loops.h \
 	tests/sim/sim_mail.c tests/sim/sim_mail.h \
 	tests/sim/sim_mem.c \
 	tests/sim/sim_net.c tests/sim/sim_net.h \

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sim/sim_loops.h"
 #include "sim/sim_run.h"
 #include "sim/sim_storm.h"
 
@@ -52,6 +53,7 @@ struct options {
 	enum sim_break broken;
 	bool verbose;
 	size_t storm;      /* items; 0: seeds are run instead */
+	bool loops;        /* they are tried instead */
 	bool until_caught; /* with --break: success is a failing seed */
 };
 
@@ -184,6 +186,7 @@ static void usage(FILE *to)
 	    "usage: sim [--seeds N] [--from S] [--jobs N] [--break NAME] [--until-caught] "
 	    "[--verbose]\n"
 	    "       sim --storm [ITEMS] [--verbose]\n"
+	    "       sim --loops [--from S] [--verbose]\n"
 	    "\n"
 	    "Runs the daemon in simulated worlds and checks that it kept its laws. --break\n"
 	    "sabotages it:\n ");
@@ -198,7 +201,7 @@ static bool parse(struct options *o, int argc, char **argv)
 		{ "from", required_argument, NULL, 'f' }, { "jobs", required_argument, NULL, 'j' },
 		{ "break", required_argument, NULL, 'b' }, { "verbose", no_argument, NULL, 'v' },
 		{ "until-caught", no_argument, NULL, 'c' }, { "storm", no_argument, NULL, 't' },
-		{ NULL, 0, NULL, 0 } };
+		{ "loops", no_argument, NULL, 'l' }, { NULL, 0, NULL, 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "v", names, NULL)) != -1) {
@@ -221,6 +224,9 @@ static bool parse(struct options *o, int argc, char **argv)
 			break;
 		case 't':
 			o->storm = SIM_STORM_ITEMS;
+			break;
+		case 'l':
+			o->loops = true;
 			break;
 		case 'v':
 			o->verbose = true;
@@ -247,6 +253,10 @@ int main(int argc, char **argv)
 	if (o.storm) {
 		prepare();
 		return sim_storm(o.from, o.storm, o.verbose) ? 0 : 1;
+	}
+	if (o.loops) {
+		prepare();
+		return sim_loops(o.from, o.verbose) ? 0 : 1;
 	}
 	if (o.verbose)
 		o.jobs = 1;

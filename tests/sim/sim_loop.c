@@ -8,7 +8,7 @@
  * then what all that cost, if anybody knows: so long the loop takes no other,
  * while time goes on for the rest.
  *
- * A loop that runs alone takes a turn in each round, whatever happened.
+ * A loop that is the only one takes a turn in each round, whatever happened.
  */
 #include "io/loop.h"
 
@@ -310,14 +310,12 @@ static void advance(void)
 /* The loops that take a turn in this round, in the order by chance. */
 static size_t gather(struct loop *who[LOOPS_MAX])
 {
-	size_t running = 0, n = 0;
+	size_t n = 0;
 
-	list_foreach(it, &loops)
-		running += list_entry(it, struct loop, node)->running;
 	list_foreach(it, &loops) {
 		struct loop *l = list_entry(it, struct loop, node);
 		bool wanted = is_busy(l) || l->timer_at_ms <= sim.now_ms;
-		if (l->running && (running == 1 || (wanted && l->free_at_ms <= sim.now_ms)))
+		if (l->running && (loops_n == 1 || (wanted && l->free_at_ms <= sim.now_ms)))
 			who[n++] = l;
 	}
 	for (size_t i = n; i > 1; i--) {

@@ -87,4 +87,8 @@ void rendezvous_go(struct rendezvous *r)
 	CHECK(r->standing);
 	r->standing = false;
 	sim_loop_park_others(false);
+	/* With threads, each goes on with the turn in which it was stopped. */
+	for (size_t i = 1; i < r->n; i++)
+		if (!r->shards[i].left)
+			loop_wake(r->shards[i].loop);
 }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The simulator in make check: SIM_SEEDS seeds keep the laws, and the checker
-# notices when the daemon is sabotaged. A storm leaves other mail alone.
+# notices when the daemon is sabotaged. A storm leaves other mail alone. Several
+# loops run beside each other.
 run=$(dirname "$0")/run
 seeds=${SIM_SEEDS:-200}
 breaks="sync filesync dirsync settle completion outcome twice early late body limit event lose record
@@ -20,7 +21,7 @@ result() # status, name
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 set -- $breaks
-echo "1..$((4 + $#))"
+echo "1..$((5 + $#))"
 
 sh "$run" --seeds "$seeds" >"$out" 2>&1
 status=$?
@@ -42,6 +43,16 @@ sh "$run" --storm >"$out" 2>&1
 status=$?
 sed 's/^/# /' "$out"
 result $status "100,000 items fall due for a host that is down: one probe decides, nobody else waits"
+
+# Several loops: two runs of a seed agree, two seeds don't.
+sh "$run" --loops --from 1 >"$out" 2>&1
+status=$?
+sed 's/^/# /' "$out"
+first=$(tail -n 1 "$out")
+sh "$run" --loops --from 1 >"$out" 2>&1 && [ $status -eq 0 ] &&
+	[ -n "$first" ] && [ "$first" = "$(tail -n 1 "$out")" ] &&
+	sh "$run" --loops --from 2 >"$out" 2>&1 && [ "$first" != "$(tail -n 1 "$out")" ]
+result $? "several loops take turns by chance, and the same again for a seed"
 
 for what; do
 	sh "$run" --seeds 200 --break "$what" --until-caught >"$out" 2>&1
