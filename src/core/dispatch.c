@@ -306,8 +306,9 @@ static void move_waiting(struct dispatch *d, struct site *from, const struct que
 bool dispatch_move(struct dispatch *d, struct site *from, struct queue_item *item,
     const struct resolution *r)
 {
-	if (item->moved)
-		return false; /* a domain that names other hosts each time must not keep it going */
+	/* A domain that names other hosts each time must not keep it going. */
+	if (item->moved && from->set[0] && r->finding == VERDICT_FINDING_NONE)
+		return false;
 	struct site *to =
 	    sites_elsewhere(d->sites, from, item->domain, item->mail->envelope->domain, r);
 	if (!to)

@@ -69,7 +69,8 @@ size_t dispatch_slowed(const struct dispatch *d, struct now now, size_t *items);
 /* Where its domain leads, as far as is known, or NULL. */
 struct site *dispatch_site_of(const struct queue_item *item);
 /* The item of an attempt at a site turns out to belong elsewhere: it, and all that waits there for
- * the same domain, go there. False if it is in the right place, or has moved before. */
+ * the same domain, go there. False if it is in the right place, or has moved
+ * before from hosts to others. */
 bool dispatch_move(struct dispatch *d, struct site *from, struct queue_item *item,
     const struct resolution *r);
 struct list_node *dispatch_deliveries(struct dispatch *d);
