@@ -618,6 +618,10 @@ class Daemon:
             os.path.join(d, f) for d, _, files in os.walk(self.spool + "/queue") for f in files
         )
 
+    def tmp_files(self):
+        """Of mail: a segment of the journal that is being made is none."""
+        return [f for f in os.listdir(self.spool + "/tmp") if not f.startswith("journal.")]
+
     def add_user(self, login, password):
         out = self.cli_ok("passwd", login, stdin=password + "\n")
         matches(r"added|changed", out)

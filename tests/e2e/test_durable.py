@@ -191,8 +191,9 @@ def refused_and_taken(w, d, call, size):
         matches(r"^4\.3\.0", texts[0])
         matches(r"queue: 0 items", d.cli_ok("status"), "status")
         equal(d.queue_files(), [], "queue files")
-        for folder in ("tmp", "body") if call != "fdatasync" else ("tmp",):
-            equal(os.listdir(os.path.join(d.spool, folder)), [], f"files in {folder}/")
+        equal(d.tmp_files(), [], "files in tmp/")
+        if call != "fdatasync":
+            equal(os.listdir(d.spool + "/body"), [], "files in body/")
         c.begin()
         c.send(stuff(message(body=checked_body("taken", size))))
         equal(c.reply()[0], 250, "the next message")

@@ -322,7 +322,7 @@ def _():
         d.cli_ok("flush")
         equal(d.wait_fate("later@example.test")["event"], "delivered")
         wait_for(lambda: [os.path.basename(f) for f in d.queue_files()] == ["README"], "only the foreign file to be left")
-        equal(os.listdir(d.spool + "/tmp"), [])
+        equal(d.tmp_files(), [])
         equal(os.listdir(d.spool + "/corrupt"), [])
 
 

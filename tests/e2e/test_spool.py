@@ -227,7 +227,7 @@ def half_sent(s):
     c.begin()
     whole = stuff(message(body=checked_body("half", 2 * LARGE)))
     c.send(whole[:-1000])
-    wait_for(lambda: os.listdir(s.spool + "/tmp"), "the file in tmp/")
+    wait_for(s.d.tmp_files, "the file in tmp/")
     return c, whole[-1000:]
 
 

@@ -583,7 +583,7 @@ def _():
             c.close()
         wait_for(lambda: "sessions: 0" in d.cli_ok("status"), "the sessions to end")
         d.wait_empty(0)
-        equal([f for f in os.listdir(d.spool + "/tmp")], [])
+        equal(d.tmp_files(), [])
         equal(d.events(), [])
         equal(peer.mails, [])
 
