@@ -97,7 +97,7 @@ struct queue_body *body_new_shared(struct body_pool *pool, const struct qio *io,
 	return b;
 }
 
-ssize_t queue_body_read(struct queue_body *b, uint64_t offset, void *p, size_t n)
+ssize_t queue_body_read(const struct queue_body *b, uint64_t offset, void *p, size_t n)
 {
 	if (offset >= b->bytes || n == 0)
 		return 0;
@@ -108,6 +108,12 @@ ssize_t queue_body_read(struct queue_body *b, uint64_t offset, void *p, size_t n
 	}
 	ssize_t r = b->io->pread(b->io->arg, b->fd, p, take, b->offset + offset);
 	return r >= 0 && (size_t)r < take ? ERR_CORRUPT : r;
+}
+
+int queue_body_file(const struct queue_body *b, uint64_t *offset)
+{
+	*offset = b->offset;
+	return b->mem != NULL ? -1 : b->fd;
 }
 
 uint64_t queue_body_size(const struct queue_body *b)

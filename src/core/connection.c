@@ -1,5 +1,6 @@
 #include "core/connection.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +11,9 @@
 #include "core/dispatch.h"
 #include "core/pool.h"
 
-#define CONNECTION_RANK_MS          60000 /* then better hosts are tried again */
-#define CONNECTION_FLUSHES_PER_TURN 8     /* windows of a body that go out in one turn */
+#define CONNECTION_RANK_MS        60000 /* then better hosts are tried again */
+#define CONNECTION_BYTES_PER_TURN (512 * 1024)
+#define CONNECTION_PIECE_BYTES    (64 * 1024) /* of a body that is read */
 
 static void connection_step(struct mta_work *w, struct now now);
 
@@ -118,12 +120,23 @@ void connection_close(struct connection *c)
 	changed(m, site);
 }
 
+/* Only commands are left to say, and nobody listens for the answer. */
+static void say_last(struct connection *c)
+{
+	struct smtp_client_output o;
+	size_t sent;
+
+	smtp_client_output(c->client, &o);
+	CHECK(!o.body);
+	if (stream_send_parts(c->stream, &o.text, 1, false, &sent) < 0)
+		log_debug("delivery", "goodbye to %s not sent", c->host.host);
+}
+
 void connection_give_way(struct connection *c)
 {
 	CHECK(c->with_n == 0);
 	smtp_client_quit(c->client, c->work.mta->now);
-	if (stream_send(c->stream, smtp_client_output(c->client)) < 0)
-		log_debug("delivery", "goodbye to %s not sent", c->host.host);
+	say_last(c);
 	connection_close(c);
 }
 
@@ -403,8 +416,7 @@ static bool drive(struct connection *c, struct now now)
 			break;
 		case SMTP_CLIENT_CLOSE:
 			CHECK(c->with_n == 0); /* MSG_DONE came first */
-			if (stream_send(c->stream, smtp_client_output(c->client)) < 0)
-				log_debug("delivery", "goodbye to %s not sent", c->host.host);
+			say_last(c);
 			connection_close(c);
 			return false;
 		}
@@ -413,7 +425,7 @@ static bool drive(struct connection *c, struct now now)
 
 static void want_flush(struct connection *c)
 {
-	if (!list_is_linked(&c->outbox) && buf_len(smtp_client_output(c->client)) > 0)
+	if (!list_is_linked(&c->outbox) && smtp_client_pending(c->client) > 0)
 		list_push(&c->work.mta->pool->outbox, &c->outbox);
 }
 
@@ -426,34 +438,113 @@ static void set_deadline(struct connection *c)
 	mta_deadline(&c->work, at);
 }
 
-/* Sends what the engine has to say. A peer that hung up may have said why first: that is heard
- * before the loss. */
-static void send_or_lose(struct connection *c, struct now now)
+/* --- writing ---------------------------------------------------------------------------------- */
+
+/* The body, or as much of it as there is room for, between what stands around it. */
+static int send_from_memory(struct connection *c, const struct smtp_client_output *o,
+    struct slice body, uint64_t *sent)
+{
+	struct slice parts[] = { o->text, body, o->after };
+	size_t n;
+
+	_Static_assert(ARRAY_LEN(parts) <= STREAM_PARTS_MAX, "in one write");
+	if (body.n < o->body_n)
+		parts[2] = SLICE_NONE;
+	int r = stream_send_parts(c->stream, parts, ARRAY_LEN(parts), body.n < o->body_n, &n);
+	*sent = n;
+	return r;
+}
+
+static int send_read(struct connection *c, const struct smtp_client_output *o, uint64_t *sent)
+{
+	char piece[CONNECTION_PIECE_BYTES];
+	size_t want = (size_t)MIN(o->body_n, sizeof(piece));
+	ssize_t n = queue_body_read(o->body, o->body_at, piece, want);
+
+	*sent = 0;
+	if (n <= 0)
+		return n < 0 ? (int)n : ERR_CORRUPT;
+	return send_from_memory(c, o, slice_of(piece, (size_t)n), sent);
+}
+
+/* The kernel copies it; what stands before it goes first, and is told that there is more. */
+static int send_from_file(struct connection *c, const struct smtp_client_output *o, uint64_t *sent)
+{
+	uint64_t begin;
+	int fd = queue_body_file(o->body, &begin);
+	size_t n = (size_t)MIN(o->body_n, (uint64_t)CONNECTION_BYTES_PER_TURN);
+
+	if (o->text.n > 0)
+		return send_from_memory(c, o, SLICE_NONE, sent);
+	int r = stream_send_file(c->stream, fd, begin + o->body_at, n, &n);
+	*sent = n;
+	return r == -EINVAL ? send_read(c, o, sent) : r;
+}
+
+static int send_some(struct connection *c, const struct smtp_client_output *o, uint64_t *sent)
+{
+	struct slice memory = o->body ? queue_body_memory(o->body) : SLICE_NONE;
+
+	if (!o->body)
+		return send_from_memory(c, o, SLICE_NONE, sent);
+	if (memory.p)
+		return send_from_memory(c, o, slice_of(memory.p + o->body_at, (size_t)o->body_n),
+		    sent);
+	if (stream_tls(c->stream))
+		return send_read(c, o, sent);
+	return send_from_file(c, o, sent);
+}
+
+static void body_failed(struct connection *c, const void *body, int err)
+{
+	for (size_t i = 0; i < c->with_n; i++)
+		if (delivery_message(c->with[i])->body == body)
+			delivery_body_failed(c->with[i], err);
+	smtp_client_body_failed(c->client);
+}
+
+/* A peer that hung up may have said why first: that is heard before the loss. */
+static void stream_lost(struct connection *c, struct now now)
 {
 	struct buf *in = stream_input(c->stream);
 
-	if (stream_send(c->stream, smtp_client_output(c->client)) == 0)
-		return;
 	if (buf_len(in) > 0)
 		smtp_client_feed(c->client, buf_slice(in), now);
 	buf_clear(in);
 	smtp_client_lost(c->client, stream_error(c->stream), now);
 }
 
+/* Sends what the engine has to say. Returns how much of it has left. */
+static uint64_t send_or_lose(struct connection *c, struct now now)
+{
+	struct smtp_client_output o;
+	uint64_t sent;
+
+	smtp_client_output(c->client, &o);
+	int r = send_some(c, &o, &sent);
+	smtp_client_sent(c->client, sent, now);
+	if (stream_state(c->stream) == STREAM_FAILED)
+		stream_lost(c, now);
+	else if (r < 0)
+		body_failed(c, o.body, r);
+	return sent;
+}
+
+static bool can_send(const struct connection *c)
+{
+	return smtp_client_pending(c->client) > 0 && stream_has_room(c->stream);
+}
+
 void connection_flush(struct connection *c, struct now now)
 {
-	struct buf *out = smtp_client_output(c->client);
-	bool blocked = false;
-
 	if (stream_state(c->stream) != STREAM_OPEN)
 		return; /* its step hears of that */
-	for (int i = 0; i < CONNECTION_FLUSHES_PER_TURN && !blocked && buf_len(out) > 0; i++) {
-		send_or_lose(c, now);
-		blocked = buf_len(out) > 0;
+	for (uint64_t sent = 0; can_send(c) && sent < CONNECTION_BYTES_PER_TURN;) {
+		sent += send_or_lose(c, now);
 		if (!drive(c, now))
 			return;
 	}
-	if (buf_len(out) > 0 && !blocked)
+	if (can_send(c))
 		mta_mark_next(&c->work);
 	set_deadline(c);
 }

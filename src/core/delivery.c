@@ -233,6 +233,8 @@ static void prepare_message(struct delivery *d)
 		.sender = wire_address(d, env->sender),
 		.rcpts = d->wire,
 		.body_bytes = queue_body_size(d->item->mail->body),
+		.body = d->item->mail->body,
+		.plain = (env->flags & ENVELOPE_PLAIN) != 0,
 		.has_8bit = (env->flags & (ENVELOPE_HAS_8BIT | ENVELOPE_UTF8_HEADER)) != 0,
 		.needs_utf8 =
 		    (env->flags & ENVELOPE_SMTPUTF8) && (env->flags & ENVELOPE_UTF8_HEADER),
@@ -262,6 +264,12 @@ const struct smtp_client_msg *delivery_message(const struct delivery *d)
 	return &d->msg;
 }
 
+void delivery_body_failed(const struct delivery *d, int err)
+{
+	log_error("delivery", "%s: body can't be read: %s", d->item->mail->envelope->queue_id,
+	    err_text(err));
+}
+
 void delivery_give_body(struct delivery *d, struct smtp_client *client, struct now now)
 {
 	struct queue_body *body = d->item->mail->body;
@@ -278,9 +286,7 @@ void delivery_give_body(struct delivery *d, struct smtp_client *client, struct n
 	}
 	ssize_t n = queue_body_read(body, d->body_at, piece, want);
 	if (n <= 0) {
-		log_error("delivery", "%s: body can't be read: %s",
-		    d->item->mail->envelope->queue_id,
-		    n < 0 ? err_text((int)n) : "shorter than recorded");
+		delivery_body_failed(d, n < 0 ? (int)n : ERR_CORRUPT);
 		smtp_client_body_failed(client);
 		return;
 	}

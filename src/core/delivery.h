@@ -70,7 +70,9 @@ void delivery_abort(struct delivery *d);
 
 /* For connection.c; each may free d. */
 const struct smtp_client_msg *delivery_message(const struct delivery *d);
+/* Its body lies still, and is lent, until its results are taken (delivery_answered). */
 void delivery_give_body(struct delivery *d, struct smtp_client *client, struct now now);
+void delivery_body_failed(const struct delivery *d, int err); /* to be read */
 /* Time goes on while its connection is dialled or secured. */
 void delivery_note_connecting(struct delivery *d, struct now now);
 /* No session came about; the connection is gone. */

@@ -271,6 +271,10 @@ static void finish_envelope(struct session *s, const struct smtp_server_action *
 	env->body_bytes = queue_msg_bytes(s->msg);
 	if (a->body_8bit)
 		env->flags |= ENVELOPE_HAS_8BIT;
+	/* The fields that were added to it are ours: none begins with a dot, and each line of it is
+	 * whole. */
+	if (a->body_plain)
+		env->flags |= ENVELOPE_PLAIN;
 	if (s->filter.has_8bit)
 		env->flags |= ENVELOPE_UTF8_HEADER;
 }

@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -504,17 +505,56 @@ void stream_resume(struct stream *s)
 	}
 }
 
-static int send_clear(struct stream *s, struct buf *out)
+/* --- sending ---------------------------------------------------------------- */
+
+struct parts { /* of memory, what is left of them */
+	struct slice at[STREAM_PARTS_MAX];
+	size_t n;
+	size_t bytes;
+};
+
+static struct parts parts_of(const struct slice *slices, size_t n)
 {
-	while (buf_len(out) > 0) {
-		size_t len = buf_len(out);
-		ssize_t n = send(s->fd, buf_ptr(out), len, MSG_NOSIGNAL);
+	struct parts p = { .n = 0 };
+	CHECK(n <= STREAM_PARTS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		if (slices[i].n == 0)
+			continue;
+		p.at[p.n++] = slices[i];
+		p.bytes += slices[i].n;
+	}
+	return p;
+}
+
+static void parts_consume(struct parts *p, size_t n)
+{
+	size_t i = 0;
+	p->bytes -= n;
+	for (; i < p->n && n >= p->at[i].n; i++)
+		n -= p->at[i].n;
+	if (n > 0)
+		p->at[i] = slice_from(p->at[i], n);
+	memmove(p->at, p->at + i, (p->n - i) * sizeof(p->at[0]));
+	p->n -= i;
+}
+
+static int send_clear(struct stream *s, struct parts *p, bool more)
+{
+	while (p->bytes > 0) {
+		size_t len = p->bytes;
+		struct iovec iov[STREAM_PARTS_MAX];
+		struct msghdr m = { .msg_iov = iov, .msg_iovlen = p->n };
+		for (size_t i = 0; i < p->n; i++) {
+			iov[i].iov_base = (void *)(uintptr_t)p->at[i].p;
+			iov[i].iov_len = p->at[i].n;
+		}
+		ssize_t n = sendmsg(s->fd, &m, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN)
 			return -errno;
 		if (n > 0)
-			buf_consume(out, (size_t)n);
+			parts_consume(p, (size_t)n);
 		/* Less than asked for: the socket is full, no need to ask again. */
 		if (n < 0 || (size_t)n < len) {
 			wait_for_room(s);
@@ -524,12 +564,32 @@ static int send_clear(struct stream *s, struct buf *out)
 	return 0;
 }
 
-static int send_tls(struct stream *s, struct buf *out, struct errbuf *eb)
+/*
+ * What goes into the next record: from where it lies if that fills it, or is all there is; else
+ * small pieces are gathered, for a record more costs more than their copy.
+ */
+static struct slice next_record(struct stream *s, const struct parts *p)
 {
-	while (buf_len(out) > 0) {
+	struct slice first = p->at[0];
+	if (first.n >= RECORD_BYTES || p->n == 1)
+		return slice_of(first.p, MIN(first.n, (size_t)RECORD_BYTES));
+	char *scratch = loop_scratch(s->loop);
+	size_t n = 0;
+	for (size_t i = 0; i < p->n && n < RECORD_BYTES; i++) {
+		size_t take = MIN(p->at[i].n, RECORD_BYTES - n);
+		memcpy(scratch + n, p->at[i].p, take);
+		n += take;
+	}
+	return slice_of(scratch, n);
+}
+
+/* After a record that was cut short, the next call gives the same bytes, and as many or more. */
+static int send_tls(struct stream *s, struct parts *p, struct errbuf *eb)
+{
+	while (p->bytes > 0) {
 		size_t done;
-		size_t len = MIN(buf_len(out), (size_t)RECORD_BYTES);
-		int r = tls_session_write(s->tls, buf_ptr(out), len, &done, eb);
+		struct slice record = next_record(s, p);
+		int r = tls_session_write(s->tls, record.p, record.n, &done, eb);
 		if (r < 0)
 			return r;
 		/* Without renegotiation an established session never waits for input here. */
@@ -537,32 +597,88 @@ static int send_tls(struct stream *s, struct buf *out, struct errbuf *eb)
 			wait_for_room(s);
 			return 0;
 		}
-		buf_consume(out, done);
+		parts_consume(p, done);
 	}
 	return 0;
 }
 
-int stream_send(struct stream *s, struct buf *out)
+bool stream_has_room(const struct stream *s)
 {
-	struct errbuf eb;
-	int r;
-	if (s->state == STREAM_FAILED)
-		return s->error;
-	if ((s->state != STREAM_OPEN && s->state != STREAM_EOF) || s->write_blocked)
-		return 0;
-	if (s->tls_up) {
-		r = send_tls(s, out, &eb);
-	} else {
-		r = send_clear(s, out);
-		errbuf_set(&eb, r, "%s", err_text(r));
-	}
-	if (r == 0)
-		return 0;
+	return (s->state == STREAM_OPEN || s->state == STREAM_EOF) && !s->write_blocked;
+}
+
+static int sending_failed(struct stream *s, int error, const char *text)
+{
 	/* A peer that hangs up often said why before: keep that, it is the better error. */
 	if (s->state == STREAM_OPEN)
 		(void)read_some(s);
-	fail(s, r, eb.text);
+	fail(s, error, text);
+	return error;
+}
+
+int stream_send_parts(struct stream *s, const struct slice *slices, size_t n, bool more,
+    size_t *sent)
+{
+	struct errbuf eb;
+	int r;
+	*sent = 0;
+	if (s->state == STREAM_FAILED)
+		return s->error;
+	if (!stream_has_room(s))
+		return 0;
+	struct parts p = parts_of(slices, n);
+	size_t all = p.bytes;
+	if (s->tls_up) {
+		r = send_tls(s, &p, &eb);
+	} else {
+		r = send_clear(s, &p, more);
+		errbuf_set(&eb, r, "%s", err_text(r));
+	}
+	*sent = all - p.bytes;
+	return r < 0 ? sending_failed(s, r, eb.text) : 0;
+}
+
+int stream_send(struct stream *s, struct buf *out)
+{
+	struct slice all = buf_slice(out);
+	size_t sent;
+	int r = stream_send_parts(s, &all, 1, false, &sent);
+	buf_consume(out, sent);
 	return r;
+}
+
+/* Of sendfile(2): those of the file. EIO is nothing a socket says. */
+static bool is_file_error(int error)
+{
+	return error == EIO || error == EINVAL || error == ENOSYS || error == EOVERFLOW;
+}
+
+int stream_send_file(struct stream *s, int fd, uint64_t offset, size_t n, size_t *sent)
+{
+	*sent = 0;
+	CHECK(!s->tls);
+	if (s->state == STREAM_FAILED)
+		return s->error;
+	if (!stream_has_room(s))
+		return 0;
+	while (*sent < n) {
+		off_t at = (off_t)(offset + *sent);
+		ssize_t r = sendfile(s->fd, fd, &at, n - *sent);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0 && errno == EAGAIN) {
+			wait_for_room(s);
+			return 0;
+		}
+		if (r < 0 && is_file_error(errno))
+			return errno == ENOSYS ? -EINVAL : -errno;
+		if (r < 0)
+			return sending_failed(s, -errno, err_text(-errno));
+		if (r == 0)
+			return ERR_CORRUPT;
+		*sent += (size_t)r;
+	}
+	return 0;
 }
 
 void stream_start_tls(struct stream *s, const struct stream_tls_options *o)

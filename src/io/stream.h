@@ -70,6 +70,22 @@ void stream_rest(
  * While CONNECTING or in a HANDSHAKE nothing is taken.
  */
 int stream_send(struct stream *s, struct buf *out) MUST_USE;
+/*
+ * The same for up to STREAM_PARTS_MAX pieces of memory, one behind the other, in one write (TLS: in
+ * one for each record); *sent: the bytes taken of them. What was not taken must come first the next
+ * time. more: something will follow at once.
+ */
+#define STREAM_PARTS_MAX 3
+int stream_send_parts(struct stream *s, const struct slice *parts, size_t n, bool more,
+    size_t *sent) MUST_USE;
+/* Whether a write would be tried now. After one that fell short not before the next notify. */
+bool stream_has_room(const struct stream *s);
+/*
+ * The same for n bytes of a file from offset; in clear only. An error that leaves the stream as it
+ * was is the file's: ERR_CORRUPT, it ends before; -EINVAL, it is of a kind that must be read
+ * instead; or why it can't be read.
+ */
+int stream_send_file(struct stream *s, int fd, uint64_t offset, size_t n, size_t *sent) MUST_USE;
 
 struct stream_tls_options {
 	struct tls_ctx *ctx; /* server: from tls_server_new; borrowed until the call returns */

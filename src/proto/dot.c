@@ -65,7 +65,7 @@ static void put(struct dot_decoder *d, struct buf *out, const char *p, size_t n)
 /* A CR or LF that is half a line end: a whole one is put out. */
 static void put_newline(struct dot_decoder *d, struct buf *out)
 {
-	d->bare_newline = true;
+	d->bare_newline = d->maybe_dots = true;
 	put(d, out, "\r\n", 2);
 }
 
@@ -80,6 +80,7 @@ static size_t step(struct dot_decoder *d, char c, struct buf *out)
 		d->state = c == '.' ? DOT_DOT : DOT_TEXT;
 		return c == '.';
 	case DOT_DOT:
+		d->maybe_dots |= c == '.';
 		d->state = c == '\r' ? DOT_DOT_CR : DOT_TEXT;
 		return c == '\r';
 	case DOT_DOT_CR:
@@ -95,7 +96,7 @@ static size_t step(struct dot_decoder *d, char c, struct buf *out)
 			d->state = DOT_LINE_START;
 			return 1;
 		}
-		d->bare_newline = true;
+		d->bare_newline = d->maybe_dots = true;
 		put(d, out, "\n", 1);
 		d->state = DOT_TEXT;
 		return 0;
@@ -150,7 +151,7 @@ size_t dot_decode(struct dot_decoder *d, struct slice in, struct buf *out)
 		} else if (*p == '\n') {
 			put_newline(d, out);
 		} else {
-			d->nul = true;
+			d->nul = d->maybe_dots = true;
 		}
 		p++;
 	}

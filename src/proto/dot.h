@@ -23,6 +23,7 @@ struct dot_decoder {
 	bool bare_newline; /* a bare CR or LF was seen */
 	bool nul;          /* a NUL was seen (it is dropped from the output) */
 	bool has_8bit;     /* a byte over 127 was seen */
+	bool maybe_dots;   /* a line of what was put out may begin with a dot; else none does */
 	uint64_t bytes;    /* put out so far */
 };
 

@@ -26,7 +26,7 @@ static const unsigned legal[CLIENT_STATES] = {
 	[CLIENT_AUTH] = TO(AUTH) | TO(READY) | TO(QUIT) | TO(CLOSED),
 	[CLIENT_READY] = TO(MAIL) | TO(QUIT) | TO(CLOSED),
 	[CLIENT_MAIL] = TO(RCPT) | TO(RSET) | TO(QUIT) | TO(CLOSED),
-	[CLIENT_RCPT] = TO(RCPT) | TO(DATA) | TO(BODY) | TO(DOT) | TO(RSET) | TO(CLOSED),
+	[CLIENT_RCPT] = TO(RCPT) | TO(DATA) | TO(DOT) | TO(RSET) | TO(CLOSED),
 	[CLIENT_DATA] = TO(BODY) | TO(DOT) | TO(RSET) | TO(CLOSED),
 	[CLIENT_BODY] = TO(DOT) | TO(CLOSED),
 	[CLIENT_DOT] = TO(DOT) | TO(RSET) | TO(READY) | TO(CLOSED),
@@ -53,8 +53,11 @@ static const enum smtp_stage stages[CLIENT_STATES] = {
 	[CLIENT_CLOSED] = SMTP_STAGE_MAIL,
 };
 
+/* The peer can't have a message whose end has not left. */
 enum smtp_stage client_stage(const struct smtp_client *c)
 {
+	if (c->state == CLIENT_DOT && client_own_output(c) > 0)
+		return SMTP_STAGE_BODY;
 	return stages[c->state];
 }
 
@@ -64,7 +67,7 @@ void client_set_state(struct smtp_client *c, enum client_state to)
 	CHECK(legal[c->state] & (1u << to));
 	c->state = to;
 	c->deadline_at = c->timeout_ms[to] ? c->now.mono_ms + c->timeout_ms[to] : INT64_MAX;
-	c->out_mark = buf_len(&c->out);
+	c->out_mark = client_own_output(c);
 	if (to == CLIENT_CLOSED)
 		client_forget_secrets(c);
 }
@@ -82,27 +85,30 @@ static bool is_idle(const struct smtp_client *c)
 
 /* 2. failure */
 
-size_t client_own_output(const struct smtp_client *c)
+uint64_t client_own_output(const struct smtp_client *c)
 {
-	size_t len = buf_len(&c->out);
-	return len - MIN(len, c->behind_bytes);
+	uint64_t all = smtp_client_pending(c);
+	return all - MIN(all, c->behind_bytes);
 }
 
 /* A body behind RCPT has left wholly: without a reply that says otherwise the peer may have it. */
 static bool is_out_early(const struct smtp_client *c)
 {
-	return client_is_in_message(c) && c->cur->body_ended && buf_len(&c->out) == 0;
+	return client_is_in_message(c) && c->cur->body_ended && smtp_client_pending(c) == 0;
 }
 
 static void fail(struct smtp_client *c, const struct smtp_result *why, bool polite)
 {
 	bool in_body = c->state == CLIENT_BODY || c->state == CLIENT_DOT ||
-		       (client_is_in_message(c) && c->chunk_bytes > 0);
+		       (client_is_in_message(c) && c->bdat_line_bytes > 0);
 	if (!is_idle(c))
 		smtp_result_copy(&c->session, why);
 	client_fail_messages(c, why);
-	if (in_body)
-		buf_clear(&c->out); /* the rest of a message that must not be completed now */
+	CHECK(in_body || c->lent_n == 0);
+	if (in_body) { /* the rest of a message that must not be completed now */
+		buf_clear(&c->out);
+		c->lent_n = 0;
+	}
 	CHECK(!(in_body && polite));
 	if (polite)
 		client_put_line(c, "QUIT");
@@ -206,11 +212,11 @@ static size_t count_commands(struct slice text)
 	return lines;
 }
 
-/* Of cur's MAIL, RCPT, DATA: those whose end still lies in the output; a chunk may follow them. */
+/* Of cur's MAIL, RCPT, DATA: those whose end still lies in the output; BDAT may follow them. */
 static size_t unsent_steps(const struct smtp_client *c)
 {
 	struct slice out = buf_slice(&c->out);
-	out.n -= MIN(out.n, c->chunk_bytes);
+	out.n -= MIN(out.n, c->bdat_line_bytes);
 	return count_commands(out);
 }
 
@@ -218,8 +224,10 @@ static size_t unsent_steps(const struct smtp_client *c)
 static size_t owed_ahead(struct smtp_client *c)
 {
 	const struct client_txn *t = client_ahead(c);
-	return t ? t->send_at - count_commands(slice_from(buf_slice(&c->out), client_own_output(c)))
-		 : 0;
+	struct slice out = buf_slice(&c->out);
+	if (!t)
+		return 0;
+	return t->send_at - count_commands(slice_from(out, out.n - MIN(out.n, c->behind_bytes)));
 }
 
 /* A body may be refused before its end; a chunk once BDAT itself has left. */
@@ -227,7 +235,7 @@ static size_t owed_to_body(const struct smtp_client *c)
 {
 	if (!c->cur->chunking)
 		return 1;
-	return c->chunk_bytes > 0 && client_own_output(c) <= c->chunk_bytes - c->bdat_line_bytes;
+	return c->bdat_line_bytes > 0 && client_own_output(c) <= c->lent_n;
 }
 
 /*
@@ -239,7 +247,7 @@ static size_t owed_to_body(const struct smtp_client *c)
 static size_t replies_owed(struct smtp_client *c)
 {
 	if (client_is_in_message(c)) {
-		size_t chunk = c->chunk_bytes > 0 ? owed_to_body(c) : 0;
+		size_t chunk = c->bdat_line_bytes > 0 ? owed_to_body(c) : 0;
 		return c->cur->send_at - c->cur->recv_at - unsent_steps(c) + chunk;
 	}
 	if (c->state == CLIENT_READY || c->state == CLIENT_TLS)
@@ -250,7 +258,7 @@ static size_t replies_owed(struct smtp_client *c)
 		return c->cur->accepted_n;
 	if (c->state == CLIENT_BODY || c->state == CLIENT_DOT)
 		return owed_to_body(c) + owed_ahead(c);
-	return buf_len(&c->out) == 0 ? 1 : 0;
+	return smtp_client_pending(c) == 0 ? 1 : 0;
 }
 
 /*
@@ -353,7 +361,7 @@ void smtp_client_quit(struct smtp_client *c, struct now now)
  */
 static bool output_moves(struct smtp_client *c)
 {
-	size_t left = client_own_output(c);
+	uint64_t left = client_own_output(c);
 	bool moves = left < c->out_mark;
 	c->out_mark = left;
 	if (c->state == CLIENT_BODY)
@@ -399,7 +407,7 @@ static void pump_drained(struct smtp_client *c)
 enum smtp_client_action_kind smtp_client_next(struct smtp_client *c)
 {
 	pump_drained(c);
-	if (c->under_way > 0 && c->txns[c->oldest].state == MSG_DECIDED) {
+	if (client_can_tell(c)) {
 		client_tell(c);
 		return SMTP_CLIENT_MSG_DONE;
 	}
@@ -408,16 +416,54 @@ enum smtp_client_action_kind smtp_client_next(struct smtp_client *c)
 	if (give_once(&c->ready_given, c->state == CLIENT_READY || client_may_overlap(c)))
 		return SMTP_CLIENT_READY;
 	bool room = buf_len(&c->out) < CLIENT_WINDOW_BYTES;
-	if (give_once(&c->body_asked, client_takes_body(c) && room))
+	if (give_once(&c->body_asked, c->state == CLIENT_BODY && room))
 		return SMTP_CLIENT_NEED_BODY;
 	if (give_once(&c->close_given, c->state == CLIENT_CLOSED))
 		return SMTP_CLIENT_CLOSE;
 	return SMTP_CLIENT_NONE;
 }
 
-struct buf *smtp_client_output(struct smtp_client *c)
+void smtp_client_output(const struct smtp_client *c, struct smtp_client_output *o)
 {
-	return &c->out;
+	*o = (struct smtp_client_output){ .text = buf_slice(&c->out) };
+	if (c->lent_n == 0)
+		return;
+	o->after = slice_from(o->text, c->lent_behind);
+	o->text.n = c->lent_behind;
+	o->body = c->cur->msg.body;
+	o->body_at = c->lent_at;
+	o->body_n = c->lent_n;
+}
+
+uint64_t smtp_client_pending(const struct smtp_client *c)
+{
+	return buf_len(&c->out) + c->lent_n;
+}
+
+static void take_text(struct smtp_client *c, uint64_t *n, size_t most)
+{
+	size_t taken = (size_t)MIN(*n, (uint64_t)most);
+	buf_consume(&c->out, taken);
+	*n -= taken;
+	c->lent_behind -= MIN(taken, c->lent_behind);
+}
+
+void smtp_client_sent(struct smtp_client *c, uint64_t n, struct now now)
+{
+	bool lent = c->lent_n > 0;
+	CHECK(n <= smtp_client_pending(c));
+	c->now = now;
+	if (lent) {
+		take_text(c, &n, c->lent_behind);
+		uint64_t of_body = MIN(n, c->lent_n);
+		CHECK(of_body == 0 || c->lent_behind == 0);
+		c->lent_at += of_body;
+		c->lent_n -= of_body;
+		n -= of_body;
+	}
+	take_text(c, &n, (size_t)n);
+	if (lent && c->lent_n == 0)
+		client_lent_left(c);
 }
 
 const struct smtp_result *smtp_client_session_result(const struct smtp_client *c)

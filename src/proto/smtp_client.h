@@ -12,6 +12,10 @@
  * Where wanted (overlap) the next message begins while the reply to the end of
  * the one before is still to come: at most two are under way, told in order.
  *
+ * Only a body whose dots may have to be stuffed passes through the engine. Any
+ * other is lent: it stands in the output as a range of bytes that the driver
+ * has, between the commands before and behind it.
+ *
  * The engine draws no conclusion (retry? bounce?): that is policy/verdict.
  */
 #ifndef PROTO_SMTP_CLIENT_H
@@ -95,7 +99,7 @@ struct smtp_client_config { /* copied strings; borrowed until smtp_client_new re
 	 */
 	bool overlap;
 	/*
-	 * Bodies go out with BDAT where CHUNKING is offered (RFC 3030): as they are, in one chunk,
+	 * Bodies go out with BDAT where CHUNKING is offered (RFC 3030): lent, in one chunk,
 	 * without the round trip of DATA. Not with LMTP, whose hosts are near. To the first
 	 * message of a connection with PIPELINING, whose body is up to 64 KiB, the chunk goes out
 	 * behind RCPT at once; later ones wait for RCPT to be answered, so that a connection that
@@ -121,9 +125,11 @@ struct smtp_client_msg { /* all borrowed until MSG_DONE */
 	const struct smtp_client_rcpt *rcpts;
 	size_t rcpts_n;
 	uint64_t body_bytes;
-	bool has_8bit;   /* BODY=8BITMIME where offered */
-	bool needs_utf8; /* an address or a header of this message is not ASCII */
-	int ret;         /* 0, 1 FULL, 2 HDRS */
+	const void *body; /* what is lent to the output: the engine never looks at it */
+	bool plain;       /* no line of the body starts with a dot, and the last one is whole */
+	bool has_8bit;    /* BODY=8BITMIME where offered */
+	bool needs_utf8;  /* an address or a header of this message is not ASCII */
+	int ret;          /* 0, 1 FULL, 2 HDRS */
 	const char *envid;
 };
 
@@ -135,9 +141,13 @@ enum smtp_client_action_kind {
 	 * given before MSG_DONE of the message; again behind that if no other was sent.
 	 */
 	SMTP_CLIENT_READY,
-	SMTP_CLIENT_NEED_BODY, /* of the message sent last: the next piece, smtp_client_body */
-	SMTP_CLIENT_MSG_DONE,  /* of the oldest: smtp_client_result of each recipient is final */
-	SMTP_CLIENT_CLOSE,     /* send what is in the output if the socket takes it, then close */
+	/*
+	 * Of the message sent last, which goes out with DATA and is not known to be plain: the next
+	 * piece, smtp_client_body.
+	 */
+	SMTP_CLIENT_NEED_BODY,
+	SMTP_CLIENT_MSG_DONE, /* of the oldest: smtp_client_result of each recipient is final */
+	SMTP_CLIENT_CLOSE,    /* send what is in the output if the socket takes it, then close */
 };
 
 struct smtp_client;
@@ -148,7 +158,25 @@ void smtp_client_free(struct smtp_client **c);
 /* Input from the peer; all is taken (bounded by the reply limits). */
 void smtp_client_feed(struct smtp_client *c, struct slice in, struct now now);
 enum smtp_client_action_kind smtp_client_next(struct smtp_client *c);
-struct buf *smtp_client_output(struct smtp_client *c); /* to send; the driver consumes it */
+
+/*
+ * What is to be sent, in this order. A body that needs no stuffing is not copied, it is lent: its
+ * bytes go out from where the driver has them. They are the driver's to keep until the MSG_DONE of
+ * their message, which waits until they have left, or won't any more. Slices are valid until the
+ * next call of the engine.
+ */
+struct smtp_client_output {
+	struct slice text;  /* commands, and stuffed bodies */
+	const void *body;   /* of the message: as in smtp_client_msg; NULL: none here */
+	uint64_t body_at;   /* the first byte of it that has not left */
+	uint64_t body_n;    /* bytes of it that are still to leave */
+	struct slice after; /* commands behind it; none without one */
+};
+
+void smtp_client_output(const struct smtp_client *c, struct smtp_client_output *o);
+/* The first n bytes of all that have left. */
+void smtp_client_sent(struct smtp_client *c, uint64_t n, struct now now);
+uint64_t smtp_client_pending(const struct smtp_client *c); /* bytes of all that */
 
 /*
  * Begins a message; with another under way only at READY. Call it before the
@@ -161,15 +189,14 @@ void smtp_client_send(struct smtp_client *c, const struct smtp_client_msg *msg, 
 unsigned smtp_client_under_way(const struct smtp_client *c);
 /*
  * Body as stored (un-stuffed); the engine stuffs dots. last with n 0 or more
- * ends it; with CHUNKING the pieces must then add up to body_bytes, else it is
- * as if smtp_client_body_failed had been called. Asks again with NEED_BODY when its output has
- * drained below a window (64 KiB), so pieces of that size keep memory small. Ignored when the
- * session has ended in the meantime.
+ * ends it. Asks again with NEED_BODY when its output has drained below a window (64 KiB), so
+ * pieces of that size keep memory small. Ignored when the session has ended in the meantime.
  */
 void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct now now);
 /*
- * The body can't be read: the connection is closed without the final dot;
- * results: stage LOCAL, err -EIO, not accepted.
+ * The body can't be read, the one asked for or the one that is lent: the
+ * connection is closed without its end; results: stage LOCAL, err -EIO, not
+ * accepted.
  */
 void smtp_client_body_failed(struct smtp_client *c);
 

@@ -181,6 +181,9 @@ void client_pump(struct smtp_client *c, struct client_txn *t)
 	}
 	if (t != c->cur)
 		c->behind_bytes += buf_len(&c->out) - before;
+	/* MAIL refused: BDAT had better not follow. */
+	if (t->early && t->send_at == t->rcpts_n + 1 && !t->body_ended && !t->mail_refused)
+		client_lend_body(c);
 }
 
 static bool is_one_line(const char *s)

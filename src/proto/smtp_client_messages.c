@@ -31,6 +31,13 @@ struct client_txn *client_ahead(struct smtp_client *c)
 	return open && t != c->cur ? t : NULL;
 }
 
+bool client_can_tell(const struct smtp_client *c)
+{
+	const struct client_txn *oldest = &c->txns[c->oldest];
+	return c->under_way > 0 && oldest->state == MSG_DECIDED &&
+	       (oldest != c->cur || c->lent_n == 0);
+}
+
 void client_tell(struct smtp_client *c)
 {
 	client_results_free(under_way_at(c, CLIENT_TXNS - 1)); /* told before: its time ends */
@@ -60,6 +67,9 @@ void client_check(struct smtp_client *c)
 		CHECK(t->state == MSG_ACTIVE);
 		CHECK(t->recv_at < t->send_at && t->send_at <= t->rcpts_n + 2);
 		CHECK(t->pipelined || t->send_at - t->recv_at == 1);
+		CHECK(c->lent_n == 0 || t->early);
+	} else {
+		CHECK(c->lent_n == 0 || c->state == CLIENT_DOT);
 	}
 	if (ahead) {
 		CHECK(ahead->recv_at == 0);
@@ -100,7 +110,6 @@ static void begin_message(struct smtp_client *c, struct client_txn *t)
 		t->chunking = c->chunking_wanted && c->caps.chunking && !c->lmtp;
 		t->early = t->chunking && t->pipelined && t->first &&
 			   t->msg.body_bytes <= CLIENT_WINDOW_BYTES;
-		t->body_left = t->msg.body_bytes;
 		c->began_one = true;
 	}
 	smtp_result_fini(&unmet);
@@ -114,7 +123,8 @@ static void go_on_with(struct smtp_client *c, struct client_txn *t)
 	if (t->state != MSG_ACTIVE)
 		return;
 	c->cur = t;
-	c->bdat_line_bytes = c->chunk_bytes = c->behind_bytes = 0;
+	CHECK(c->lent_n == 0);
+	c->bdat_line_bytes = c->behind_bytes = 0;
 	c->body_asked = false;
 	dot_encoder_init(&c->dot);
 	client_pump(c, t);
@@ -133,7 +143,8 @@ void client_become_ready(struct smtp_client *c)
 bool client_may_overlap(const struct smtp_client *c)
 {
 	return c->state == CLIENT_DOT && c->cur->state == MSG_ACTIVE && c->under_way == 1 &&
-	       c->overlap_wanted && c->cur->pipelined && !c->lmtp && c->completed_one;
+	       c->overlap_wanted && c->cur->pipelined && !c->lmtp && c->completed_one &&
+	       c->lent_n < CLIENT_WINDOW_BYTES;
 }
 
 static void fail_message(struct client_txn *t, const struct smtp_result *why)
@@ -199,64 +210,59 @@ void smtp_client_send(struct smtp_client *c, const struct smtp_client_msg *msg, 
 
 /* 3. bodies */
 
-bool client_takes_body(const struct smtp_client *c)
+void client_lend_body(struct smtp_client *c)
 {
-	const struct client_txn *t = c->cur;
-	if (c->state == CLIENT_BODY)
-		return true;
-	/* MAIL refused: BDAT had better not follow, and half a chunk stays one. */
-	return client_is_in_message(c) && t->early && !t->body_ended && !t->mail_refused;
+	struct client_txn *t = c->cur;
+	CHECK(!t->body_ended && c->lent_n == 0);
+	if (t->chunking) {
+		CHECK(t->send_at == t->rcpts_n + 1);
+		size_t before = buf_len(&c->out);
+		client_put_bdat(c, t->msg.body_bytes);
+		c->bdat_line_bytes = buf_len(&c->out) - before;
+	}
+	c->lent_behind = buf_len(&c->out);
+	c->lent_at = 0;
+	c->lent_n = t->msg.body_bytes;
+	if (!t->chunking)
+		client_put_line(c, ".");
+	t->body_ended = true;
 }
 
+void client_lent_left(struct smtp_client *c)
+{
+	if (c->state != CLIENT_DOT)
+		return; /* MAIL or RCPT have their replies, and their time */
+	if (!reply_parser_is_idle(&c->parser))
+		client_fail_out_of_step(c, SMTP_STAGE_BODY); /* half a reply, to nothing */
+	else
+		c->deadline_at = c->now.mono_ms + c->timeout_ms[CLIENT_DOT];
+}
+
+/* Not just the peer takes its time: before the end of a body has left, so may the line. */
 void client_body_ended(struct smtp_client *c)
 {
 	c->behind_bytes = 0;
 	client_set_state(c, CLIENT_DOT);
-}
-
-static int put_chunk(struct smtp_client *c, struct slice piece, bool last)
-{
-	struct client_txn *t = c->cur;
-	size_t before = buf_len(&c->out);
-	if (piece.n > t->body_left || (last && piece.n < t->body_left))
-		return -EIO; /* the size was promised */
-	if (c->chunk_bytes == 0) {
-		CHECK(t->send_at == t->rcpts_n + 1); /* a window full of RCPT asks for no body */
-		client_put_bdat(c, t->body_left);
-		c->bdat_line_bytes = buf_len(&c->out) - before;
-	}
-	int r = buf_add_slice(&c->out, piece);
-	t->body_left -= piece.n;
-	c->chunk_bytes += buf_len(&c->out) - before;
-	return r;
-}
-
-static int put_stuffed(struct smtp_client *c, struct slice piece, bool last)
-{
-	int r = dot_encode(&c->dot, piece, &c->out);
-	if (!r && last)
-		r = dot_encode_end(&c->dot, &c->out);
-	return r;
+	if (c->lent_n > 0)
+		c->deadline_at = c->now.mono_ms + c->timeout_ms[CLIENT_BODY];
 }
 
 void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, struct now now)
 {
 	c->now = now;
-	if (!client_takes_body(c))
+	if (c->state != CLIENT_BODY)
 		return; /* it ended while the piece was on its way */
 	c->body_asked = false;
-	int r = c->cur->chunking ? put_chunk(c, piece, last) : put_stuffed(c, piece, last);
+	int r = dot_encode(&c->dot, piece, &c->out);
+	if (!r && last)
+		r = dot_encode_end(&c->dot, &c->out);
 	if (r) {
 		client_fail_err(c, SMTP_STAGE_LOCAL, r);
 		return;
 	}
-	if (c->cur->chunking)
-		last = c->cur->body_left == 0; /* BDAT told the peer where it ends */
 	c->cur->body_ended = last;
-	if (c->state != CLIENT_BODY)
-		return; /* MAIL or RCPT have their replies, and their time */
 	if (!last) {
-		c->out_mark = buf_len(&c->out);
+		c->out_mark = client_own_output(c);
 		c->deadline_at = now.mono_ms + c->timeout_ms[CLIENT_BODY];
 	} else if (!reply_parser_is_idle(&c->parser)) {
 		client_fail_out_of_step(c, SMTP_STAGE_BODY); /* half a reply, to nothing */
@@ -267,6 +273,6 @@ void smtp_client_body(struct smtp_client *c, struct slice piece, bool last, stru
 
 void smtp_client_body_failed(struct smtp_client *c)
 {
-	if (client_takes_body(c))
+	if (c->state == CLIENT_BODY || c->lent_n > 0)
 		client_fail_err(c, SMTP_STAGE_LOCAL, -EIO);
 }

@@ -10,9 +10,9 @@
  *   GREETING -> EHLO [-> HELO] [-> STARTTLS -> TLS -> EHLO] [-> AUTH] -> READY
  *   READY -> MAIL -> RCPT... -> DATA -> BODY -> DOT... -> READY   a message
  *            MAIL, RCPT, DATA -> RSET -> READY                    a refused one
- *                        DATA -> DOT -> READY   354, but nobody was accepted
- *                RCPT -> BODY -> DOT -> READY   with BDAT there is no DATA
- *                RCPT -> DOT -> READY           the body was sent behind RCPT
+ *                        DATA -> DOT -> READY   354: the body is lent, or nobody
+ *                                               was accepted
+ *                RCPT -> DOT -> READY           with BDAT there is no DATA
  *                        DOT -> RSET -> READY   BDAT refused (RFC 3030 2)
  *   READY -> QUIT -> CLOSED; a refused session too; every state -> CLOSED
  *
@@ -21,12 +21,17 @@
  * BDAT, which is part of the body); send_at is the first not yet in the output,
  * recv_at the first not yet answered.
  *
+ * In DOT all of cur's body is in the output, or has left it. One that is lent
+ * stands there as a range, behind the first lent_behind bytes of out.
+ *
  * With overlap, the next message is given in DOT. It is the one ahead: its
  * steps go out behind the end of cur's body, and its replies are read once it
  * is cur, behind the reply to the dot. Invariants (client_check):
  *   in MAIL, RCPT and DATA, recv_at < send_at <= n + 2 and is a step of that
  *   name; without PIPELINING send_at - recv_at is 1
  *   recv_at is 0 for the one ahead; it sends steps only in DOT
+   a lent body is cur's; it stands in the output only in MAIL and RCPT (if it
+   goes out early) and DOT, and cur is not told before it has left
  *   msg is only looked at while its state is MSG_ACTIVE or MSG_WAITING
  *   a decided recipient's result never changes, save by client_desynced
  */
@@ -94,10 +99,9 @@ struct client_txn { /* a mail transaction: one message (RFC 5321 3.3) */
 	bool pipelined;
 	bool overlapped; /* begun behind the body of another */
 	bool mail_refused;
-	bool chunking;      /* BDAT in the place of DATA */
-	bool early;         /* its body goes out behind RCPT, before that is answered */
-	bool body_ended;    /* all of it is, or was, in the output */
-	uint64_t body_left; /* chunking: bytes the driver still has to give */
+	bool chunking;   /* BDAT in the place of DATA */
+	bool early;      /* its body goes out behind RCPT, before that is answered */
+	bool body_ended; /* all of it is, or was, in the output */
 };
 
 struct smtp_client {
@@ -121,8 +125,10 @@ struct smtp_client {
 
 	/* the wire */
 	struct buf out;
-	bool out_secret; /* out has held credentials: wiped when drained */
-	size_t out_mark; /* what was in out when progress was last looked at */
+	bool out_secret;    /* out has held credentials: wiped when drained */
+	size_t lent_behind; /* bytes of out that leave before the lent body does */
+	uint64_t lent_at, lent_n;
+	uint64_t out_mark; /* what was to be sent when progress was last looked at */
 	struct reply reply;
 	struct reply_parser parser;
 
@@ -135,8 +141,7 @@ struct smtp_client {
 	bool completed_one; /* some end of a body was answered as it should be */
 	bool chunking_refused;
 	struct dot_encoder dot; /* of cur's body, and the next two */
-	size_t bdat_line_bytes; /* 0: not yet put out */
-	size_t chunk_bytes;     /* put out from BDAT on, with that line */
+	size_t bdat_line_bytes; /* of cur; 0: not yet put out */
 	size_t behind_bytes;    /* put out behind the end of cur's body, for the one ahead */
 };
 
@@ -144,8 +149,8 @@ struct smtp_client {
 void client_set_state(struct smtp_client *c, enum client_state to);
 enum smtp_stage client_stage(const struct smtp_client *c);
 bool client_is_in_message(const struct smtp_client *c); /* MAIL, RCPT, DATA */
-/* What lies in the output up to the end of cur's body. */
-size_t client_own_output(const struct smtp_client *c);
+/* Bytes to be sent up to the end of cur's body. */
+uint64_t client_own_output(const struct smtp_client *c);
 /* The session is over because of this; undecided recipients share it. polite: QUIT first. */
 void client_fail(struct smtp_client *c, const struct smtp_result *why, bool polite);
 void client_fail_err(struct smtp_client *c, enum smtp_stage stage, int err);
@@ -166,9 +171,11 @@ void client_become_ready(struct smtp_client *c); /* begins, or goes on with, the
 /* Given but not yet what the state speaks of: waits, or sends ahead of its replies. Or NULL. */
 struct client_txn *client_ahead(struct smtp_client *c);
 bool client_may_overlap(const struct smtp_client *c);
-bool client_takes_body(const struct smtp_client *c);
-void client_body_ended(struct smtp_client *c); /* its reply is what we wait for now */
-void client_tell(struct smtp_client *c);       /* the oldest is told now */
+void client_lend_body(struct smtp_client *c);      /* cur's, into the output */
+void client_lent_left(struct smtp_client *c);      /* all of it */
+void client_body_ended(struct smtp_client *c);     /* its reply is what we wait for now */
+bool client_can_tell(const struct smtp_client *c); /* the oldest is decided, and let go of */
+void client_tell(struct smtp_client *c);           /* it is told now */
 void client_fail_messages(struct smtp_client *c, const struct smtp_result *why);
 void client_check(struct smtp_client *c); /* the invariants above */
 

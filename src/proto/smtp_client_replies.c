@@ -226,12 +226,7 @@ static void end_refused(struct smtp_client *c)
 static void end_refused_chunk(struct smtp_client *c)
 {
 	c->cur->state = MSG_DECIDED;
-	if (c->cur->body_ended) {
-		client_body_ended(c);
-		return;
-	}
-	buf_clear(&c->out); /* a chunk half given: no command can follow it */
-	client_set_state(c, CLIENT_CLOSED);
+	client_body_ended(c);
 }
 
 /* All steps are answered, or what is left is not worth sending. */
@@ -240,11 +235,11 @@ static void steps_done(struct smtp_client *c)
 	const struct client_txn *t = c->cur;
 	bool accepted = t->accepted_n > 0;
 	CHECK(!accepted || t->chunking);
-	if (accepted && t->body_ended)
+	if (accepted && !t->body_ended)
+		client_lend_body(c);
+	if (accepted)
 		client_body_ended(c);
-	else if (accepted)
-		client_set_state(c, CLIENT_BODY);
-	else if (c->chunk_bytes > 0)
+	else if (t->body_ended)
 		end_refused_chunk(c);
 	else
 		end_refused(c);
@@ -325,6 +320,9 @@ static void on_data(struct smtp_client *c)
 		client_fail_err(c, SMTP_STAGE_DATA, ERR_PROTOCOL);
 	} else if (t->accepted_n == 0) {
 		send_lone_dot(c);
+	} else if (t->msg.plain) {
+		client_lend_body(c);
+		client_body_ended(c);
 	} else {
 		client_set_state(c, CLIENT_BODY);
 	}

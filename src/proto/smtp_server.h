@@ -79,6 +79,7 @@ struct smtp_server_action {
 	unsigned notify;    /* ASK_RCPT: bits NEVER 1, SUCCESS 2, FAILURE 4, DELAY 8; 0 absent */
 	struct slice chunk; /* BODY: CRLF line ends, dots un-stuffed; valid until the next call */
 	bool body_8bit;     /* COMMIT: a byte over 127 was seen */
+	bool body_plain;    /* COMMIT: no line starts with a dot; if unset, one may */
 };
 
 struct smtp_server;

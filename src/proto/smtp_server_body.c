@@ -40,6 +40,7 @@ static void end_of_data(struct smtp_server *s, struct smtp_server_action *a)
 	}
 	a->kind = s->asked = SMTP_SERVER_COMMIT;
 	a->body_8bit = s->dot.has_8bit;
+	a->body_plain = !s->dot.maybe_dots;
 	smtp_server_set_state(s, SMTP_SERVER_STATE_ASK);
 }
 

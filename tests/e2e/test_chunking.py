@@ -34,23 +34,39 @@ BODIES = {
 }
 
 
-@case("bodies go out as they are, in one chunk: 8-bit, 2 MB, empty, dots at line starts")
+@case("bodies go out as they are: 8-bit, 2 MB, empty, dots at line starts; with BDAT and DATA, over TLS and in clear")
 def _():
-    for tls in (None, "peer.test"):
+    for tls, chunking in ((None, True), ("peer.test", True), (None, False), ("peer.test", False)):
         with World() as w:
-            d, peer = setting(w, tls=tls)
+            d, peer = setting(w, tls=tls, traffic={"chunking": chunking})
             for i, (name, body) in enumerate(BODIES.items(), 1):
                 sent = message(name, body)
                 d.submit("joe@sender.test", f"r{i}@example.test", sent, mail=" BODY=8BITMIME")
                 m = peer.wait_mail(i)
                 check(m.data.endswith(b"\r\n" + sent), f"{name}: every byte")
-                equal(m.chunks, 1, f"{name}: chunks")
+                equal(m.chunks, 1 if chunking else 0, f"{name}: chunks")
                 matches(rf"SIZE={len(m.data)}\b", m.mail_line, name)
+                if m.data.startswith(b".") or b"\n." in m.data:
+                    check((m.raw == m.data) == chunking, f"{name}: stuffed for DATA")
             d.wait_empty()
-            check("DATA" not in verbs(peer), "no DATA")
+            check(("DATA" in verbs(peer)) != chunking, "DATA")
             equal(len(peer.conns), 1, "connections")
             equal(peer.faults, [])
             equal({e["attempt"] for e in d.events(event="delivered")}, {1})
+
+
+@case("a burst of messages of all sizes, each behind the other's end: every byte of each")
+def _():
+    for tls, chunking in ((None, True), ("peer.test", True), (None, False), ("peer.test", False)):
+        with World() as w:
+            d, peer = setting(w, tls=tls, traffic={"chunking": chunking})
+            sizes = [10, 16000, 16384, 40000, 65000, 300000, 1000, 200000, 700000, 5] * 3
+            for i, size in enumerate(sizes):
+                body = checked_body(f"k{i}", size) + (b".dot\r\n" if i % 3 == 0 else b"")
+                d.submit("joe@sender.test", f"r{i}@example.test", message(body=body))
+            d.wait_empty()
+            equal(sorted(verify_body(m.data) for m in peer.mails), sorted((f"k{i}", True) for i in range(len(sizes))))
+            equal(peer.faults, [])
 
 
 @case("a message that is nothing but the end of data; and one from a queue file")

@@ -6,7 +6,8 @@
  *
  * The first byte picks the configuration; half of the inputs are fed whole,
  * half byte by byte. Inside TLS the bits that choose STARTTLS choose overlap and
- * chunking instead, and there are more messages than one.
+ * chunking instead, and there are more messages than one. With AUTH the body is
+ * plain.
  */
 #include "fuzz/fuzz.h"
 
@@ -17,7 +18,8 @@
 
 #define RCPTS        3
 #define MESSAGES_MAX 4
-#define BODY         "Subject: x\r\n\r\n.\r\n..dots\r\n"
+#define DOTS         "Subject: x\r\n\r\n.\r\n..dots\r\n"
+#define PLAIN        "Subject: x\r\n\r\nnone.\r\n"
 #define STEPS_MAX    100000
 
 enum option {
@@ -37,6 +39,7 @@ struct driver {
 	struct smtp_client *c;
 	struct now now;
 	struct smtp_client_msg msg;
+	struct slice body;
 	unsigned wanted, sent, told;
 	bool body_given[MESSAGES_MAX];
 	bool untried; /* then CLOSE has to follow */
@@ -44,10 +47,8 @@ struct driver {
 	char last; /* byte sent */
 };
 
-static void drain(struct driver *d)
+static void look_at(struct driver *d, struct slice s)
 {
-	struct buf *out = smtp_client_output(d->c);
-	struct slice s = buf_slice(out);
 	for (size_t i = 0; i < s.n; i++) {
 		if (s.p[i] == '\n')
 			CHECK(d->last == '\r');
@@ -55,7 +56,29 @@ static void drain(struct driver *d)
 			CHECK(s.p[i] == '\n');
 		d->last = s.p[i];
 	}
-	buf_clear(out);
+}
+
+/* Lends the body, to whoever is named, as long as its message is under way. */
+static void lend(struct driver *d, const struct smtp_client_output *o)
+{
+	const bool *given = o->body;
+	size_t m = (size_t)(given - d->body_given);
+	CHECK(m >= d->told && m < d->sent);
+	CHECK(o->body_at + o->body_n == d->body.n);
+	d->body_given[m] = true;
+	look_at(d, slice_of(d->body.p + o->body_at, (size_t)o->body_n));
+}
+
+static void drain(struct driver *d)
+{
+	struct smtp_client_output o;
+	smtp_client_output(d->c, &o);
+	look_at(d, o.text);
+	if (o.body)
+		lend(d, &o);
+	look_at(d, o.after);
+	smtp_client_sent(d->c, smtp_client_pending(d->c), d->now);
+	CHECK(smtp_client_pending(d->c) == 0);
 }
 
 static void check_result(const struct smtp_result *r)
@@ -90,6 +113,7 @@ static void send_one(struct driver *d)
 {
 	CHECK(!d->untried);
 	CHECK(smtp_client_under_way(d->c) < 2);
+	d->msg.body = &d->body_given[d->sent];
 	smtp_client_send(d->c, &d->msg, d->now);
 	d->sent++;
 }
@@ -113,9 +137,9 @@ static bool act(struct driver *d)
 			smtp_client_quit(d->c, d->now);
 		return true;
 	case SMTP_CLIENT_NEED_BODY:
-		CHECK(!d->body_given[d->sent - 1]);
+		CHECK(!d->body_given[d->sent - 1] && !d->msg.plain);
 		d->body_given[d->sent - 1] = true;
-		smtp_client_body(d->c, SLICE(BODY), true, d->now);
+		smtp_client_body(d->c, d->body, true, d->now);
 		return true;
 	case SMTP_CLIENT_MSG_DONE:
 		take_results(d);
@@ -169,14 +193,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	};
 	bool several = (options & OPTION_INSIDE_TLS) != 0 &&
 		       (options & (OPTION_OVERLAP | OPTION_CHUNKING)) != 0;
+	bool plain = (options & OPTION_AUTH) != 0;
 	struct driver d = {
+		.body = plain ? SLICE(PLAIN) : SLICE(DOTS),
 		.now = { .wall_ms = 1, .mono_ms = 1 },
 		.wanted = several ? MESSAGES_MAX : 1,
 		.msg = {
 			.sender = "s@example.net",
 			.rcpts = rcpts,
 			.rcpts_n = RCPTS,
-			.body_bytes = strlen(BODY),
+			.body_bytes = plain ? strlen(PLAIN) : strlen(DOTS),
+			.plain = plain,
 			.has_8bit = true,
 			.needs_utf8 = (options & OPTION_UTF8) != 0,
 			.ret = 2,

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "sim/sim_conn.h"
+#include "sim/sim_disk.h"
 
 static struct list_node streams = { &streams, &streams };
 static size_t streams_n;
@@ -176,28 +177,91 @@ void stream_resume(struct stream *s)
 	sim_conn_schedule(s->conn, &s->conn->to_daemon);
 }
 
-int stream_send(struct stream *s, struct buf *out)
+bool stream_has_room(const struct stream *s)
+{
+	return (s->state == STREAM_OPEN || s->state == STREAM_EOF) && !s->blocked;
+}
+
+/* Of n bytes, what the socket takes now. */
+static size_t room_for(const struct stream *s, size_t n)
+{
+	size_t in_flight = MIN(buf_len(&s->conn->to_party.bytes), (size_t)CONN_WINDOW_BYTES);
+
+	n = MIN(n, CONN_WINDOW_BYTES - in_flight);
+	return n > 1 && sim_chance(5) ? 1 + (size_t)sim_below(n) : n;
+}
+
+static void take(struct stream *s, struct slice bytes)
+{
+	struct pipe *p = &s->conn->to_party;
+
+	if (buf_add_slice(&p->bytes, bytes) < 0)
+		UNREACHABLE();
+	if (sim.broken == SIM_BREAK_BODY && bytes.n > 500 && sim_chance(2))
+		p->bytes.mem[p->bytes.tail - bytes.n / 4] ^= 1;
+	sim_conn_schedule(s->conn, p);
+}
+
+int stream_send_parts(struct stream *s, const struct slice *parts, size_t n, bool more UNUSED,
+    size_t *sent)
 {
 	SIM_WORLD_SIDE;
-	struct sim_conn *c = s->conn;
+	size_t all = 0;
 
 	sim_loop_check(s->call.loop);
+	*sent = 0;
+	CHECK(n <= STREAM_PARTS_MAX);
+	for (size_t i = 0; i < n; i++)
+		all += parts[i].n;
 	if (s->state == STREAM_FAILED)
 		return s->error;
-	if ((s->state != STREAM_OPEN && s->state != STREAM_EOF) || s->blocked || buf_len(out) == 0)
+	if (!stream_has_room(s) || all == 0)
 		return 0;
-	size_t room = CONN_WINDOW_BYTES - MIN(buf_len(&c->to_party.bytes), CONN_WINDOW_BYTES);
-	size_t n = MIN(buf_len(out), room);
-	if (n > 1 && sim_chance(5))
-		n = 1 + (size_t)sim_below(n);
-	if (buf_add(&c->to_party.bytes, buf_ptr(out), n) < 0)
-		UNREACHABLE();
-	if (sim.broken == SIM_BREAK_BODY && n > 500 && sim_chance(2))
-		c->to_party.bytes.mem[c->to_party.bytes.tail - n / 4] ^= 1;
-	buf_consume(out, n);
-	s->blocked = buf_len(out) > 0;
-	sim_conn_schedule(c, &c->to_party);
+	size_t room = room_for(s, all);
+	for (size_t i = 0; i < n && *sent < room; i++) {
+		size_t most = MIN(parts[i].n, room - *sent);
+		take(s, slice_of(parts[i].p, most));
+		*sent += most;
+	}
+	s->blocked = *sent < all;
 	return 0;
+}
+
+int stream_send(struct stream *s, struct buf *out)
+{
+	struct slice all = buf_slice(out);
+	size_t sent;
+	int r = stream_send_parts(s, &all, 1, false, &sent);
+
+	buf_consume(out, sent);
+	return r;
+}
+
+int stream_send_file(struct stream *s, int fd, uint64_t offset, size_t n, size_t *sent)
+{
+	SIM_WORLD_SIDE;
+	const struct qio *io = sim_disk_qio();
+
+	sim_loop_check(s->call.loop);
+	*sent = 0;
+	CHECK(!s->tls_up);
+	if (s->state == STREAM_FAILED)
+		return s->error;
+	if (!stream_has_room(s))
+		return 0;
+	if (sim_chance(5))
+		return -EINVAL; /* a kind of file that it can't be done with */
+	size_t room = room_for(s, n);
+	char *bytes = mem_alloc(room + 1);
+	ssize_t r = io->pread(io->arg, fd, bytes, room, offset);
+	if (r > 0)
+		take(s, slice_of(bytes, (size_t)r));
+	mem_free(bytes);
+	if (r < 0)
+		return (int)r;
+	*sent = (size_t)r;
+	s->blocked = *sent < n;
+	return *sent < room ? ERR_CORRUPT : 0;
 }
 
 void stream_start_tls(struct stream *s, const struct stream_tls_options *o)

@@ -8,6 +8,7 @@ unit_suite_fn test_loop_suite;
 unit_suite_fn test_password_suite;
 unit_suite_fn test_rendezvous_suite;
 unit_suite_fn test_stream_suite;
+unit_suite_fn test_stream_send_suite;
 unit_suite_fn test_system_suite;
 unit_suite_fn test_tls_suite;
 unit_suite_fn test_tls_cache_suite;
@@ -22,6 +23,7 @@ static unit_suite_fn *const suites[] = {
 	test_password_suite,
 	test_rendezvous_suite,
 	test_stream_suite,
+	test_stream_send_suite,
 	test_system_suite,
 	test_tls_suite,
 	test_tls_cache_suite,

@@ -1,4 +1,6 @@
 tests_unit_unit_proto_SOURCES = \
+	tests/unit/proto/client_wire.c \
+	tests/unit/proto/client_wire.h \
 	tests/unit/proto/main.c \
 	tests/unit/proto/model_server.c \
 	tests/unit/proto/model_server.h \

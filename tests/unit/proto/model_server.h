@@ -48,9 +48,9 @@ struct model_server {
 
 void model_server_init(struct model_server *s, struct prng *chance);
 void model_server_fini(struct model_server *s);
-/* Takes n bytes from the client's output. */
-void model_server_take(struct model_server *s, struct buf *out, size_t n);
-/* Body of message m as stored; same storage for all calls. */
+void model_server_read(struct model_server *s); /* what was added to `in` */
+/* Body of message m as stored. */
 struct slice model_body(int m);
+bool model_body_is_plain(int m); /* as in smtp_client_msg */
 
 #endif

@@ -4,8 +4,9 @@
  * Each row of a talk is what the client must have said since the row before,
  * and what the peer answers in one segment. A scenario runs with the peer's
  * bytes whole, one by one, and cut in two at every point; with the message
- * given at the start, and only when the session asks for one. All ways must
- * end the same.
+ * given at the start, and only when the session asks for one; with what the
+ * client says taken at once and byte by byte; with bodies given and, if they
+ * are plain, lent. All ways must end the same.
  */
 #ifndef PROTO_SCRIPTED_PEER_H
 #define PROTO_SCRIPTED_PEER_H
@@ -41,7 +42,7 @@ enum config_flag {
 	SURPLUS = 1024, /* what stands behind a reply must come in the same read */
 	OVERLAP = 2048, /* and message n has the sender "n@a.example" */
 	CHUNK = 4096,
-	PIECES = 8192, /* the body is given byte by byte */
+	PIECES = 8192, /* the body is given byte by byte, if it is given */
 };
 
 struct talk {

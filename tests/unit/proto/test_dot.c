@@ -23,8 +23,8 @@ static char *decode(const void *arg, const struct split_feed_input *in)
 		if (!d.done)
 			used += dot_decode(&d, piece, &out);
 	ck_assert_uint_eq(d.bytes, buf_len(&out));
-	int r = buf_printf(&out, "|%s%s%s%s|%.*s", d.done ? "done" : "more", d.nul ? " nul" : "",
-	    d.bare_newline ? " bare" : "", d.has_8bit ? " 8bit" : "",
+	int r = buf_printf(&out, "|%s%s%s%s%s|%.*s", d.done ? "done" : "more", d.nul ? " nul" : "",
+	    d.bare_newline ? " bare" : "", d.has_8bit ? " 8bit" : "", d.maybe_dots ? " dots" : "",
 	    SLICE_ARG(slice_from(in->bytes, used)));
 	CHECK(r == 0);
 	return buf_take(&out);
@@ -37,24 +37,26 @@ static const struct {
 	{ SLICE(".\r\nrest"), "|done|rest" },
 	{ SLICE("x\r\n.\r\n.\r\n"), "x\r\n|done|.\r\n" },
 	{ SLICE("\r\n.\r\n"), "\r\n|done|" },
-	{ SLICE("..\r\n.\r\n"), ".\r\n|done|" },
-	{ SLICE(".x\r\n...y\r\n.\r\n"), "x\r\n..y\r\n|done|" },
+	{ SLICE("..\r\n.\r\n"), ".\r\n|done dots|" },
+	{ SLICE(".x\r\n...y\r\n.\r\n"), "x\r\n..y\r\n|done dots|" },
+	{ SLICE(".x\r\n.y\r\n.\r\n"), "x\r\ny\r\n|done|" },
+	{ SLICE("x\r\n..\r\n.\r\n"), "x\r\n.\r\n|done dots|" },
 	{ SLICE("a.b\r\n.\r\n"), "a.b\r\n|done|" },
-	{ SLICE("a\nb\r\n.\r\n"), "a\r\nb\r\n|done bare|" },
-	{ SLICE("a\rb\r\n.\r\n"), "a\r\nb\r\n|done bare|" },
-	{ SLICE("a\n\n\r\r\r\n.\r\n"), "a\r\n\r\n\r\n\r\n\r\n|done bare|" },
-	{ SLICE("a\0b\r\n.\r\n"), "ab\r\n|done nul|" },
-	{ SLICE("a\r\0\n.\r\n.\r\n"), "a\r\n\r\n.\r\n|done nul bare|" },
+	{ SLICE("a\nb\r\n.\r\n"), "a\r\nb\r\n|done bare dots|" },
+	{ SLICE("a\rb\r\n.\r\n"), "a\r\nb\r\n|done bare dots|" },
+	{ SLICE("a\n\n\r\r\r\n.\r\n"), "a\r\n\r\n\r\n\r\n\r\n|done bare dots|" },
+	{ SLICE("a\0b\r\n.\r\n"), "ab\r\n|done nul dots|" },
+	{ SLICE("a\r\0\n.\r\n.\r\n"), "a\r\n\r\n.\r\n|done nul bare dots|" },
 	{ SLICE("\xc3\xa9\r\n.\r\n"), "\xc3\xa9\r\n|done 8bit|" },
 	{ SLICE("12345678\xff\r\n.\r\n"), "12345678\xff\r\n|done 8bit|" },
 	{ SLICE("1234567\xff\r\n.\r\n"), "1234567\xff\r\n|done 8bit|" },
 	/* A byte over 127 behind the end is not the message's. */
 	{ SLICE("x\r\n.\r\n\xff\xff\xff\xff\xff\xff\xff\xff"),
 	    "x\r\n|done|\xff\xff\xff\xff\xff\xff\xff\xff" },
-	{ SLICE("x\r\n..\r.\r\n.\r\n"), "x\r\n.\r\n.\r\n|done bare|" },
-	{ SLICE("x\r\n.\r.\r\n.\r\n"), "x\r\n\r\n.\r\n|done bare|" },
-	{ SLICE("x\r\n.\r\r\n.\r\n"), "x\r\n\r\n\r\n|done bare|" },
-	{ SLICE("\n.\r\n.\r\n"), "\r\n.\r\n|done bare|" },
+	{ SLICE("x\r\n..\r.\r\n.\r\n"), "x\r\n.\r\n.\r\n|done bare dots|" },
+	{ SLICE("x\r\n.\r.\r\n.\r\n"), "x\r\n\r\n.\r\n|done bare dots|" },
+	{ SLICE("x\r\n.\r\r\n.\r\n"), "x\r\n\r\n\r\n|done bare dots|" },
+	{ SLICE("\n.\r\n.\r\n"), "\r\n.\r\n|done bare dots|" },
 	{ SLICE("half"), "half|more|" },
 	{ SLICE("half\r\n."), "half\r\n|more|" },
 	{ SLICE("half\r\n.\r"), "half\r\n|more|" },

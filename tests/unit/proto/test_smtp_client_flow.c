@@ -41,7 +41,7 @@ static void send_one(struct smtp_client *c, const struct now *now)
 
 static void drain(struct smtp_client *c)
 {
-	struct buf *out = smtp_client_output(c);
+	struct buf *out = &c->out;
 	buf_consume(out, buf_len(out));
 }
 
@@ -165,7 +165,7 @@ START_TEST(test_body_window)
 {
 	struct now now;
 	struct smtp_client *c = client_at_body(&now);
-	struct buf *out = smtp_client_output(c);
+	struct buf *out = &c->out;
 	size_t asked = 0, given = 0;
 	while (given < BIG_BODY) {
 		while (smtp_client_next(c) == SMTP_CLIENT_NEED_BODY) {
@@ -189,7 +189,7 @@ START_TEST(test_body_progress)
 {
 	struct now now;
 	struct smtp_client *c = client_at_body(&now);
-	struct buf *out = smtp_client_output(c);
+	struct buf *out = &c->out;
 	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_NEED_BODY);
 	give_piece(c, PIECE, false, now);
 	for (int i = 0; i < 3; i++) { /* slow, but it moves */
@@ -220,7 +220,7 @@ START_TEST(test_dot_progress)
 {
 	struct now now;
 	struct smtp_client *c = client_at_body(&now);
-	struct buf *out = smtp_client_output(c);
+	struct buf *out = &c->out;
 	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_NEED_BODY);
 	give_piece(c, PIECE, true, now);
 	now.mono_ms = smtp_client_deadline(c);
@@ -251,9 +251,9 @@ static void early(const char *reply, bool last, int code, int err)
 	ck_assert_int_eq(r->err, err);
 	ck_assert(!r->accepted);
 	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_CLOSE);
-	ck_assert_uint_eq(buf_len(smtp_client_output(c)), 0);
+	ck_assert_uint_eq(buf_len(&c->out), 0);
 	give_piece(c, PIECE, true, now); /* was on its way: ignored */
-	ck_assert_uint_eq(buf_len(smtp_client_output(c)), 0);
+	ck_assert_uint_eq(buf_len(&c->out), 0);
 	smtp_client_free(&c);
 }
 
@@ -274,7 +274,7 @@ START_TEST(test_early_replies)
 	smtp_client_body(c, SLICE("x\r\n"), true, now);
 	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_MSG_DONE);
 	ck_assert_int_eq(smtp_client_result(c, 0)->err, ERR_PROTOCOL);
-	ck_assert_uint_eq(buf_len(smtp_client_output(c)), 0);
+	ck_assert_uint_eq(buf_len(&c->out), 0);
 	smtp_client_free(&c);
 }
 
@@ -282,15 +282,27 @@ END_TEST
 
 START_TEST(test_lost_before_dot_is_out)
 {
-	struct now now;
-	struct smtp_client *c = client_at_body(&now);
-	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_NEED_BODY);
-	give_piece(c, PIECE, false, now);
-	smtp_client_lost(c, ERR_CLOSED, now);
-	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_MSG_DONE);
-	ck_assert_int_eq(smtp_client_result(c, 0)->stage, SMTP_STAGE_BODY);
-	ck_assert_int_eq(smtp_client_result(c, 0)->err, ERR_CLOSED);
-	smtp_client_free(&c);
+	static const struct {
+		bool last;
+		size_t left;
+		enum smtp_stage stage;
+	} at[] = {
+		{ false, 0, SMTP_STAGE_BODY }, { true, 1, SMTP_STAGE_BODY },
+		{ true, 0, SMTP_STAGE_DOT }, /* it may have all of it */
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(at); i++) {
+		struct now now;
+		struct smtp_client *c = client_at_body(&now);
+		ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_NEED_BODY);
+		give_piece(c, PIECE, at[i].last, now);
+		smtp_client_sent(c, smtp_client_pending(c) - at[i].left, now);
+		smtp_client_lost(c, ERR_CLOSED, now);
+		ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_MSG_DONE);
+		ck_assert_int_eq(smtp_client_result(c, 0)->stage, at[i].stage);
+		ck_assert_int_eq(smtp_client_result(c, 0)->err, ERR_CLOSED);
+		smtp_client_free(&c);
+	}
 }
 
 END_TEST
@@ -307,7 +319,7 @@ START_TEST(test_recipient_window)
 	smtp_client_send(c, &m, now);
 	say(c, "220 mx\r\n", now);
 	say(c, "250-mx\r\n250 PIPELINING\r\n", now);
-	struct buf *out = smtp_client_output(c);
+	struct buf *out = &c->out;
 	size_t owed = 0, lines = 0;
 	for (int turn = 0; turn < 1000 && smtp_client_next(c) != SMTP_CLIENT_NEED_BODY; turn++) {
 		ck_assert_uint_lt(buf_len(out), CLIENT_WINDOW_BYTES + 512);
@@ -349,7 +361,7 @@ START_TEST(test_secrets_wiped)
 	struct smtp_client *c = smtp_client_new(&cfg, now);
 	say(c, "220 mx\r\n", now);
 	say(c, "250-mx\r\n250 AUTH PLAIN\r\n", now);
-	const struct buf *out = smtp_client_output(c);
+	const struct buf *out = &c->out;
 	ck_assert(holds(out->mem, out->cap, "AHVzZXIAc2VjcmV0"));
 	say(c, "235 in\r\n", now);
 	ck_assert(!holds(out->mem, out->cap, "AHVzZXIAc2VjcmV0"));
@@ -437,7 +449,7 @@ START_TEST(test_absent_parameters)
 	say(c, "250-mx\r\n250-PIPELINING\r\n250 DSN\r\n", now);
 	drain(c);
 	smtp_client_send(c, &m, now);
-	ck_assert_str_eq(buf_cstr(smtp_client_output(c)),
+	ck_assert_str_eq(buf_cstr(&c->out),
 	    "MAIL FROM:<> RET=FULL\r\nRCPT TO:<r@b.example>\r\nDATA\r\n");
 	smtp_client_free(&c);
 }
@@ -455,7 +467,7 @@ static void poisoned(const struct smtp_client_msg *m)
 	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_MSG_DONE);
 	ck_assert_int_eq(smtp_client_result(c, 0)->stage, SMTP_STAGE_LOCAL);
 	ck_assert_int_eq(smtp_client_result(c, 0)->err, ERR_SYNTAX);
-	ck_assert_uint_eq(buf_len(smtp_client_output(c)), 0);
+	ck_assert_uint_eq(buf_len(&c->out), 0);
 	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_READY);
 	smtp_client_free(&c);
 }
@@ -530,7 +542,7 @@ START_TEST(test_waits_behind_rset)
 	say(c, "550 no\r\n", now);
 	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_MSG_DONE);
 	send_one(c, &now);
-	ck_assert_str_eq(buf_cstr(smtp_client_output(c)), "RSET\r\n");
+	ck_assert_str_eq(buf_cstr(&c->out), "RSET\r\n");
 	say(c, "503 what\r\n", now);
 	/* nothing was said about this message: no reply that could bounce it */
 	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_MSG_DONE);
@@ -546,7 +558,7 @@ START_TEST(test_quit_at_any_time)
 	struct now now;
 	struct smtp_client *c = new_client(&now, false);
 	smtp_client_quit(c, now);
-	ck_assert_uint_eq(buf_len(smtp_client_output(c)), 0); /* not before the greeting */
+	ck_assert_uint_eq(buf_len(&c->out), 0); /* not before the greeting */
 	ck_assert_int_eq(smtp_client_next(c), SMTP_CLIENT_CLOSE);
 	smtp_client_free(&c);
 	c = client_at_body(&now);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "client_wire.h"
 #include "model_server.h"
 #include "proto/smtp_client.h"
 
@@ -34,6 +35,8 @@ struct world {
 	struct smtp_client_rcpt rcpts[MODEL_RCPTS];
 	char senders[MODEL_MESSAGES][32];
 	size_t rcpts_n[MODEL_MESSAGES];
+	struct slice bodies[MODEL_MESSAGES];
+	bool plain[MODEL_MESSAGES];
 	bool body_ended[MODEL_MESSAGES], body_out[MODEL_MESSAGES];
 	bool overlapped[MODEL_MESSAGES];
 	bool maybe_late[MODEL_MESSAGES]; /* the session may have been over when it was sent */
@@ -66,7 +69,9 @@ static void send_next(struct world *w)
 		.sender = w->senders[m],
 		.rcpts = w->rcpts,
 		.rcpts_n = w->rcpts_n[m],
-		.body_bytes = model_body(m).n,
+		.body_bytes = w->bodies[m].n,
+		.body = &w->bodies[m],
+		.plain = w->plain[m],
 	};
 	w->overlapped[m] = smtp_client_under_way(w->c) == 1;
 	ck_assert(!w->overlapped[m] || w->completed);
@@ -83,7 +88,8 @@ static void give_body(struct world *w)
 	size_t n = chance(w, 60) ? rest.n : up_to(w, rest.n);
 	bool last = n == rest.n && chance(w, 80);
 	w->body_at += n;
-	w->body_ended[m] = last || (w->chunking && n == rest.n);
+	w->body_ended[m] = last;
+	ck_assert(!w->plain[m] && !w->chunking);
 	smtp_client_body(w->c, slice_of(rest.p, n), last, w->now);
 }
 
@@ -152,17 +158,27 @@ static void break_wire(struct world *w)
 	smtp_client_lost(w->c, ERR_CLOSED, w->now); /* idle, or it is our body that is late */
 }
 
+/* The socket takes n bytes. */
+static void take_output(struct world *w, size_t n)
+{
+	struct smtp_client_output o;
+	smtp_client_output(w->c, &o);
+	if (o.body) /* whose? */
+		w->body_ended[(const struct slice *)o.body - w->bodies] = true;
+	client_wire_take(w->c, n, &w->server.in, w->now);
+	model_server_read(&w->server);
+	if (w->sent > 0 && smtp_client_pending(w->c) == 0 && !w->closed)
+		w->body_out[w->sent - 1] = w->body_ended[w->sent - 1];
+}
+
 static void step_wire(struct world *w)
 {
-	struct buf *out = smtp_client_output(w->c);
 	size_t ready = buf_len(&w->server.replies) - w->fed;
 	if (w->cut >= 0)
 		ready = MIN(ready, (size_t)w->cut - w->fed);
-	if (buf_len(out) > 0 && chance(w, 50)) {
-		size_t n = chance(w, 50) ? buf_len(out) : up_to(w, buf_len(out));
-		model_server_take(&w->server, out, n);
-		if (w->sent > 0 && buf_len(out) == 0)
-			w->body_out[w->sent - 1] = w->body_ended[w->sent - 1];
+	if (smtp_client_pending(w->c) > 0 && chance(w, 50)) {
+		take_output(w, chance(w, 50) ? smtp_client_pending(w->c)
+					     : up_to(w, (size_t)smtp_client_pending(w->c)));
 	} else if (ready > 0) {
 		feed(w, chance(w, 50) ? ready : up_to(w, ready));
 	} else if (w->cut >= 0 && w->fed == (size_t)w->cut) {
@@ -181,6 +197,8 @@ static void begin(struct world *w, uint64_t seed, bool doubles)
 	w->wanted = 1 + (int)up_to(w, MODEL_MESSAGES - 1);
 	for (int m = 0; m < MODEL_MESSAGES; m++) {
 		snprintf(w->senders[m], sizeof(w->senders[m]), "%d@a.example", m);
+		w->bodies[m] = model_body(m);
+		w->plain[m] = model_body_is_plain(m) && chance(w, 50);
 		w->rcpts_n[m] = 1 + up_to(w, MODEL_RCPTS - 1);
 		for (size_t i = 0; i < MODEL_RCPTS; i++)
 			smtp_result_init(&w->told_results[m][i]);
@@ -200,7 +218,7 @@ static void begin(struct world *w, uint64_t seed, bool doubles)
 	if (chance(w, 50))
 		send_next(w);
 	feed(w, buf_len(&w->server.replies)); /* the greeting, then EHLO */
-	model_server_take(&w->server, smtp_client_output(w->c), buf_len(smtp_client_output(w->c)));
+	take_output(w, smtp_client_pending(w->c));
 	feed(w, buf_len(&w->server.replies) - w->fed);
 	w->server.doubles = doubles ? 1 + (int)up_to(w, 25) : 0;
 	w->cut = !doubles && chance(w, 50) ? (int)(w->fed + up_to(w, 600)) : -1;
@@ -226,8 +244,7 @@ static void run(struct world *w)
 			while (drive(w) && chance(w, 90)) {
 			}
 	}
-	struct buf *out = smtp_client_output(w->c); /* the socket may still take that */
-	model_server_take(&w->server, out, buf_len(out));
+	take_output(w, smtp_client_pending(w->c)); /* the socket may still take that */
 }
 
 /* The model: what follows from the record, for messages in their order. */
@@ -335,7 +352,7 @@ static bool read_data(struct reading *x)
 static void read_end(struct reading *x, bool chunking)
 {
 	const struct model_reply *r = &x->record->end;
-	if (!hear(x, r, x->w->body_ended[x->m] ? SMTP_STAGE_DOT : SMTP_STAGE_BODY))
+	if (!hear(x, r, x->record->end_seen ? SMTP_STAGE_DOT : SMTP_STAGE_BODY))
 		return;
 	struct expected e = {
 		.stage = SMTP_STAGE_DOT,

@@ -28,7 +28,7 @@ static struct smtp_client *new_client(struct now *now)
 
 static void drain(struct smtp_client *c)
 {
-	struct buf *out = smtp_client_output(c);
+	struct buf *out = &c->out;
 	buf_consume(out, buf_len(out));
 }
 
@@ -126,7 +126,7 @@ START_TEST(test_dot_progress)
 {
 	struct now now;
 	struct smtp_client *c = client_overlapping(&now);
-	struct buf *out = smtp_client_output(c);
+	struct buf *out = &c->out;
 	size_t behind =
 	    strlen("MAIL FROM:<s@a.example> SIZE=3\r\nRCPT TO:<r@b.example>\r\nDATA\r\n");
 	ck_assert_uint_eq(buf_len(out), behind + strlen("x\r\n.\r\n"));
@@ -164,7 +164,7 @@ START_TEST(test_unsent_commands_have_no_replies)
 		size_t sent = k % 3;
 		struct now now;
 		struct smtp_client *c = client_overlapping(&now);
-		struct buf *out = smtp_client_output(c);
+		struct buf *out = &c->out;
 		for (size_t i = 0; i <= sent; i++)
 			buf_consume(out, strlen(parts[i]));
 		buf_consume(out, 1); /* part of a command is none */
@@ -200,7 +200,7 @@ START_TEST(test_reply_before_the_dot_is_out)
 	for (size_t i = 0; i < ARRAY_LEN(early); i++) {
 		struct now now;
 		struct smtp_client *c = client_overlapping(&now);
-		buf_consume(smtp_client_output(c), strlen("x\r\n.\r"));
+		buf_consume(&c->out, strlen("x\r\n.\r"));
 		smtp_client_feed(c, slice_str(early[i].reply), now);
 		next_is(c, SMTP_CLIENT_MSG_DONE);
 		ck_assert(!smtp_client_result(c, 0)->accepted);
@@ -209,7 +209,7 @@ START_TEST(test_reply_before_the_dot_is_out)
 		next_is(c, SMTP_CLIENT_MSG_DONE);
 		ck_assert(smtp_client_result(c, 0)->untried);
 		ck_assert_int_eq(smtp_client_result(c, 0)->stage, SMTP_STAGE_MAIL);
-		ck_assert_uint_eq(buf_len(smtp_client_output(c)), 0);
+		ck_assert_uint_eq(buf_len(&c->out), 0);
 		smtp_client_free(&c);
 	}
 }
@@ -225,7 +225,7 @@ START_TEST(test_window)
 
 	struct now now;
 	struct smtp_client *c = client_at_second_body(&now);
-	struct buf *out = smtp_client_output(c);
+	struct buf *out = &c->out;
 	char *body = mem_alloc(CLIENT_WINDOW_BYTES);
 	memset(body, 'x', CLIENT_WINDOW_BYTES);
 	smtp_client_body(c, slice_of(body, CLIENT_WINDOW_BYTES), true, now);
@@ -269,7 +269,7 @@ START_TEST(test_nothing_sent_ahead)
 	send_one(c, now);
 	say(c, "250 ok\r\n", now);
 	next_is(c, SMTP_CLIENT_MSG_DONE);
-	ck_assert_str_eq(buf_cstr(smtp_client_output(c)),
+	ck_assert_str_eq(buf_cstr(&c->out),
 	    "MAIL FROM:<s@a.example> SIZE=3\r\nRCPT TO:<r@b.example>\r\nDATA\r\n");
 	say(c, "250 ok\r\n250 ok\r\n354 go\r\n", now);
 	next_is(c, SMTP_CLIENT_NEED_BODY);
@@ -301,7 +301,7 @@ START_TEST(test_ready_again)
 	next_is(c, SMTP_CLIENT_READY);
 	next_is(c, SMTP_CLIENT_NONE);
 	smtp_client_quit(c, now);
-	ck_assert_str_eq(buf_cstr(smtp_client_output(c)), "QUIT\r\n");
+	ck_assert_str_eq(buf_cstr(&c->out), "QUIT\r\n");
 	smtp_client_free(&c);
 }
 
@@ -317,7 +317,7 @@ START_TEST(test_message_for_the_dead)
 	smtp_client_lost(c, -ECONNRESET, now);
 	send_one(c, now);
 	next_is(c, SMTP_CLIENT_MSG_DONE);
-	ck_assert_int_eq(smtp_client_result(c, 0)->stage, SMTP_STAGE_DOT);
+	ck_assert_int_eq(smtp_client_result(c, 0)->stage, SMTP_STAGE_BODY);
 	ck_assert(!smtp_client_result(c, 0)->untried);
 	next_is(c, SMTP_CLIENT_MSG_DONE);
 	ck_assert_int_eq(smtp_client_result(c, 0)->stage, SMTP_STAGE_MAIL);
@@ -382,7 +382,7 @@ START_TEST(test_waiting_is_untried)
 		next_is(c, SMTP_CLIENT_MSG_DONE);
 		ck_assert(!smtp_client_result(c, 0)->untried);
 		send_one(c, now);
-		ck_assert_str_eq(buf_cstr(smtp_client_output(c)), ends[i].says);
+		ck_assert_str_eq(buf_cstr(&c->out), ends[i].says);
 		smtp_client_lost(c, ERR_CLOSED, now);
 		next_is(c, SMTP_CLIENT_MSG_DONE);
 		ck_assert_int_eq(smtp_client_result(c, 0)->stage, SMTP_STAGE_MAIL);
@@ -408,7 +408,7 @@ START_TEST(test_unmet_need_waits_its_turn)
 	smtp_client_body(c, SLICE("x\r\n"), true, now);
 	next_is(c, SMTP_CLIENT_READY);
 	smtp_client_send(c, &large, now);
-	ck_assert_str_eq(buf_cstr(smtp_client_output(c)), "x\r\n.\r\n");
+	ck_assert_str_eq(buf_cstr(&c->out), "x\r\n.\r\n");
 	next_is(c, SMTP_CLIENT_NONE);
 	say(c, "250 ok\r\n", now);
 	next_is(c, SMTP_CLIENT_MSG_DONE);
@@ -451,11 +451,11 @@ START_TEST(test_quit_with_two_under_way)
 	struct smtp_client *c = client_overlapping(&now);
 	smtp_client_quit(c, now);
 	next_is(c, SMTP_CLIENT_MSG_DONE);
-	ck_assert_int_eq(smtp_client_result(c, 0)->stage, SMTP_STAGE_DOT);
+	ck_assert_int_eq(smtp_client_result(c, 0)->stage, SMTP_STAGE_BODY);
 	next_is(c, SMTP_CLIENT_MSG_DONE);
 	ck_assert(smtp_client_result(c, 0)->untried);
 	next_is(c, SMTP_CLIENT_CLOSE);
-	ck_assert_uint_eq(buf_len(smtp_client_output(c)), 0);
+	ck_assert_uint_eq(buf_len(&c->out), 0);
 	smtp_client_free(&c);
 }
 

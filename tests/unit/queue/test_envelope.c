@@ -24,7 +24,7 @@ static struct envelope *sample(void)
 	e->envid = envelope_str(e, SLICE("QQ314159"));
 	e->message_id = envelope_str(e, SLICE("<1@example.com>"));
 	e->ret = ENVELOPE_RET_HDRS;
-	e->flags = ENVELOPE_8BITMIME | ENVELOPE_HAS_DOT;
+	e->flags = ENVELOPE_8BITMIME | ENVELOPE_PLAIN;
 	e->arrival_ms = INT64_C(1790000000123);
 	e->body_bytes = 12345;
 	envelope_add_rcpt(e, SLICE("a@x.test"), SLICE("rfc822;a+2Bb@x.test"),
