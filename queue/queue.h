@@ -101,6 +101,7 @@ struct queue_item {
 	bool want_flush; /* asked for while an outcome was being recorded; done behind that */
 	bool told;       /* the caller's while ACTIVE */
 	bool moved;      /* the same */
+	bool spared;     /* the same */
 	bool ripe;       /* ACTIVE since its time has come: see queue_due_by */
 	/* The queue's own: the file's name on disk, which may lag behind the rest. */
 	bool name_held;

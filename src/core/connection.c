@@ -87,6 +87,17 @@ static void open_to_others(struct connection *c)
 	c->site->open_n++;
 }
 
+static void count(struct connection *c, bool stands)
+{
+	struct site *s = c->site;
+	bool busy = stands && c->with_n > 0;
+
+	s->standing_n += (unsigned)stands - (unsigned)c->stands;
+	s->busy_n += (unsigned)busy - (unsigned)c->busy;
+	c->stands = stands;
+	c->busy = busy;
+}
+
 /* There may be room: for who has waited longest for it, or for the next item. The site may be gone
  * after this. */
 static void changed(struct mta *m, struct site *site)
@@ -104,6 +115,7 @@ void connection_close(struct connection *c)
 	for (size_t i = 0; i < c->with_n; i++)
 		delivery_left(c->with[i]);
 	close_to_others(c);
+	count(c, false);
 	list_remove(&c->in_pool);
 	list_remove(&c->in_site);
 	list_remove(&c->idle);
@@ -278,8 +290,8 @@ static bool is_worn(const struct connection *c, struct now now)
 	const struct conf_traffic *t = c->site->traffic;
 
 	return c->messages >= t->deliveries_per_connection || now.mono_ms >= old_at(c) ||
-	       c->site->connections_n > t->connections || c->conf != c->work.mta->conf ||
-	       c->work.mta->phase != MTA_PHASE_RUNNING;
+	       c->site->standing_n > window_size(&c->site->window) ||
+	       c->conf != c->work.mta->conf || c->work.mta->phase != MTA_PHASE_RUNNING;
 }
 
 /* From here on it only waits for the peer to take leave. */
@@ -290,6 +302,7 @@ static void note_leaving(struct connection *c)
 	CHECK(c->with_n == 0);
 	c->leaving = true;
 	c->site->leaving_n++;
+	count(c, false);
 	close_to_others(c);
 	list_remove(&c->idle);
 	list_push(&m->pool->leaving, &c->idle);
@@ -356,8 +369,40 @@ void connection_take(struct connection *c, struct delivery *d, struct now now)
 	c->ready = false;
 	c->with[c->with_n++] = d;
 	c->messages++;
+	count(c, true);
 	smtp_client_send(c->client, delivery_message(d), now);
 	mta_mark(&c->work);
+}
+
+/* Mail can go over it from now on. */
+static void note_begin(struct connection *c, struct now now)
+{
+	struct site *s = c->site;
+
+	if (c->stands || c->leaving || !smtp_client_is_established(c->client) ||
+	    smtp_client_is_over(c->client))
+		return;
+	count(c, true);
+	window_connected(&s->window, s->standing_n, now.mono_ms);
+	changed(c->work.mta, s);
+}
+
+/* No session came about, or the one there was is over. */
+static void note_failure(struct connection *c, struct now now)
+{
+	struct window *w = &c->site->window;
+	const struct smtp_result *why = smtp_client_session_result(c->client);
+	struct verdict v;
+
+	if (c->stands && smtp_client_is_over(c->client))
+		count(c, false);
+	if (smtp_client_is_established(c->client) || why->stage == SMTP_STAGE_NONE)
+		return;
+	verdict_of_result(why, false, &v);
+	if (v.pressure == VERDICT_PRESSURE_CONNECTIONS)
+		window_refused(w, c->site->standing_n, now.mono_ms);
+	else if (why->err != ERR_TLS) /* that is no matter of how many */
+		window_failed(w, c->site->standing_n, now.mono_ms);
 }
 
 /* The host has said all it will say about the oldest message. */
@@ -375,12 +420,14 @@ static void message_done(struct connection *c, struct now now)
 		list_push(&c->work.mta->pool->idle, &c->idle);
 	}
 	note_session(c);
+	note_failure(c, now);
 	if (smtp_client_refused_chunking(c->client) && !c->site->no_chunking) {
 		log_info("delivery", "%s offers CHUNKING but refuses BDAT: not used for this site",
 		    c->host.host);
 		c->site->no_chunking = true;
 	}
 	delivery_answered(d, c, now);
+	count(c, c->stands);
 }
 
 /* Which hosts of the site answer: those before it did not, when it was dialled. */
@@ -395,6 +442,7 @@ static void note_rank(struct connection *c, struct now now)
 /* Does what the engine asks. False when c is gone. */
 static bool drive(struct connection *c, struct now now)
 {
+	note_begin(c, now);
 	for (;;) {
 		switch (smtp_client_next(c->client)) {
 		case SMTP_CLIENT_NONE:
@@ -593,6 +641,8 @@ static void give_up(struct connection *c, struct now now)
 
 	errbuf_set(&why, 0, "%s", stream_error_text(c->stream));
 	c->with_n = 0;
+	if (err != ERR_TLS)
+		window_failed(&c->site->window, c->site->standing_n, now.mono_ms);
 	connection_close(c);
 	delivery_unconnected(d, err == ERR_TLS ? SMTP_STAGE_STARTTLS : SMTP_STAGE_CONNECT, err,
 	    why.text, now);

@@ -64,6 +64,7 @@ struct connection {
 	bool chunking;            /* bodies may go out with BDAT */
 	bool tls_running;         /* STARTTLS handshake under way, asked for by the engine */
 	bool ready;               /* the engine takes a message */
+	bool stands, busy;        /* mail can go over it, and does: counted in site */
 	bool leaving;             /* the session is over, the peer's goodbye is still to come */
 	struct attempt_host host; /* facts about it */
 	struct stream *stream;

@@ -94,8 +94,7 @@ static void cmd_status(struct control_call *call)
 		    behind);
 	size_t slowed_items, slowed = dispatch_slowed(m->dispatch, m->now, &slowed_items);
 	if (slowed)
-		say(call, "slowed: %zu sites, %zu items wait for their rates\n", slowed,
-		    slowed_items);
+		say(call, "slowed: %zu sites, %zu items wait for them\n", slowed, slowed_items);
 	say(call, "sessions: %zu, deliveries: %zu, ready: %zu\n", reception_sessions(m->reception),
 	    dispatch_active(m->dispatch), dispatch_ready(m->dispatch));
 	if (st.corrupt)
@@ -360,6 +359,7 @@ static void show_site(struct control_call *call, const struct site *s)
 	static const char *const limits[] = {
 		[SITE_WAIT_RATE] = "its rate allows the next message",
 		[SITE_WAIT_CONNECTION_RATE] = "its connection_rate allows the next connection",
+		[SITE_WAIT_PAUSE] = "it gets too much mail, by its own word, and gets the next",
 	};
 	const struct now now = call->mta->now;
 	char when[CLOCK_TEXT_MAX];

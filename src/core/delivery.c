@@ -117,19 +117,42 @@ static void tell_site(struct delivery *d)
 	const struct attempt_rcpt *a = &d->rcpts[0];
 	struct site_reply why = { .stage = a->stage };
 
-	if (is_down(d)) {
+	if (is_down(d) && !site_is_alive(d->site, d->began_ms)) {
 		settlement_status(a, &d->arena, &why.status);
 		why.port = a->host ? a->host->port : 0;
 		why.mode = a->host ? a->host->mode : NULL;
 		dispatch_failed(dispatch, d->site, &why);
 	} else if (d->answered || d->unreachable) {
-		dispatch_answered(dispatch, d->site);
+		dispatch_answered(dispatch, d->site, d->answered);
 	}
+}
+
+/* A host refused this connection, while others go on: the mail has no part in that. But only once,
+ * a host may refuse just this for ever. */
+static bool is_spared(const struct delivery *d)
+{
+	return is_down(d) && !d->item->spared && site_is_alive(d->site, d->began_ms);
+}
+
+static void put_back(struct delivery *d)
+{
+	struct dispatch *dispatch = d->work.mta->dispatch;
+	struct queue_item *item = d->item;
+
+	log_debug("delivery", "%s: no connection, others stand: tried again",
+	    item->mail->envelope->queue_id);
+	item->spared = true;
+	dispatch_put_back(dispatch, item);
+	delivery_free(d);
 }
 
 /* Hands the results over. */
 static void settle(struct delivery *d, struct now now)
 {
+	if (is_spared(d)) {
+		put_back(d);
+		return;
+	}
 	tell_site(d);
 	settlement_start(d->work.mta, d->item, d->rcpts, d->rcpts_n, now);
 	delivery_free(d);
@@ -171,7 +194,9 @@ static void take_result(struct delivery *d, struct attempt_rcpt *a,
 		    detail[0] ? ": " : "", detail);
 		a->text = arena_strdup(&d->arena, why.text);
 	}
-	if (a->verdict.connection_failed)
+	if (a->verdict.pressure == VERDICT_PRESSURE_MAIL)
+		d->pressed = d->answered = true;
+	else if (a->verdict.connection_failed)
 		/* One that has served others may end for any reason of its own; whether the site
 		 * is down is for the next one to find out. */
 		d->unreachable |= d->first_on_it;
@@ -420,10 +445,12 @@ static void dial(struct delivery *d, struct now now)
 static void place(struct delivery *d, struct now now)
 {
 	struct site *s = d->site;
-	unsigned limit = s->traffic->connections;
+	unsigned limit = window_size(&s->window);
 	int64_t send_at_ms = d->sent ? now.mono_ms : bucket_next_at(&s->sends, now.mono_ms);
 	int64_t dial_at_ms = bucket_next_at(&s->dials, now.mono_ms);
 
+	if (!d->placed || d->wants_fresh)
+		send_at_ms = MAX(send_at_ms, window_resume_at(&s->window));
 	if (send_at_ms > now.mono_ms) {
 		wait(d, send_at_ms);
 		return;
@@ -511,12 +538,28 @@ static bool is_of_chunking(const struct smtp_client *client, const struct smtp_r
 	return smtp_client_refused_chunking(client) && r->reply.code && r->err == ERR_PROTOCOL;
 }
 
+/* The site gets less for a while; this mail may be taken by another of its hosts. */
+static void slow_down(struct delivery *d, struct now now)
+{
+	struct window *w = &d->site->window;
+	int64_t before_ms = window_resume_at(w);
+
+	d->pressed = false;
+	window_slowed(w, now.mono_ms);
+	if (window_resume_at(w) == before_ms)
+		return;
+	log_info("delivery", "%s gets too much mail: a pause of %lld s", d->site->name,
+	    (long long)(window_resume_at(w) - now.mono_ms) / 1000);
+	pool_shrink(d->site);
+}
+
 /* Takes what the host said of each recipient. True: it offered CHUNKING, but refused BDAT; so for
  * some the message goes there once more, over a connection that does without. */
-static bool take_results(struct delivery *d, const struct connection *c, const char *detail)
+static bool take_results(struct delivery *d, const struct connection *c, const char *detail,
+    struct now now)
 {
 	bool some = some_accepted(d, c->client);
-	bool again = false;
+	bool again = false, taken = false;
 
 	for (size_t i = 0; i < d->msg.rcpts_n; i++) {
 		const struct smtp_result *r = smtp_client_result(c->client, i);
@@ -524,7 +567,15 @@ static bool take_results(struct delivery *d, const struct connection *c, const c
 			again = true;
 		else
 			take_result(d, &d->rcpts[d->wire_index[i]], r, some, detail);
+		taken |= r->accepted;
 	}
+	if (taken)
+		window_delivered(&d->site->window, d->site->busy_n, now.mono_ms);
+	else if (d->first_on_it && d->rcpts[d->wire_index[0]].verdict.connection_failed &&
+		 smtp_client_is_established(c->client) && !d->pressed)
+		window_failed(&d->site->window, d->site->standing_n, now.mono_ms);
+	if (d->pressed)
+		slow_down(d, now);
 	return again;
 }
 
@@ -548,7 +599,7 @@ void delivery_answered(struct delivery *d, const struct connection *c, struct no
 		place_again(d);
 		return;
 	}
-	if (take_results(d, c, detail)) {
+	if (take_results(d, c, detail, now)) {
 		d->wants_fresh = true;
 		place_again(d);
 	} else if (all_decided(d)) {
@@ -619,6 +670,7 @@ void delivery_start(struct mta *m, struct site *site, struct queue_item *item, s
 	arena_init(&d->arena);
 	d->conf = conf_ref(m->conf);
 	d->site = site;
+	d->began_ms = now.mono_ms;
 	d->item = item;
 	d->route = route_find(d->conf->routes, d->conf->routes_n, domain);
 	d->level = conf_find_tls_level(d->conf, d->route, domain);

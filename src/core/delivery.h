@@ -41,6 +41,7 @@ struct delivery {
 	enum tls_level level;
 	struct resolve *resolve;
 	struct resolution *resolution;
+	int64_t began_ms;                 /* mono */
 	uint8_t order[MX_CANDIDATES_MAX]; /* in which its candidates are dialled */
 	size_t at;                        /* in order: the one we are with */
 	int64_t connecting_ms;            /* spent so far */
@@ -56,6 +57,7 @@ struct delivery {
 	uint64_t body_at;
 	struct attempt_rcpt *rcpts; /* of this attempt */
 	bool answered;    /* a host had something to say about the mail, or the DNS a final word */
+	bool pressed;     /* a host gets too much mail, it said */
 	bool unreachable; /* it failed as any other mail would have */
 	bool *temporary;  /* per rcpt: some host failed in a way that is not permanent */
 	size_t rcpts_n;

@@ -138,6 +138,7 @@ static int64_t remembered_until(const struct site *s)
 {
 	int64_t at_ms = MAX(bucket_busy_until(&s->sends), bucket_busy_until(&s->dials));
 
+	at_ms = MAX(at_ms, window_busy_until(&s->window));
 	return s->health == SITE_DOWN ? MAX(at_ms, s->trouble_ms + DISPATCH_DOWN_MS) : at_ms;
 }
 
@@ -192,12 +193,14 @@ void dispatch_touch(struct dispatch *d, struct site *s)
 	site_update(d, s, loop_now(d->mta->loop).mono_ms);
 }
 
-void dispatch_answered(struct dispatch *d, struct site *s)
+void dispatch_answered(struct dispatch *d, struct site *s, bool about_mail)
 {
 	struct now now = loop_now(d->mta->loop);
 	bool was_trial = s->probing;
 	int64_t down_s = (now.wall_ms - s->down_since_wall_ms) / 1000;
 
+	if (about_mail)
+		s->answered_ms = now.mono_ms;
 	if (site_answered(s)) {
 		health_changed(d, s);
 		log_notice("delivery", "%s answers again after %lld s, %zu items are ready",
@@ -242,7 +245,7 @@ static int64_t expires_at_ms(const struct dispatch *d, const struct queue_item *
 	return now.mono_ms + MAX(at - now.wall_ms, 0);
 }
 
-void dispatch_add(struct dispatch *d, struct queue_item *item)
+static void add(struct dispatch *d, struct queue_item *item, bool first)
 {
 	struct now now = loop_now(d->mta->loop);
 	struct site *s = sites_for(d->sites, item->domain, now);
@@ -257,12 +260,25 @@ void dispatch_add(struct dispatch *d, struct queue_item *item)
 	}
 	item->owner = s;
 	wheel_add(&d->expiry, &item->timer, expires_at_ms(d, item, now));
-	site_add(s, item, now.wall_ms);
+	if (first)
+		site_put_back(s, item, now.wall_ms);
+	else
+		site_add(s, item, now.wall_ms);
 	if (s->health == SITE_DOWN)
 		d->waiting_n++;
 	else
 		d->ready_n++;
 	site_update(d, s, now.mono_ms);
+}
+
+void dispatch_add(struct dispatch *d, struct queue_item *item)
+{
+	add(d, item, false);
+}
+
+void dispatch_put_back(struct dispatch *d, struct queue_item *item)
+{
+	add(d, item, true);
 }
 
 /* Only an item in the lists of a site has an owner. */
@@ -527,7 +543,7 @@ static void take_due(struct dispatch *d, struct now now)
 		struct queue_item *item = queue_take_due(d->mta->queue, now);
 		if (!item)
 			return;
-		item->told = item->moved = false;
+		item->told = item->moved = item->spared = false;
 		dispatch_add(d, item);
 	}
 	d->more = true;

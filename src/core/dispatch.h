@@ -24,6 +24,8 @@ void dispatch_add_new(struct dispatch *d,
 /* ACTIVE and due, or flushed: to its site. What a flush brought to a site that was asked already
  * goes back to its due time. */
 void dispatch_add(struct dispatch *d, struct queue_item *item);
+/* An item in work goes back to its site, before others; no attempt was made. */
+void dispatch_put_back(struct dispatch *d, struct queue_item *item);
 /* An item that is ACTIVE because it waits here is given back, still ACTIVE, for a command of the
  * operator; false if it is elsewhere (in a delivery, or inside an operation). */
 bool dispatch_withdraw(struct dispatch *d, struct queue_item *item);
@@ -35,7 +37,8 @@ int64_t dispatch_next_at(const struct dispatch *d,
     struct now now); /* mono ms: when to look again; INT64_MAX */
 
 /* What an attempt has found out about its site: somebody answers, or not. */
-void dispatch_answered(struct dispatch *d, struct site *site);
+/* about_mail: and has said something of it. */
+void dispatch_answered(struct dispatch *d, struct site *site, bool about_mail);
 void dispatch_failed(struct dispatch *d, struct site *site, const struct site_reply *why);
 /* Its connections have changed, or their number; it may be gone after this. */
 void dispatch_touch(struct dispatch *d, struct site *site);

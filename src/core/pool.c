@@ -81,6 +81,12 @@ bool pool_make_room(struct pool *p, struct site *site, unsigned limit)
 	return true;
 }
 
+void pool_shrink(struct site *site)
+{
+	list_foreach(it, &site->connections)
+		mta_mark(&list_entry(it, struct connection, in_site)->work);
+}
+
 void pool_flush(struct pool *p, struct now now)
 {
 	while (!list_is_empty(&p->outbox)) {

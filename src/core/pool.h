@@ -29,6 +29,8 @@ struct connection *pool_find(const struct site *site, const struct connection_ta
 /* Whether one may be dialled for the site, which may have limit of them; for a delivery that is
  * without. */
 bool pool_make_room(struct pool *p, struct site *site, unsigned limit);
+/* The site takes fewer connections now: those in excess leave when they are idle. */
+void pool_shrink(struct site *site);
 void pool_flush(struct pool *p, struct now now);      /* at the end of the turn */
 void pool_retire_all(struct pool *p, struct now now); /* connection_retire */
 void pool_close_all(struct pool *p);

@@ -109,6 +109,10 @@ void site_set_traffic(struct site *s, struct conf *conf, const struct conf_traff
 	struct conf *old = s->conf;
 
 	s->conf = conf_ref(conf);
+	if (s->traffic)
+		window_set_limit(&s->window, traffic->connections);
+	else
+		window_init(&s->window, traffic->connections);
 	s->traffic = traffic;
 	bucket_set(&s->starts, traffic->rate);
 	bucket_set(&s->sends, traffic->rate);
@@ -132,15 +136,23 @@ bool site_item_is_early(const struct queue_item *item, int64_t now_wall_ms)
 	return item->flushed && item->due_ms > now_wall_ms;
 }
 
+static struct list_node *list_for(struct site *s, const struct queue_item *item,
+    int64_t now_wall_ms)
+{
+	if (s->health == SITE_DOWN && site_item_is_early(item, now_wall_ms))
+		return &s->flushed;
+	return s->health == SITE_DOWN && item->told ? &s->told : &s->ready;
+}
+
 void site_add(struct site *s, struct queue_item *item, int64_t now_wall_ms)
 {
-	struct list_node *list = &s->ready;
+	list_push(list_for(s, item, now_wall_ms), &item->link);
+	s->items++;
+}
 
-	if (s->health == SITE_DOWN && site_item_is_early(item, now_wall_ms))
-		list = &s->flushed;
-	else if (s->health == SITE_DOWN && item->told)
-		list = &s->told;
-	list_push(list, &item->link);
+void site_put_back(struct site *s, struct queue_item *item, int64_t now_wall_ms)
+{
+	list_push_front(list_for(s, item, now_wall_ms), &item->link);
 	s->items++;
 }
 
@@ -173,7 +185,7 @@ bool site_is_trial(const struct site *s)
 /* Each of the unplaced takes an open one, or dials. */
 static bool has_room(const struct site *s)
 {
-	return s->unplaced + s->connections_n < s->traffic->connections + s->open_n + s->leaving_n;
+	return s->unplaced + s->connections_n < window_size(&s->window) + s->open_n + s->leaving_n;
 }
 
 /* When one more may have the connection it needs. Those that wait have no use for what is open. */
@@ -197,6 +209,7 @@ int64_t site_starts_at(const struct site *s, int64_t now_ms)
 		return INT64_MAX;
 	if (s->health == SITE_DOWN && !s->asked)
 		at_ms = MAX(at_ms, s->probe_at_ms);
+	at_ms = MAX(at_ms, window_resume_at(&s->window));
 	return MAX(at_ms, dials_at(s, now_ms));
 }
 
@@ -209,6 +222,9 @@ enum site_wait site_waits_for(const struct site *s, int64_t now_ms, int64_t *unt
 {
 	if (s->items == 0 || s->health == SITE_DOWN)
 		return SITE_WAIT_NONE;
+	*until_ms = window_resume_at(&s->window);
+	if (*until_ms > now_ms)
+		return SITE_WAIT_PAUSE;
 	*until_ms = bucket_next_at(&s->starts, now_ms);
 	if (*until_ms > now_ms)
 		return SITE_WAIT_RATE;
@@ -255,11 +271,17 @@ bool site_answered(struct site *s)
 	site_reply_free(&s->reply);
 	if (!was_down)
 		return false;
+	window_restart(&s->window);
 	/* All are ready now; those that have waited longest come first. */
 	list_splice(&s->told, &s->ready);
 	list_splice(&s->told, &s->flushed);
 	list_splice(&s->ready, &s->told);
 	return true;
+}
+
+bool site_is_alive(const struct site *s, int64_t since_ms)
+{
+	return s->health != SITE_DOWN && (s->standing_n > 0 || s->answered_ms >= since_ms);
 }
 
 static int64_t probe_delay_ms(unsigned failures, struct prng *rng)

@@ -26,6 +26,7 @@
 #include "conf/conf.h"
 #include "policy/bucket.h"
 #include "policy/mx.h"
+#include "policy/window.h"
 #include "proto/smtp_client.h"
 #include "queue/queue.h"
 
@@ -63,7 +64,8 @@ struct site {
 	unsigned unplaced;        /* of them, those without a connection */
 	/* By traffic: deliveries begun, messages sent (each when it is), connections made. */
 	struct bucket starts, sends, dials;
-	uint64_t flush_seen; /* the last flush that something was started after */
+	struct window window; /* how many connections it takes, of those that traffic allows */
+	uint64_t flush_seen;  /* the last flush that something was started after */
 
 	bool probing;        /* what is active is alone, to find out */
 	bool probe_counts;   /* it came at its time, not for a flush */
@@ -81,6 +83,8 @@ struct site {
 	struct list_node open;        /* open: those that take a message now */
 	struct list_node waiting;     /* struct delivery.waits: for one of use, or to be made */
 	unsigned connections_n, open_n, waiting_n;
+	unsigned standing_n, busy_n; /* mail can go over them; and it does */
+	int64_t answered_ms;         /* somebody had something to say about mail, the last time */
 	/* The preference of the host that took the connection dialled last: until then worse ones
 	 * than the best may be used again. */
 	uint8_t rank;
@@ -106,6 +110,8 @@ void site_set_traffic(struct site *s, struct conf *conf, const struct conf_traff
 void site_adopt(struct site *s, struct queue_domain *domain);
 /* An item that is due, or flushed: into the list where it belongs. */
 void site_add(struct site *s, struct queue_item *item, int64_t now_wall_ms);
+/* One that was started, and goes before others. */
+void site_put_back(struct site *s, struct queue_item *item, int64_t now_wall_ms);
 void site_remove(struct site *s, struct queue_item *item);
 /* Came by a flush, and its own time is still to come. */
 bool site_item_is_early(const struct queue_item *item, int64_t now_wall_ms);
@@ -122,6 +128,7 @@ enum site_wait { /* what keeps it from starting what it has, though somebody ans
 	SITE_WAIT_NONE = 0,
 	SITE_WAIT_RATE,
 	SITE_WAIT_CONNECTION_RATE,
+	SITE_WAIT_PAUSE, /* it gets too much mail, it says */
 };
 
 /* until_ms: when that is over. */
@@ -132,6 +139,8 @@ void site_ended(struct site *s, bool sent); /* sent: it was counted in sends */
 
 /* What an attempt found. Both return true if the site's health has changed. */
 bool site_answered(struct site *s);
+/* Somebody is there: what failed, of an attempt that began then, was not for want of that. */
+bool site_is_alive(const struct site *s, int64_t since_ms);
 bool site_failed(struct site *s, const struct site_reply *why, struct prng *rng, struct now now);
 
 /* Items it has at the front that are to be told (ready), or sent back (flushed); while DOWN only.

@@ -476,6 +476,11 @@ bool smtp_client_is_over(const struct smtp_client *c)
 	return c->state == CLIENT_QUIT || c->state == CLIENT_CLOSED;
 }
 
+bool smtp_client_is_established(const struct smtp_client *c)
+{
+	return c->established;
+}
+
 bool smtp_client_is_secured(const struct smtp_client *c)
 {
 	return c->secured;

@@ -222,7 +222,9 @@ int64_t smtp_client_deadline(const struct smtp_client *c); /* mono ms; INT64_MAX
 const struct smtp_result *smtp_client_result(const struct smtp_client *c, size_t rcpt);
 /* why the session failed; stage NONE if it did not (an idle session that ends has not) */
 const struct smtp_result *smtp_client_session_result(const struct smtp_client *c);
-bool smtp_client_is_over(const struct smtp_client *c);    /* QUIT was said, or it is closed */
+bool smtp_client_is_over(const struct smtp_client *c); /* QUIT was said, or it is closed */
+/* Greeting, EHLO, TLS, AUTH: all of it went well. */
+bool smtp_client_is_established(const struct smtp_client *c);
 bool smtp_client_is_secured(const struct smtp_client *c); /* TLS is on */
 bool smtp_client_is_authenticated(const struct smtp_client *c);
 bool smtp_client_offers_dsn(const struct smtp_client *c);

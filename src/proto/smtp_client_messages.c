@@ -134,6 +134,7 @@ static void go_on_with(struct smtp_client *c, struct client_txn *t)
 void client_become_ready(struct smtp_client *c)
 {
 	client_set_state(c, CLIENT_READY);
+	c->established = true;
 	c->ready_given = false;
 	struct client_txn *t = client_ahead(c);
 	if (t)

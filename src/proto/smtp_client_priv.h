@@ -116,7 +116,7 @@ struct smtp_client {
 	struct now now; /* of the last call that brought one */
 	int64_t deadline_at;
 	struct client_caps caps;
-	bool secured, authenticated;
+	bool secured, authenticated, established;
 	bool start_tls_given, ready_given, body_asked, close_given;
 	struct sasl *sasl;
 	int challenges;

@@ -27,6 +27,10 @@ def submit_many(d, n, domain="one.test", first=0):
             c.data(message())
 
 
+def slow(c, line):
+    time.sleep(0.05)
+
+
 def most_in(times, seconds):
     """The most of them in any such time."""
     times = sorted(times)
@@ -118,6 +122,83 @@ def _():
         equal(len(d.peer.mails), 2)
 
 
+# --- what a peer asks for ----------------------------------------------------------------
+
+
+class Narrow:
+    """Takes so many connections at once; says 421 to more."""
+
+    def __init__(self, limit):
+        self.limit, self.refused, self.most = limit, 0, 0
+
+    def connect(self, c, line):
+        n = sum(1 for other in c.peer.conns if other.open and getattr(other, "taken", False))
+        if n >= self.limit:
+            self.refused += 1
+            return "421 4.3.2 too many connections"
+        c.taken = True
+        self.most = max(self.most, n + 1)
+
+
+@case("a peer takes 3 connections at once: all is delivered over those, no attempt is counted, few are refused, it is not down")
+def _():
+    with World() as w:
+        narrow = Narrow(3)
+        d = one_site(w, script={"CONNECT": narrow.connect, "RCPT": slow})
+        submit_many(d, 150)
+        delivered(d, 150)
+        equal({e["attempt"] for e in d.events(event="delivered")}, {1}, "attempts")
+        equal(narrow.most, 3, "connections it took")
+        check(narrow.refused <= 6, f"{narrow.refused} refused")
+        check("is down" not in d.log_text(), "one refused connection among others is no outage")
+        say(f"{len(d.peer.conns)} connections, {narrow.refused} of them refused")
+
+
+class Meter:
+    """Says no, with this reply, to what is more than so many in so many seconds."""
+
+    def __init__(self, limit, seconds, reply):
+        self.limit, self.seconds, self.reply = limit, seconds, reply
+        self.taken, self.refused = [], []
+
+    def ask(self, c, line):
+        now = time.monotonic()
+        if sum(1 for t in self.taken if t > now - self.seconds) >= self.limit:
+            self.refused.append(now)
+            return self.reply
+        self.taken.append(now)
+
+
+for stage, reply in (("MAIL", "421 4.7.28 too much from you"), ("RCPT", "450 4.7.28 too much from you")):
+
+    @case(f"too much mail, {reply[:10]} to {stage}: that site gets a pause and then less, another one nothing of it")
+    def _(stage=stage, reply=reply):
+        with World() as w:
+            meter = Meter(20, 3, reply)
+            strict, other = w.peer(script={stage: meter.ask}), w.peer(script={"RCPT": slow})
+            d = w.daemon(
+                routes=[{"domain": "strict.test", "mx": [strict.address]}, {"domain": "*", "mx": [other.address]}],
+                outbound={"temp_fail_intervals": "5s*50"},
+            )
+            submit_many(d, 60, "strict.test")
+            wait_for(lambda: meter.refused, "too much")
+            time.sleep(0.3)
+            refused = len(meter.refused)
+            check(refused <= 21, f"{refused} refused: no more than were under way")
+            matches(r"slowed: 1 sites, \d+ items wait", d.cli_ok("status"))
+            waiting = next(i for i in d.queue() if i["state"] == "active")
+            matches(r"waits for: route:strict.test, it gets too much mail", d.cli_ok("show", waiting["queue_id"]))
+            began = time.monotonic()
+            submit_many(d, 40, "other.test")
+            wait_for(lambda: len(other.mails) == 40, "the other site's")
+            check(time.monotonic() - began < 2, f"{time.monotonic() - began:.1f} s at the other site")
+            check(len(meter.refused) <= refused + 1, "it goes on")
+            d.wait_events(lambda: len(d.events(event="delivered")) == 100, "all", 60 * SLOW)
+            equal(d.events(event="bounced") + d.events(event="expired"), [], "failures")
+            check("is down" not in d.log_text(), "a site that is slowed is not down")
+            say(f"{len(meter.refused)} refused, 60 taken in {max(meter.taken) - min(meter.taken):.1f} s")
+
+
 # --- sites ---------------------------------------------------------------------------
 
 MX, OTHER = "127.0.0.11", "127.0.0.12"
@@ -129,10 +210,6 @@ ZONES = {
     "other.test": "@ MX 10 mx2.big.test.\n",
     "relay.test": f"@ A {MX}\n",
 }
-
-
-def slow(c, line):
-    time.sleep(0.05)
 
 
 class Crowd:

@@ -46,6 +46,8 @@ static const char *const character_names[] = {
 	[SIM_HOST_521] = "521",
 	[SIM_HOST_554] = "554",
 	[SIM_HOST_SILENT] = "silent",
+	[SIM_HOST_NARROW] = "narrow",
+	[SIM_HOST_METERED] = "metered",
 };
 
 _Static_assert(ARRAY_LEN(character_names) == SIM_HOST_N, "each has a name");
@@ -71,6 +73,7 @@ static void make_host(struct sim_domain *d, size_t i, bool wild)
 	h->tls = sim_chance(40) || h->character == SIM_HOST_BAD_TLS;
 	h->chunking = sim_chance(50);
 	h->bdat_unknown = h->chunking && wild && sim_chance(20);
+	sim_traffic_init(h);
 	h->latency_ms = (int)sim_between(1, 150);
 	h->blackhole = sim_chance(50);
 	h->reuse = sim_chance(50) ? (enum sim_reuse)sim_below(SIM_REUSE_N) : SIM_REUSE_FINE;
@@ -96,7 +99,7 @@ static bool is_prompt(const struct sim_domain *d)
 		    h->character == SIM_HOST_SILENT || h->character == SIM_HOST_GARBAGE ||
 		    h->character == SIM_HOST_BAD_TLS || h->character == SIM_HOST_HANGS_UP ||
 		    h->character == SIM_HOST_BYTEWISE || h->reuse == SIM_REUSE_DOT ||
-		    h->reuse == SIM_REUSE_SLOW)
+		    h->reuse == SIM_REUSE_SLOW || h->character == SIM_HOST_METERED)
 			return false;
 	}
 	return true;

@@ -28,8 +28,10 @@ enum sim_character {
 	SIM_HOST_FULL,     /* 452 for hours */
 	SIM_HOST_REFUSES,  /* 550 to everybody */
 	SIM_HOST_521,
-	SIM_HOST_554,    /* so it greets everybody */
-	SIM_HOST_SILENT, /* accepts connections, says nothing */
+	SIM_HOST_554,     /* so it greets everybody */
+	SIM_HOST_SILENT,  /* accepts connections, says nothing */
+	SIM_HOST_NARROW,  /* takes some connections at once, says 421 to more */
+	SIM_HOST_METERED, /* takes some messages a minute, says 421 4.7.28 or 450 to more */
 	SIM_HOST_N,
 };
 
@@ -43,6 +45,12 @@ enum sim_dns_kind {
 	SIM_DNS_OUTAGE,   /* no answers for a while */
 	SIM_DNS_LAPSED,   /* does not exist for a while, and the DNS stammers about it */
 	SIM_DNS_CHANGING, /* other hosts every few hours, or with every answer */
+};
+
+struct sim_bounds { /* NARROW, METERED; sim_traffic.c */
+	unsigned limit, connections;
+	int64_t *taken_ms; /* the last `limit` messages, in a ring */
+	size_t taken_n;
 };
 
 struct sim_host {
@@ -62,7 +70,8 @@ struct sim_host {
 	int64_t dialled_ms; /* the last time while its whole domain was dead; 0: not */
 	unsigned probes;    /* since that was known */
 	unsigned dials;     /* in all */
-	int64_t storm_ms;   /* dials without any MAIL at the site: since when, and how many */
+	struct sim_bounds bounds;
+	int64_t storm_ms; /* dials without any MAIL at the site: since when, and how many */
 	unsigned storm_n;
 	int64_t mx_until_ms, a_until_ms; /* what the DNS said of it counts so long */
 };

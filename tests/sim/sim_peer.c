@@ -21,6 +21,7 @@ struct peer {
 	struct sim_timer patience, delay, rest;
 	struct buf in;
 	struct buf reply; /* waits for the delay */
+	bool taken;       /* counted among its host's connections */
 	bool waiting, greeted, in_data, in_chunk, tls, tls_asked, closing;
 	bool resting;        /* all is said, once the reply is out */
 	bool slow;           /* the next reply takes long */
@@ -43,6 +44,8 @@ static void proceed(struct peer *p);
 
 static void peer_free(struct peer *p)
 {
+	if (p->taken)
+		sim_traffic_disconnects(p->host);
 	sim_timer_cancel(&p->patience);
 	sim_timer_cancel(&p->delay);
 	sim_timer_cancel(&p->rest);
@@ -151,9 +154,16 @@ static enum sim_character character(const struct peer *p)
 
 /* --- answers -------------------------------------------------------------------------------- */
 
+static void refuse_peer(struct peer *p)
+{
+	say(p, "421 4.3.2 too many connections");
+	say_goodbye(p);
+}
+
 static void greet(struct peer *p)
 {
 	p->greeted = true;
+	p->taken = sim_traffic_connects(p->host);
 	switch ((int)character(p)) {
 	case SIM_HOST_521:
 		say(p, "521 5.3.2 no mail here");
@@ -162,6 +172,12 @@ static void greet(struct peer *p)
 		say(p, "554 5.3.2 no mail here today");
 		break;
 	case SIM_HOST_SILENT:
+		break;
+	case SIM_HOST_NARROW:
+		if (p->taken)
+			say(p, "220 %s ESMTP simulated", p->host->name);
+		else
+			refuse_peer(p);
 		break;
 	case SIM_HOST_GARBAGE:
 		if (sim_chance(50))
@@ -220,6 +236,23 @@ static bool is_tired(struct peer *p)
 	return true;
 }
 
+/* True if it gets too much mail, and has said so. */
+static bool is_fed_up(struct peer *p)
+{
+	bool closes = p->host->number % 2 == 0;
+
+	if (sim_traffic_takes(p->host))
+		return false;
+	sim_session_answered_mail(&p->session, closes ? 421 : 450);
+	if (!closes) {
+		say(p, "450 4.7.28 too much from you");
+	} else {
+		say(p, "421 4.7.28 too much from you");
+		say_goodbye(p);
+	}
+	return true;
+}
+
 static void on_mail(struct peer *p, const char *line)
 {
 	const char *from = strchr(line, '<'), *to = from ? strchr(from, '>') : NULL;
@@ -230,7 +263,7 @@ static void on_mail(struct peer *p, const char *line)
 	sim_traffic_mail(p->host);
 	sim_timer_cancel(&p->rest);
 	sim_session_mail(&p->session);
-	if (is_tired(p))
+	if (is_tired(p) || is_fed_up(p))
 		return;
 	if (!from || !to || to - from > SIM_ADDRESS_MAX) {
 		sim_violation("%s was sent: %s", p->host->name, line);

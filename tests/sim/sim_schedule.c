@@ -15,8 +15,10 @@
 #include "sim/sim_disk.h"
 #include "sim/sim_judge.h"
 #include "sim/sim_net.h"
+#include "sim/sim_traffic.h"
 
 #define SCHEDULE_IDLE_MS   (90 * SIM_SECOND) /* two or three slow jobs of the disk in a row */
+#define SCHEDULE_PAUSE_MS  (5 * SIM_MINUTE)  /* where hosts ask for one */
 #define SCHEDULE_PROMPT_MS (30 * SIM_MINUTE) /* of an attempt where only connections break */
 #define SCHEDULE_SLOW_MS   (6 * SIM_HOUR)    /* elsewhere: every host and every reply to the last */
 #define SCHEDULE_REPORT_MS                                                                         \
@@ -225,11 +227,13 @@ static void check_wait(const struct sim_rcpt *r, int64_t from_ms, int64_t to_ms,
 {
 	int64_t attempt_ms = r->domain->prompt ? SCHEDULE_PROMPT_MS : SCHEDULE_SLOW_MS;
 	struct sim_wait w;
+	int64_t idle_ms =
+	    SCHEDULE_IDLE_MS + (sim_traffic_presses(r->domain) ? SCHEDULE_PAUSE_MS : 0);
 
-	if (to_ms <= from_ms + SCHEDULE_IDLE_MS)
+	if (to_ms <= from_ms + idle_ms)
 		return;
 	sim_busy_measure(r->domain->site, from_ms, to_ms, &w);
-	if (w.idle_ms > SCHEDULE_IDLE_MS)
+	if (w.idle_ms > idle_ms)
 		sim_violation("%s: %s %lld s late: nothing was done for %s for %lld s", r->address,
 		    what, (long long)(to_ms - from_ms) / 1000, r->domain->name,
 		    (long long)w.idle_ms / 1000);

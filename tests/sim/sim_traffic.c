@@ -86,3 +86,57 @@ void sim_traffic_mail(const struct sim_host *h)
 	if (t)
 		note(&t->messages, traffic.limits.messages, late_n, h, "messages");
 }
+
+/* --- what a host bears ------------------------------------------------------------------ */
+
+void sim_traffic_init(struct sim_host *h)
+{
+	struct sim_bounds *b = &h->bounds;
+
+	if (h->character == SIM_HOST_NARROW)
+		b->limit = (unsigned)sim_between(1, 3);
+	if (h->character != SIM_HOST_METERED)
+		return;
+	b->limit = (unsigned)sim_between(3, 30);
+	b->taken_ms = mem_alloc(b->limit * sizeof(*b->taken_ms));
+	for (size_t i = 0; i < b->limit; i++)
+		b->taken_ms[i] = -TRAFFIC_PERIOD_MS;
+}
+
+bool sim_traffic_connects(struct sim_host *h)
+{
+	struct sim_bounds *b = &h->bounds;
+
+	if (h->character == SIM_HOST_NARROW && b->connections >= b->limit)
+		return false;
+	b->connections++;
+	return true;
+}
+
+void sim_traffic_disconnects(struct sim_host *h)
+{
+	h->bounds.connections--;
+}
+
+bool sim_traffic_takes(struct sim_host *h)
+{
+	struct sim_bounds *b = &h->bounds;
+
+	if (h->character != SIM_HOST_METERED)
+		return true;
+	int64_t *oldest_ms = &b->taken_ms[b->taken_n % b->limit];
+	if (sim.now_ms - *oldest_ms < TRAFFIC_PERIOD_MS)
+		return false;
+	*oldest_ms = sim.now_ms;
+	b->taken_n++;
+	return true;
+}
+
+bool sim_traffic_presses(const struct sim_domain *d)
+{
+	for (size_t i = 0; i < d->hosts_n; i++)
+		if (d->hosts[i].character == SIM_HOST_METERED ||
+		    d->hosts[i].character == SIM_HOST_421S)
+			return true;
+	return false;
+}

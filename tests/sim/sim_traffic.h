@@ -17,4 +17,13 @@ void sim_traffic_limit(struct sim_rates rates);
 void sim_traffic_dial(const struct sim_host *h);
 void sim_traffic_mail(const struct sim_host *h);
 
+/* What a host bears: bounds of its own. */
+void sim_traffic_init(struct sim_host *h);
+/* A connection, a message: true if it is taken. */
+bool sim_traffic_connects(struct sim_host *h);
+void sim_traffic_disconnects(struct sim_host *h);
+bool sim_traffic_takes(struct sim_host *h);
+/* A host there may ask for a pause. */
+bool sim_traffic_presses(const struct sim_domain *d);
+
 #endif

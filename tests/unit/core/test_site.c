@@ -26,6 +26,7 @@ static struct conf_traffic traffic;
 static bool may_start(unsigned limit, int64_t at_ms)
 {
 	traffic.connections = limit;
+	window_set_limit(&s->window, limit);
 	return site_may_start(s, at_ms);
 }
 
@@ -316,6 +317,66 @@ START_TEST(a_rate_of_connections_leaves_those_that_are_open_alone)
 
 END_TEST
 
+START_TEST(a_window_is_below_the_limit)
+{
+	for (size_t i = 0; i < 8; i++) {
+		items[i].attempts = 0;
+		add(i);
+	}
+	for (size_t i = 0; i < WINDOW_INITIAL; i++)
+		start(T0, 0);
+	ck_assert(!may_start(LIMIT, T0));
+	window_connected(&s->window, WINDOW_INITIAL, T0);
+	ck_assert(may_start(LIMIT, T0));
+	window_refused(&s->window, 3, T0);
+	ck_assert(!may_start(LIMIT, T0));
+}
+
+END_TEST
+
+START_TEST(a_site_that_gets_too_much_is_left_in_peace)
+{
+	int64_t until_ms;
+
+	items[0].attempts = 0;
+	add(0);
+	ck_assert_int_eq(site_waits_for(s, T0, &until_ms), SITE_WAIT_NONE);
+	window_slowed(&s->window, T0);
+	ck_assert_int_eq(site_starts_at(s, T0), window_resume_at(&s->window));
+	ck_assert_int_eq(site_waits_for(s, T0, &until_ms), SITE_WAIT_PAUSE);
+	ck_assert_int_eq(until_ms, window_resume_at(&s->window));
+	ck_assert(may_start(LIMIT, until_ms));
+	ck_assert_int_eq(site_waits_for(s, until_ms, &until_ms), SITE_WAIT_NONE);
+}
+
+END_TEST
+
+START_TEST(others_that_stand_or_were_answered_show_that_it_lives)
+{
+	ck_assert(!site_is_alive(s, T0));
+	s->standing_n = 1;
+	ck_assert(site_is_alive(s, T0));
+	s->standing_n = 0;
+	s->answered_ms = T0 - 1;
+	ck_assert(!site_is_alive(s, T0));
+	ck_assert(site_is_alive(s, T0 - 1));
+	bring_down();
+	ck_assert(!site_is_alive(s, T0 - 1)); /* a probe has its own word */
+}
+
+END_TEST
+
+START_TEST(what_is_put_back_goes_first)
+{
+	items[2].attempts = 0;
+	add(0);
+	add(1);
+	site_put_back(s, &items[2], WALL);
+	ck_assert_ptr_eq(site_next(s), &items[2]);
+}
+
+END_TEST
+
 START_TEST(hosts_are_kept)
 {
 	const struct slice names[] = { SLICE("a.example"), SLICE("/run/a socket") };
@@ -366,6 +427,10 @@ Suite *test_site_suite(void)
 	tcase_add_test(tc, a_flush_probes_at_once_with_what_it_brought_and_moves_no_schedule);
 	tcase_add_test(tc, a_rate_is_kept_to_by_starting_less);
 	tcase_add_test(tc, a_rate_of_connections_leaves_those_that_are_open_alone);
+	tcase_add_test(tc, a_window_is_below_the_limit);
+	tcase_add_test(tc, a_site_that_gets_too_much_is_left_in_peace);
+	tcase_add_test(tc, others_that_stand_or_were_answered_show_that_it_lives);
+	tcase_add_test(tc, what_is_put_back_goes_first);
 	tcase_add_test(tc, hosts_are_kept);
 	tcase_add_test(tc, the_reply_is_remembered_but_not_at_any_length);
 	suite_add_tcase(suite, tc);
