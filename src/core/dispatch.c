@@ -281,12 +281,11 @@ void dispatch_put_back(struct dispatch *d, struct queue_item *item)
 	add(d, item, true);
 }
 
-/* Only an item in the lists of a site has an owner. */
-static void leave_site(struct dispatch *d, struct site *s, struct queue_item *item)
+/* It has been taken out of the lists of a site: only there an item has an owner. */
+static void note_left(struct dispatch *d, const struct site *s, struct queue_item *item)
 {
 	item->owner = NULL;
 	wheel_cancel(&d->expiry, &item->timer);
-	site_remove(s, item);
 	if (s->health == SITE_DOWN)
 		d->waiting_n--;
 	else
@@ -299,7 +298,8 @@ bool dispatch_withdraw(struct dispatch *d, struct queue_item *item)
 
 	if (item->state != QUEUE_ITEM_ACTIVE || !s)
 		return false;
-	leave_site(d, s, item);
+	site_remove(s, item);
+	note_left(d, s, item);
 	site_update(d, s, loop_now(d->mta->loop).mono_ms);
 	return true;
 }
@@ -307,16 +307,16 @@ bool dispatch_withdraw(struct dispatch *d, struct queue_item *item)
 /* Its lists are walked: where a domain leads to changes seldom. */
 static void move_waiting(struct dispatch *d, struct site *from, const struct queue_domain *domain)
 {
-	struct list_node *lists[] = { &from->flushed, &from->told, &from->ready };
+	struct list_node items;
 
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		list_foreach_safe(it, lists[i]) {
-			struct queue_item *item = list_entry(it, struct queue_item, link);
-			if (item->domain != domain)
-				continue;
-			leave_site(d, from, item);
-			dispatch_add(d, item);
-		}
+	list_init(&items);
+	site_take_domain(from, domain, &items);
+	list_foreach_safe(it, &items) {
+		struct queue_item *item = list_entry(it, struct queue_item, link);
+		list_remove(it);
+		note_left(d, from, item);
+		dispatch_add(d, item);
+	}
 }
 
 bool dispatch_move(struct dispatch *d, struct site *from, struct queue_item *item,
@@ -427,6 +427,7 @@ static void on_loaded(void *arg, struct queue_done *done)
 
 	mem_free(l);
 	if (done->result == 0 && done->item && d->mta->phase == MTA_PHASE_RUNNING) {
+		site_loaded(s, done->item);
 		begin_delivery(d, s, done->item, now);
 		return;
 	}
@@ -442,14 +443,14 @@ static void on_loaded(void *arg, struct queue_done *done)
  */
 static void start_next(struct dispatch *d, struct site *s, struct now now)
 {
-	struct queue_item *item = site_next(s);
 	bool trial = site_is_trial(s);
 
 	if (!site_may_start(s, now.mono_ms)) { /* this turn is older than that it may */
 		site_update(d, s, now.mono_ms);
 		return;
 	}
-	leave_site(d, s, item);
+	struct queue_item *item = site_take(s);
+	note_left(d, s, item);
 	if (!queue_begin_work(d->mta->queue, item, now)) {
 		site_update(d, s, now.mono_ms);
 		return;

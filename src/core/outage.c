@@ -36,7 +36,7 @@ void outage_free(struct outage **op)
 	*op = NULL;
 }
 
-static bool has_work(const struct site *s, uint64_t flush)
+static bool has_work(struct site *s, uint64_t flush)
 {
 	return site_has_untold(s) || site_has_refused(s, flush);
 }
@@ -166,10 +166,10 @@ bool outage_step(struct outage *o, uint64_t flush, struct now now)
 		list_remove(&s->tell_node); /* to the end, if anything is left */
 		list_push(&o->round, &s->tell_node);
 		if (site_has_refused(s, flush))
-			send_back(o, list_first(&s->flushed, struct queue_item, link), now);
+			send_back(o, site_refused(s), now);
 		else if (!site_has_untold(s))
 			list_remove(&s->tell_node);
-		else if (!tell_item(o, s, list_first(&s->ready, struct queue_item, link), now))
+		else if (!tell_item(o, s, site_untold(s), now))
 			return false;
 	}
 	return true;

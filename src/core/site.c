@@ -15,9 +15,9 @@ struct site *site_new(struct slice key, const char *name, const char *set)
 	s->name = mem_strdup(name);
 	s->set = mem_strdup(set);
 	list_init(&s->domains);
-	list_init(&s->ready);
-	list_init(&s->told);
-	list_init(&s->flushed);
+	fair_init(&s->ready, 0);
+	fair_init(&s->told, 0);
+	fair_init(&s->flushed, 0);
 	list_init(&s->connections);
 	list_init(&s->open);
 	list_init(&s->waiting);
@@ -72,6 +72,9 @@ void site_free(struct site **sp)
 		list_remove(it);
 		list_entry(it, struct queue_domain, in_owner)->owner = NULL;
 	}
+	fair_fini(&s->ready);
+	fair_fini(&s->told);
+	fair_fini(&s->flushed);
 	site_reply_free(&s->reply);
 	conf_unref(&s->conf);
 	mem_free(s->key);
@@ -136,8 +139,7 @@ bool site_item_is_early(const struct queue_item *item, int64_t now_wall_ms)
 	return item->flushed && item->due_ms > now_wall_ms;
 }
 
-static struct list_node *list_for(struct site *s, const struct queue_item *item,
-    int64_t now_wall_ms)
+static struct fair *fair_for(struct site *s, const struct queue_item *item, int64_t now_wall_ms)
 {
 	if (s->health == SITE_DOWN && site_item_is_early(item, now_wall_ms))
 		return &s->flushed;
@@ -146,13 +148,13 @@ static struct list_node *list_for(struct site *s, const struct queue_item *item,
 
 void site_add(struct site *s, struct queue_item *item, int64_t now_wall_ms)
 {
-	list_push(list_for(s, item, now_wall_ms), &item->link);
+	fair_add(fair_for(s, item, now_wall_ms), &item->link, FAIR_NORMAL, item->sender);
 	s->items++;
 }
 
 void site_put_back(struct site *s, struct queue_item *item, int64_t now_wall_ms)
 {
-	list_push_front(list_for(s, item, now_wall_ms), &item->link);
+	fair_add_first(fair_for(s, item, now_wall_ms), &item->link, FAIR_NORMAL, item->sender);
 	s->items++;
 }
 
@@ -163,23 +165,74 @@ void site_remove(struct site *s, struct queue_item *item)
 	s->items--;
 }
 
-struct queue_item *site_next(const struct site *s)
+static struct queue_item *first_of(struct fair *f)
 {
-	const struct list_node *lists[] = { &s->flushed, &s->told, &s->ready };
+	struct list_node *node = fair_next(f);
+
+	return node ? list_entry(node, struct queue_item, link) : NULL;
+}
+
+/* Where the next item is; NULL: there is none. */
+static struct fair *fair_of_next(struct site *s)
+{
+	struct fair *const lists[] = { &s->flushed, &s->told, &s->ready };
+
+	for (size_t i = s->health == SITE_DOWN ? 0 : 2; i < ARRAY_LEN(lists); i++)
+		if (fair_next(lists[i]))
+			return lists[i];
+	return NULL;
+}
+
+struct queue_item *site_next(struct site *s)
+{
+	struct fair *f = s->items > 0 ? fair_of_next(s) : NULL;
+
+	return f ? first_of(f) : NULL;
+}
+
+static uint64_t bytes_of(const struct queue_item *item)
+{
+	return item->mail ? queue_body_size(item->mail->body) : 0;
+}
+
+struct queue_item *site_take(struct site *s)
+{
+	struct fair *f = fair_of_next(s);
+	struct queue_item *item = first_of(f);
+
+	fair_take(f, &item->link, bytes_of(item));
+	s->items--;
+	return item;
+}
+
+void site_loaded(struct site *s, const struct queue_item *item)
+{
+	fair_charge(&s->ready, FAIR_NORMAL, item->sender, bytes_of(item));
+}
+
+static bool is_for(const struct list_node *node, const void *domain)
+{
+	return list_entry(node, struct queue_item, link)->domain == domain;
+}
+
+void site_take_domain(struct site *s, const struct queue_domain *domain, struct list_node *to)
+{
+	struct fair *const lists[] = { &s->flushed, &s->told, &s->ready };
 
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		if (!list_is_empty(lists[i]))
-			return list_first(lists[i], struct queue_item, link);
-	return NULL;
+		fair_extract(lists[i], is_for, domain, to);
+	list_foreach(it, to)
+		s->items--;
 }
 
 /* --- whose turn it is ---------------------------------------------------------- */
 
-bool site_is_trial(const struct site *s)
+bool site_is_trial(struct site *s)
 {
+	if (s->health != SITE_UNKNOWN)
+		return s->health == SITE_DOWN;
 	const struct queue_item *next = site_next(s);
-
-	return s->health == SITE_DOWN || (s->health == SITE_UNKNOWN && next && next->attempts > 0);
+	return next && next->attempts > 0;
 }
 
 /* Each of the unplaced takes an open one, or dials. */
@@ -199,7 +252,7 @@ static int64_t dials_at(const struct site *s, int64_t now_ms)
 						       : bucket_next_at(&s->dials, now_ms);
 }
 
-int64_t site_starts_at(const struct site *s, int64_t now_ms)
+int64_t site_starts_at(struct site *s, int64_t now_ms)
 {
 	int64_t at_ms = bucket_next_at(&s->starts, now_ms);
 
@@ -213,7 +266,7 @@ int64_t site_starts_at(const struct site *s, int64_t now_ms)
 	return MAX(at_ms, dials_at(s, now_ms));
 }
 
-bool site_may_start(const struct site *s, int64_t now_ms)
+bool site_may_start(struct site *s, int64_t now_ms)
 {
 	return site_starts_at(s, now_ms) <= now_ms;
 }
@@ -272,10 +325,9 @@ bool site_answered(struct site *s)
 	if (!was_down)
 		return false;
 	window_restart(&s->window);
-	/* All are ready now; those that have waited longest come first. */
-	list_splice(&s->told, &s->ready);
-	list_splice(&s->told, &s->flushed);
-	list_splice(&s->ready, &s->told);
+	/* All are ready now; of each sender those that have waited longest come first. */
+	fair_merge(&s->ready, &s->told, true);
+	fair_merge(&s->ready, &s->flushed, false);
 	return true;
 }
 
@@ -315,13 +367,22 @@ bool site_failed(struct site *s, const struct site_reply *why, struct prng *rng,
 	return !was_down;
 }
 
-bool site_has_untold(const struct site *s)
+struct queue_item *site_untold(struct site *s)
 {
-	return s->health == SITE_DOWN && !list_is_empty(&s->ready);
+	return first_of(&s->ready);
 }
 
-bool site_has_refused(const struct site *s, uint64_t flush)
+struct queue_item *site_refused(struct site *s)
 {
-	return s->health == SITE_DOWN && !s->probing && s->flush_seen == flush &&
-	       !list_is_empty(&s->flushed);
+	return first_of(&s->flushed);
+}
+
+bool site_has_untold(struct site *s)
+{
+	return s->health == SITE_DOWN && site_untold(s);
+}
+
+bool site_has_refused(struct site *s, uint64_t flush)
+{
+	return s->health == SITE_DOWN && !s->probing && s->flush_seen == flush && site_refused(s);
 }

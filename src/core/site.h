@@ -25,6 +25,7 @@
 #include "base/slice.h"
 #include "conf/conf.h"
 #include "policy/bucket.h"
+#include "policy/fair.h"
 #include "policy/mx.h"
 #include "policy/window.h"
 #include "proto/smtp_client.h"
@@ -55,13 +56,13 @@ struct site {
 	const struct conf_traffic *traffic; /* of conf */
 	struct list_node domains;           /* struct queue_domain.in_owner: they lead here */
 	enum site_health health;
-	/* Of struct queue_item.link; the last two only while DOWN. */
-	struct list_node ready;   /* due */
-	struct list_node told;    /* due, and told of the wait */
-	struct list_node flushed; /* not due: here until the probe that a flush asked for is over */
-	size_t items;             /* in all three */
-	unsigned active;          /* deliveries under way, loads before them */
-	unsigned unplaced;        /* of them, those without a connection */
+	/* Of struct queue_item.link; the last two only while DOWN. In each senders take turns. */
+	struct fair ready;   /* due */
+	struct fair told;    /* due, and told of the wait */
+	struct fair flushed; /* not due: here until the probe that a flush asked for is over */
+	size_t items;        /* in all three */
+	unsigned active;     /* deliveries under way, loads before them */
+	unsigned unplaced;   /* of them, those without a connection */
 	/* By traffic: deliveries begun, messages sent (each when it is), connections made. */
 	struct bucket starts, sends, dials;
 	struct window window; /* how many connections it takes, of those that traffic allows */
@@ -116,13 +117,19 @@ void site_remove(struct site *s, struct queue_item *item);
 /* Came by a flush, and its own time is still to come. */
 bool site_item_is_early(const struct queue_item *item, int64_t now_wall_ms);
 
-/* What is started next: of a flush, then what has waited longest. NULL: nothing. */
-struct queue_item *site_next(const struct site *s);
+/* What is started next: whose turn it is among the senders; of those that wait for it to come up,
+ * of a flush, then those told. It stays where it is. NULL: nothing. */
+struct queue_item *site_next(struct site *s);
+/* Takes it out. What is not in memory has no size yet: see site_loaded. */
+struct queue_item *site_take(struct site *s);
+void site_loaded(struct site *s, const struct queue_item *item);
+/* Those for a domain leave, into a list. */
+void site_take_domain(struct site *s, const struct queue_domain *domain, struct list_node *to);
 /* What is started next goes alone, to find out whether anybody answers. */
-bool site_is_trial(const struct site *s);
+bool site_is_trial(struct site *s);
 /* When something may be started, as far as time goes; INT64_MAX: not before something changes. */
-int64_t site_starts_at(const struct site *s, int64_t now_ms);
-bool site_may_start(const struct site *s, int64_t now_ms);
+int64_t site_starts_at(struct site *s, int64_t now_ms);
+bool site_may_start(struct site *s, int64_t now_ms);
 
 enum site_wait { /* what keeps it from starting what it has, though somebody answers */
 	SITE_WAIT_NONE = 0,
@@ -145,7 +152,9 @@ bool site_failed(struct site *s, const struct site_reply *why, struct prng *rng,
 
 /* Items it has at the front that are to be told (ready), or sent back (flushed); while DOWN only.
  */
-bool site_has_untold(const struct site *s);
-bool site_has_refused(const struct site *s, uint64_t flush);
+bool site_has_untold(struct site *s);
+bool site_has_refused(struct site *s, uint64_t flush);
+struct queue_item *site_untold(struct site *s);  /* the first of them */
+struct queue_item *site_refused(struct site *s); /* the same */
 
 #endif

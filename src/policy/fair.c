@@ -103,6 +103,53 @@ void fair_add(struct fair *f, struct list_node *item, enum fair_class class, uin
 	list_push(&flow_get(f, class, sender)->items, item);
 }
 
+void fair_add_first(struct fair *f, struct list_node *item, enum fair_class class, uint32_t sender)
+{
+	CHECK(class < FAIR_CLASSES);
+	list_push_front(&flow_get(f, class, sender)->items, item);
+}
+
+static void merge_flow(struct fair *f, struct fair_flow *from, bool first)
+{
+	if (list_is_empty(&from->items))
+		return;
+	struct fair_flow *to = flow_get(f, (enum fair_class)from->class, from->sender);
+	if (first)
+		list_splice(&from->items, &to->items);
+	list_splice(&to->items, &from->items);
+}
+
+void fair_merge(struct fair *f, struct fair *from, bool first)
+{
+	f->turn = from->turn = NULL;
+	for (size_t i = 0; i < FAIR_CLASSES; i++) {
+		list_foreach(it, &from->shares[i].fresh)
+			merge_flow(f, list_entry(it, struct fair_flow, node), first);
+		list_foreach(it, &from->shares[i].round)
+			merge_flow(f, list_entry(it, struct fair_flow, node), first);
+		drop_flows(from, &from->shares[i].fresh);
+		drop_flows(from, &from->shares[i].round);
+	}
+}
+
+void fair_extract(struct fair *f, bool (*is_wanted)(const struct list_node *item, const void *arg),
+    const void *arg, struct list_node *to)
+{
+	size_t cursor = 0;
+	struct slice key;
+	void *value;
+
+	while (map_next(&f->flows, &cursor, &key, &value)) {
+		struct fair_flow *flow = value;
+		list_foreach_safe(it, &flow->items) {
+			if (!is_wanted(it, arg))
+				continue;
+			list_remove(it);
+			list_push(to, it);
+		}
+	}
+}
+
 /* --- turns ------------------------------------------------------------------- */
 
 static void to_the_end(struct fair *f, struct fair_flow *flow)

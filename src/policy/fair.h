@@ -49,6 +49,13 @@ void fair_fini(struct fair *f); /* must be without items */
 
 /* sender: any number that stands for it, such as a hash; 0: it is not known. */
 void fair_add(struct fair *f, struct list_node *item, enum fair_class class, uint32_t sender);
+/* Before the others of its flow: one that was taken, and goes back. */
+void fair_add_first(struct fair *f, struct list_node *item, enum fair_class class, uint32_t sender);
+/* All that is in `from`, flow by flow, before or behind what f has. O(flows). */
+void fair_merge(struct fair *f, struct fair *from, bool first);
+/* Those that are wanted go to the end of a list, in the order of their flows. O(items). */
+void fair_extract(struct fair *f, bool (*is_wanted)(const struct list_node *item, const void *arg),
+    const void *arg, struct list_node *to);
 /* The item whose turn it is; it stays where it is. The same until something is added or taken;
  * NULL: there is none. */
 struct list_node *fair_next(struct fair *f);

@@ -13,6 +13,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/sim_disk.c tests/sim/sim_disk.h \
 	tests/sim/sim_dns.c \
 	tests/sim/sim_events.c \
+	tests/sim/sim_fair.c tests/sim/sim_fair.h \
 	tests/sim/sim_io.h \
 	tests/sim/sim_judge.h \
 	tests/sim/sim_listen.c \

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sim/sim_fair.h"
 #include "sim/sim_loops.h"
 #include "sim/sim_run.h"
 #include "sim/sim_storm.h"
@@ -45,6 +46,8 @@ static const char *const break_names[SIM_BREAK_N] = {
 	[SIM_BREAK_WORN] = "worn",
 	[SIM_BREAK_AGE] = "age",
 	[SIM_BREAK_IDLE] = "idle",
+	[SIM_BREAK_RATE] = "rate",
+	[SIM_BREAK_FAIR] = "fair",
 };
 
 struct options {
@@ -52,7 +55,9 @@ struct options {
 	unsigned jobs;
 	enum sim_break broken;
 	bool verbose;
-	size_t storm;      /* items; 0: seeds are run instead */
+	size_t storm; /* items; 0: seeds are run instead */
+	size_t fair;  /* the same, of a burst */
+	bool rated;
 	bool loops;        /* they are tried instead */
 	bool until_caught; /* with --break: success is a failing seed */
 };
@@ -186,6 +191,7 @@ static void usage(FILE *to)
 	    "usage: sim [--seeds N] [--from S] [--jobs N] [--break NAME] [--until-caught] "
 	    "[--verbose]\n"
 	    "       sim --storm [ITEMS] [--verbose]\n"
+	    "       sim --fair|--rate [ITEMS] [--break fair|rate] [--verbose]\n"
 	    "       sim --loops [--from S] [--verbose]\n"
 	    "\n"
 	    "Runs the daemon in simulated worlds and checks that it kept its laws. --break\n"
@@ -201,6 +207,7 @@ static bool parse(struct options *o, int argc, char **argv)
 		{ "from", required_argument, NULL, 'f' }, { "jobs", required_argument, NULL, 'j' },
 		{ "break", required_argument, NULL, 'b' }, { "verbose", no_argument, NULL, 'v' },
 		{ "until-caught", no_argument, NULL, 'c' }, { "storm", no_argument, NULL, 't' },
+		{ "fair", no_argument, NULL, 'F' }, { "rate", no_argument, NULL, 'R' },
 		{ "loops", no_argument, NULL, 'l' }, { NULL, 0, NULL, 0 } };
 	int c;
 
@@ -225,6 +232,13 @@ static bool parse(struct options *o, int argc, char **argv)
 		case 't':
 			o->storm = SIM_STORM_ITEMS;
 			break;
+		case 'F':
+			o->fair = SIM_FAIR_ITEMS;
+			break;
+		case 'R':
+			o->fair = SIM_FAIR_RATE_ITEMS;
+			o->rated = true;
+			break;
 		case 'l':
 			o->loops = true;
 			break;
@@ -237,6 +251,8 @@ static bool parse(struct options *o, int argc, char **argv)
 	}
 	if (o->storm && optind < argc)
 		o->storm = strtoul(argv[optind++], NULL, 10);
+	if (o->fair && optind < argc)
+		o->fair = strtoul(argv[optind++], NULL, 10);
 	return optind == argc && o->jobs >= 1 && o->jobs <= 16;
 }
 
@@ -249,6 +265,11 @@ int main(int argc, char **argv)
 	if (!parse(&o, argc, argv)) {
 		usage(stderr);
 		return 2;
+	}
+	if (o.fair) {
+		const struct sim_fair_options f = { o.from, o.fair, o.rated, o.broken, o.verbose };
+		prepare();
+		return sim_fair(&f) ? 0 : 1;
 	}
 	if (o.storm) {
 		prepare();

@@ -59,6 +59,8 @@ enum sim_break { /* sabotage, to see that the checker notices */
 	SIM_BREAK_WORN,  /* the daemon is configured for more messages over a connection */
 	SIM_BREAK_AGE,   /* for older connections */
 	SIM_BREAK_IDLE,  /* for longer idle ones */
+	SIM_BREAK_RATE,  /* the daemon is configured with higher rates than allowed */
+	SIM_BREAK_FAIR,  /* those who wait for their turn are the same as who has sent much */
 	SIM_BREAK_N,
 };
 

@@ -97,7 +97,8 @@ struct sim_msg {
 	char id[SIM_ID_MAX];
 	int64_t done_ms;
 	bool null_sender;
-	bool login; /* its submitter logged in */
+	bool login;    /* its submitter logged in */
+	unsigned kind; /* of a flow: see sim_submit.h */
 	struct sim_rcpt sender;
 	struct sim_rcpt *rcpts;
 	size_t rcpts_n;

@@ -75,6 +75,8 @@ void sim_plan_make(void)
 /* "7/1m", "" */
 static const char *rate_text(unsigned count, char text[24])
 {
+	if (sim.broken == SIM_BREAK_RATE)
+		count *= 2;
 	snprintf(text, 24, "%u/1m", count);
 	return count ? text : "";
 }

@@ -40,6 +40,9 @@ struct submitter {
 	bool tls_asked;        /* the daemon is in the handshake */
 	bool guesses;          /* has a wrong password */
 	struct sim_domain *to; /* all goes there; NULL: anywhere */
+	uint8_t client;        /* the end of its address */
+	bool flows;            /* see struct sim_flow */
+	unsigned kind;
 	enum step step;
 	size_t left; /* messages to hand over */
 	unsigned tries;
@@ -137,9 +140,11 @@ static void begin_message(struct submitter *s)
 		n = MIN(n, 2);
 	struct sim_domain *domain = s->to ? s->to : sim_net_any();
 
+	if (s->flows)
+		n = 1;
 	/* One call of chance a statement: compilers differ in the order of arguments. */
-	size_t bytes = random_bytes();
-	bool null_sender = sim_chance(3);
+	size_t bytes = s->flows ? SIM_FLOW_BYTES : random_bytes();
+	bool null_sender = sim_chance(3) && !s->flows;
 	s->msg = sim_mail_new(n, bytes, null_sender);
 	sim_mail_address(&s->msg->sender, sim_net_any());
 	for (size_t i = 0; i < n; i++) {
@@ -148,6 +153,7 @@ static void begin_message(struct submitter *s)
 		sim_mail_address(&s->msg->rcpts[i], domain);
 	}
 	s->msg->login = s->port != SIM_SUBMIT_PORT;
+	s->msg->kind = s->kind;
 	s->rcpt = s->taken = 0;
 	s->step = STEP_MAIL;
 	say(s, "MAIL FROM:<%s>", s->msg->null_sender ? "" : s->msg->sender.address);
@@ -377,9 +383,9 @@ static const struct sim_party submit_party = { on_open, on_data, on_tls, on_gone
 static void on_timer(struct sim_timer *t)
 {
 	struct submitter *s = container_of(t, struct submitter, timer);
-	static const struct netaddr trusted = { .family = NETADDR_V4,
+	const struct netaddr trusted = { .family = NETADDR_V4,
 		.port = 50000,
-		.ip = { 10, 200, 0, 1 } };
+		.ip = { 10, 200, 0, s->client ? s->client : 1 } };
 	static const struct netaddr stranger = { .family = NETADDR_V4,
 		.port = 50000,
 		.ip = { 198, 51, 100, 1 } };
@@ -418,6 +424,22 @@ static void plan_burst(const struct sim_submit_options *o)
 		sim_timer_set(&s->timer, at_ms + (sim_chance(50) ? sim_between(0, 20000) : 0));
 		submit.open++;
 	}
+}
+
+void sim_submit_flow(const struct sim_flow *f)
+{
+	struct submitter *s = mem_zalloc(sizeof(*s));
+
+	s->flows = true;
+	s->left = f->messages;
+	s->to = f->to;
+	s->client = f->client;
+	s->kind = f->kind;
+	s->link = (struct sim_link){ .latency_ms = 1 };
+	s->port = SIM_SUBMIT_PORT;
+	sim_timer_init(&s->timer, on_timer);
+	sim_timer_set(&s->timer, f->at_ms);
+	submit.open++;
 }
 
 void sim_submit_init(const struct sim_submit_options *o)

@@ -24,6 +24,17 @@ struct sim_submit_options {
 	unsigned leave_permille; /* a submitter goes away at a step */
 };
 
+struct sim_flow {              /* small messages of one client, each to one recipient */
+	struct sim_domain *to; /* NULL: to anywhere */
+	unsigned kind;         /* of its messages: the caller's */
+	uint8_t client;        /* from 10.200.0.this; more than 1 */
+	size_t messages;       /* over one connection */
+	int64_t at_ms;
+};
+
+#define SIM_FLOW_BYTES 300 /* of each body */
+
+void sim_submit_flow(const struct sim_flow *f);
 void sim_submit_init(const struct sim_submit_options *o);
 bool sim_submit_is_done(void); /* nobody will come any more */
 

@@ -21,7 +21,7 @@ result() # status, name
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 set -- $breaks
-echo "1..$((5 + $#))"
+echo "1..$((9 + $#))"
 
 sh "$run" --seeds "$seeds" >"$out" 2>&1
 status=$?
@@ -43,6 +43,20 @@ sh "$run" --storm >"$out" 2>&1
 status=$?
 sed 's/^/# /' "$out"
 result $status "100,000 items fall due for a host that is down: one probe decides, nobody else waits"
+
+# One client's burst, and others. In vain for a sender who is the same.
+for how in "--fair" "--rate"; do
+	sh "$run" $how >"$out" 2>&1
+	status=$?
+	sed 's/^/# /' "$out"
+	result $status "$how: a burst of one sender is no wait for others, at its site or elsewhere"
+done
+sh "$run" --fair 5000 --break fair >"$out" 2>&1
+[ $? -eq 1 ]
+result $? "sabotage is noticed: fair"
+sh "$run" --rate 5000 --break rate >"$out" 2>&1
+[ $? -eq 1 ]
+result $? "sabotage is noticed: rate"
 
 # Several loops: two runs of a seed agree, two seeds don't.
 sh "$run" --loops --from 1 >"$out" 2>&1

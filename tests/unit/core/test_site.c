@@ -69,11 +69,12 @@ static void add(size_t i)
 /* Starts what is next and returns its number. */
 static size_t start(int64_t at_ms, uint64_t flush)
 {
-	struct queue_item *item = site_next(s);
+	struct queue_item *next = site_next(s);
 	bool trial = site_is_trial(s);
 
 	ck_assert(may_start(LIMIT, at_ms));
-	site_remove(s, item);
+	struct queue_item *item = site_take(s);
+	ck_assert_ptr_eq(item, next);
 	site_started(s, trial, flush, at_ms);
 	return (size_t)(item - items);
 }
@@ -366,6 +367,51 @@ START_TEST(others_that_stand_or_were_answered_show_that_it_lives)
 
 END_TEST
 
+START_TEST(senders_take_turns)
+{
+	static const size_t order[] = { 1, 2, 6, 3, 4, 5 };
+
+	for (size_t i = 0; i < 7; i++) {
+		items[i].attempts = 0;
+		items[i].sender = i == 6 ? 2 : 1;
+	}
+	for (size_t i = 0; i < 6; i++)
+		add(i);
+	ck_assert_uint_eq(start(T0, 0), 0);
+	add(6); /* waits for the rest of the other's turn, four small ones */
+	s->unplaced = 0;
+	ck_assert_uint_eq(start(T0, 0), 1);
+	site_put_back(s, &items[1], WALL);
+	for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+		s->unplaced = 0;
+		ck_assert_uint_eq(start(T0, 0), order[i]);
+	}
+}
+
+END_TEST
+
+START_TEST(a_domain_leaves_with_all_it_has)
+{
+	struct queue_domain gone = { .name = "gone.test" };
+	struct list_node to;
+
+	list_init(&to);
+	for (size_t i = 0; i < 6; i++) {
+		items[i].domain = i % 2 ? &gone : NULL;
+		items[i].sender = (uint32_t)i / 3;
+		add(i);
+	}
+	site_take_domain(s, &gone, &to);
+	ck_assert_uint_eq(s->items, 3);
+	for (size_t i = 1; i < 6; i += 2) {
+		ck_assert_ptr_eq(list_first(&to, struct queue_item, link), &items[i]);
+		list_remove(&items[i].link);
+	}
+	ck_assert(list_is_empty(&to));
+}
+
+END_TEST
+
 START_TEST(what_is_put_back_goes_first)
 {
 	items[2].attempts = 0;
@@ -430,6 +476,8 @@ Suite *test_site_suite(void)
 	tcase_add_test(tc, a_window_is_below_the_limit);
 	tcase_add_test(tc, a_site_that_gets_too_much_is_left_in_peace);
 	tcase_add_test(tc, others_that_stand_or_were_answered_show_that_it_lives);
+	tcase_add_test(tc, senders_take_turns);
+	tcase_add_test(tc, a_domain_leaves_with_all_it_has);
 	tcase_add_test(tc, what_is_put_back_goes_first);
 	tcase_add_test(tc, hosts_are_kept);
 	tcase_add_test(tc, the_reply_is_remembered_but_not_at_any_length);

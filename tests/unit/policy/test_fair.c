@@ -340,6 +340,89 @@ START_TEST(taken_out_at_any_time)
 
 END_TEST
 
+START_TEST(what_was_taken_may_go_back)
+{
+	struct mail *a = make(3, 1, FAIR_NORMAL, 3000);
+
+	add(a, 3);
+	ck_assert_ptr_eq(take(), &a[0]);
+	fair_add_first(&f, &a[0].link, FAIR_NORMAL, 1);
+	a[0].waits = true;
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_ptr_eq(take(), &a[i]);
+	/* Its flow may be gone. */
+	fair_add_first(&f, &a[0].link, FAIR_NORMAL, 1);
+	a[0].waits = true;
+	ck_assert_ptr_eq(take(), &a[0]);
+	free(a);
+}
+
+END_TEST
+
+/* As of a site that was down: those that wait longest come before what came later, of each. */
+START_TEST(two_become_one)
+{
+	struct mail *a = make(3, 1, FAIR_NORMAL, 3000), *b = make(2, 2, FAIR_NORMAL, 3000);
+	struct fair other;
+
+	fair_init(&other, SEED);
+	fair_merge(&f, &other, true);
+	ck_assert_ptr_null(fair_next(&f));
+	add(&a[2], 1);
+	fair_add(&other, &a[0].link, FAIR_NORMAL, 1);
+	fair_add(&other, &b[0].link, FAIR_NORMAL, 2);
+	ck_assert_ptr_nonnull(fair_next(&other));
+	fair_merge(&f, &other, true);
+	ck_assert_ptr_null(fair_next(&other));
+	ck_assert_uint_eq(fair_flows(&other), 0);
+	fair_add(&other, &a[1].link, FAIR_NORMAL, 1);
+	fair_add(&other, &b[1].link, FAIR_NORMAL, 2);
+	fair_merge(&f, &other, false);
+	const struct mail *want[] = { &a[0], &a[2], &a[1], &b[0], &b[1] };
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		a[0].waits = a[1].waits = b[0].waits = b[1].waits = true;
+		ck_assert_ptr_eq(take(), want[i]);
+	}
+	ck_assert_ptr_null(take());
+	fair_fini(&other);
+	free(a);
+	free(b);
+}
+
+END_TEST
+
+static bool is_long(const struct list_node *item, const void *arg)
+{
+	return list_entry(item, struct mail, link)->bytes > *(const uint64_t *)arg;
+}
+
+START_TEST(some_leave)
+{
+	struct mail *a = make(6, 1, FAIR_NORMAL, 3000);
+	const uint64_t bytes = 3000;
+	struct list_node to;
+	size_t n = 0;
+
+	list_init(&to);
+	a[1].bytes = a[2].bytes = a[5].bytes = 4000;
+	a[5].sender = 2;
+	add(a, 6);
+	fair_extract(&f, is_long, &bytes, &to);
+	list_foreach_safe(it, &to) {
+		ck_assert_uint_eq(list_entry(it, struct mail, link)->bytes, 4000);
+		list_remove(it);
+		n++;
+	}
+	ck_assert_uint_eq(n, 3);
+	ck_assert_ptr_eq(take(), &a[0]);
+	ck_assert_ptr_eq(take(), &a[3]);
+	ck_assert_ptr_eq(take(), &a[4]);
+	ck_assert_ptr_null(take());
+	free(a);
+}
+
+END_TEST
+
 Suite *test_fair_suite(void)
 {
 	Suite *s = suite_create("fair");
@@ -357,6 +440,9 @@ Suite *test_fair_suite(void)
 	tcase_add_test(tc, rest_is_not_saved_up);
 	tcase_add_test(tc, flows_are_bounded);
 	tcase_add_test(tc, taken_out_at_any_time);
+	tcase_add_test(tc, what_was_taken_may_go_back);
+	tcase_add_test(tc, two_become_one);
+	tcase_add_test(tc, some_leave);
 	suite_add_tcase(s, tc);
 	return s;
 }
