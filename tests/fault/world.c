@@ -92,9 +92,12 @@ void world_close(struct world *w)
 	queue_body_unref(&w->kept);
 	if (w->q == NULL)
 		return;
+	unsigned before = w->fault.fired;
 	queue_close(&w->q);
-	if (!w->disk.dead && w->fault.countdown == 0)
+	if (!w->disk.dead && w->fault.fired == before)
 		ledger_synced(&w->ledger, false);
+	else
+		ledger_forget_told(&w->ledger);
 }
 
 static void die(struct world *w)
