@@ -8,6 +8,7 @@ tests_unit_unit_io_SOURCES = \
 	tests/unit/io/test_loop.c \
 	tests/unit/io/test_password.c \
 	tests/unit/io/test_rendezvous.c \
+	tests/unit/io/test_shards.c \
 	tests/unit/io/test_stream.c \
 	tests/unit/io/test_stream_send.c \
 	tests/unit/io/test_system.c \

@@ -7,6 +7,7 @@ unit_suite_fn test_listen_suite;
 unit_suite_fn test_loop_suite;
 unit_suite_fn test_password_suite;
 unit_suite_fn test_rendezvous_suite;
+unit_suite_fn test_shards_suite;
 unit_suite_fn test_stream_suite;
 unit_suite_fn test_stream_send_suite;
 unit_suite_fn test_system_suite;
@@ -22,6 +23,7 @@ static unit_suite_fn *const suites[] = {
 	test_loop_suite,
 	test_password_suite,
 	test_rendezvous_suite,
+	test_shards_suite,
 	test_stream_suite,
 	test_stream_send_suite,
 	test_system_suite,
