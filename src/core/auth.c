@@ -33,7 +33,7 @@ struct auth {
 	int64_t stat_at_ms; /* mono: when the file is looked at next */
 	bool loaded;
 	bool unreadable;
-	char dummy[PASSWORD_HASH_MAX]; /* of no password in use: an unknown login costs the time of
+	char dummy[PASSWORD_HASH_MAX]; /* of no password: an unknown login costs the time of
 					  a known one */
 };
 
@@ -65,10 +65,8 @@ struct auth *auth_new(struct mta *m)
 	struct auth *a = mem_zalloc(sizeof(*a));
 	a->mta = m;
 	prng_os_bytes(a->key, sizeof(a->key));
-	char *none = mem_printf("%016llx", (unsigned long long)a->key[1]);
-	if (password_hash(none, a->dummy) < 0)
+	if (password_nobody(a->dummy) < 0)
 		log_error("auth", "this system can't make yescrypt hashes");
-	mem_free(none);
 	map_init(&a->users, a->key[0]);
 	map_init(&a->cache, a->key[0]);
 	return a;

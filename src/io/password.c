@@ -2,6 +2,7 @@
 
 #include <crypt.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,17 @@ int password_hash(const char *password, char hash[PASSWORD_HASH_MAX])
 	bool ok = hash_with(password, setting, hash);
 	free(setting);
 	return ok ? 0 : ERR_RANGE;
+}
+
+int password_nobody(char hash[PASSWORD_HASH_MAX])
+{
+	static const char none[] = "$...........................................";
+	char *setting = crypt_gensalt_ra("$y$", 0, NULL, 0);
+	if (!setting)
+		return errno ? -errno : -EINVAL;
+	int n = snprintf(hash, PASSWORD_HASH_MAX, "%s%s", setting, none);
+	free(setting);
+	return n < PASSWORD_HASH_MAX ? 0 : -EINVAL;
 }
 
 /* Says nothing by its time about where they differ. */

@@ -1,5 +1,6 @@
 /*
- * password.h - yescrypt hashes (libcrypt). Both calls take milliseconds: use a worker.
+ * password.h - yescrypt hashes (libcrypt). To make one or verify one takes milliseconds: use a
+ * worker.
  */
 #ifndef IO_PASSWORD_H
 #define IO_PASSWORD_H
@@ -10,6 +11,8 @@
 
 /* Makes a hash with a new salt. ERR_RANGE: the password is empty or too long (512 bytes). */
 int password_hash(const char *password, char hash[PASSWORD_HASH_MAX]) MUST_USE;
+/* A hash of no password, which takes as long to verify as another. Made at once. -errno. */
+int password_nobody(char hash[PASSWORD_HASH_MAX]) MUST_USE;
 /*
  * True if it fits; false for a wrong password or a hash that is none. Takes every "$...$" method
  * libcrypt knows. Thread-safe, constant-time comparison.

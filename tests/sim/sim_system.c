@@ -75,7 +75,7 @@ int system_pid(void)
 
 /* --- passwords: in clear -------------------------------------------------------------------- */
 
-int password_hash(const char *password UNUSED, char hash[PASSWORD_HASH_MAX])
+int password_nobody(char hash[PASSWORD_HASH_MAX])
 {
 	snprintf(hash, PASSWORD_HASH_MAX, "*");
 	return 0;

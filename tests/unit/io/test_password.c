@@ -1,6 +1,7 @@
 #include "io/password.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "lib/unit.h"
 
@@ -19,6 +20,26 @@ START_TEST(a_hash_fits_its_password_only)
 	ck_assert(!password_verify("", hash));
 	hash[strlen(hash) - 1] ^= 1;
 	ck_assert(!password_verify("correct horse", hash));
+}
+
+END_TEST
+
+static clock_t cpu_of_verify(const char *hash)
+{
+	clock_t before = clock();
+	ck_assert(!password_verify("secret", hash));
+	return clock() - before;
+}
+
+/* Or the time would tell which logins there are. */
+START_TEST(nobodys_hash_takes_as_long)
+{
+	char hash[PASSWORD_HASH_MAX];
+	char nobody[PASSWORD_HASH_MAX];
+	ck_assert_int_eq(password_hash("correct horse", hash), 0);
+	ck_assert_int_eq(password_nobody(nobody), 0);
+	ck_assert_uint_eq(strlen(nobody), strlen(hash));
+	ck_assert_int_gt(cpu_of_verify(nobody), cpu_of_verify(hash) / 4);
 }
 
 END_TEST
@@ -70,6 +91,7 @@ Suite *test_password_suite(void)
 	TCase *t = tcase_create("password");
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, a_hash_fits_its_password_only);
+	tcase_add_test(t, nobodys_hash_takes_as_long);
 	tcase_add_test(t, knows_the_other_methods);
 	tcase_add_test(t, what_is_no_hash_fits_nothing);
 	tcase_add_test(t, length_has_a_limit);
