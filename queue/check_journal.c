@@ -312,6 +312,7 @@ static void read_segment(struct scan *w, const struct segment *s, uint64_t limit
 		return;
 	}
 	struct journal_scan scan = { .bytes = w->bytes,
+		.have = (uint64_t)got,
 		.max = (uint64_t)got,
 		.limited = limit > 0,
 		.sequence = s->h.sequence,

@@ -112,11 +112,11 @@ unsigned envelope_attempts(const struct envelope *e)
 	return attempts;
 }
 
-uint32_t envelope_sender_key(const struct envelope *e)
+uint32_t envelope_sender_key(struct slice user, struct slice client_ip)
 {
-	bool named = e->user[0] != '\0';
+	bool named = user.n > 0;
 	/* Known seeds do: a login is the operator's, nobody can choose one. */
 	const uint64_t seed[2] = { named, 0 };
-	uint64_t hash = map_hash(seed, slice_str(named ? e->user : e->client_ip));
+	uint64_t hash = map_hash(seed, named ? user : client_ip);
 	return (uint32_t)(hash % (SENDER_KEYS - 1)) + 1;
 }

@@ -115,11 +115,20 @@ int64_t envelope_due_ms(
 unsigned envelope_attempts(const struct envelope *e); /* highest attempts among the pending */
 /* A number, not 0, for whom the message is of: the same for the same login; without one, for the
  * same client; one for all our own. So that senders can take turns: two may share it by chance. */
-uint32_t envelope_sender_key(const struct envelope *e);
+uint32_t envelope_sender_key(struct slice user, struct slice client_ip);
 
 /* The fixed part (everything but what outcomes change) to and from stored bytes; see
  * postrider-queue.5. Decode takes bytes from disk: ERR_CORRUPT or ERR_VERSION, never a crash. */
 int envelope_encode(const struct envelope *e, struct buf *out) MUST_USE;
 int envelope_decode(struct slice in, struct envelope **e_r) MUST_USE;
+
+struct envelope_brief { /* what a start needs of it */
+	int64_t arrival_ms;
+	uint32_t sender_key;
+	struct slice domain; /* borrowed */
+};
+
+/* Looks no further than that: what decodes is good here, too, but not the other way round. */
+int envelope_decode_brief(struct slice in, struct envelope_brief *b) MUST_USE;
 
 #endif

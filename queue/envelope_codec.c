@@ -163,24 +163,39 @@ int envelope_encode(const struct envelope *e, struct buf *out)
 
 /* --- decode ------------------------------------------------------------------ */
 
+static int get_arrival(struct slice in, int64_t *arrival_ms)
+{
+	if (in.n != NUMBERS_BYTES)
+		return ERR_CORRUPT;
+	uint64_t arrival = codec_get_u64((const unsigned char *)in.p);
+	if (arrival > INT64_MAX)
+		return ERR_CORRUPT;
+	*arrival_ms = (int64_t)arrival;
+	return 0;
+}
+
 static int get_numbers(struct envelope *e, struct slice in)
 {
 	const unsigned char *p = (const unsigned char *)in.p;
-	if (in.n != NUMBERS_BYTES)
-		return ERR_CORRUPT;
-	uint64_t arrival = codec_get_u64(p);
+	int err = get_arrival(in, &e->arrival_ms);
+	if (err < 0)
+		return err;
 	e->body_bytes = codec_get_u64(p + 8);
 	e->flags = codec_get_u32(p + 16);
-	if (arrival > INT64_MAX || (e->flags & ~FLAGS_ALL) != 0 || p[20] > ENVELOPE_RET_HDRS)
+	if ((e->flags & ~FLAGS_ALL) != 0 || p[20] > ENVELOPE_RET_HDRS)
 		return ERR_CORRUPT;
-	e->arrival_ms = (int64_t)arrival;
 	e->ret = (enum envelope_ret)p[20];
 	return 0;
 }
 
+static bool is_text(struct slice in)
+{
+	return in.n > 0 && in.n <= ENVELOPE_TEXT_MAX && is_storable(in);
+}
+
 static int get_string(struct envelope *e, enum record type, struct slice in)
 {
-	if (in.n == 0 || in.n > ENVELOPE_TEXT_MAX || !is_storable(in))
+	if (!is_text(in))
 		return ERR_CORRUPT;
 	if (type == RECORD_ID && !is_id(in))
 		return ERR_CORRUPT;
@@ -213,42 +228,83 @@ static int get_record(struct envelope *e, enum record type, struct slice in)
 	return get_string(e, type, in);
 }
 
-static int get_records(struct envelope *e, struct slice in)
+/* Takes the next record off *in; *type is that of the one before. */
+static int take_record(struct slice *in, enum record *type, struct slice *payload)
 {
-	unsigned last = RECORD_NONE;
-	while (in.n > 0) {
-		if (in.n < RECORD_HEAD_BYTES)
-			return ERR_CORRUPT;
-		unsigned type = (unsigned char)in.p[0];
-		size_t n = codec_get_u16((const unsigned char *)in.p + 1);
-		bool in_order = type > last || (type == last && type == RECORD_RCPT);
-		in = slice_from(in, RECORD_HEAD_BYTES);
-		if (!in_order || type > RECORD_RCPT || n > in.n)
-			return ERR_CORRUPT;
-		/* The numbers come first, so that recipients know when the message arrived. */
-		if (last == RECORD_NONE && type != RECORD_NUMBERS)
-			return ERR_CORRUPT;
-		int err = get_record(e, (enum record)type, slice_of(in.p, n));
-		if (err < 0)
-			return err;
-		in = slice_from(in, n);
-		last = type;
-	}
-	return e->id[0] != '\0' && e->domain[0] != '\0' && e->rcpts_n > 0 ? 0 : ERR_CORRUPT;
+	if (in->n < RECORD_HEAD_BYTES)
+		return ERR_CORRUPT;
+	unsigned next = (unsigned char)in->p[0];
+	size_t n = codec_get_u16((const unsigned char *)in->p + 1);
+	bool in_order = next > *type || (next == *type && next == RECORD_RCPT);
+	*in = slice_from(*in, RECORD_HEAD_BYTES);
+	if (!in_order || next > RECORD_RCPT || n > in->n)
+		return ERR_CORRUPT;
+	/* The numbers come first, so that recipients know when the message arrived. */
+	if (*type == RECORD_NONE && next != RECORD_NUMBERS)
+		return ERR_CORRUPT;
+	*payload = slice_of(in->p, n);
+	*in = slice_from(*in, n);
+	*type = (enum record)next;
+	return 0;
 }
 
-int envelope_decode(struct slice in, struct envelope **e_r)
+static int take_prologue(struct slice *in)
 {
-	const unsigned char *p = (const unsigned char *)in.p;
-	*e_r = NULL;
-	if (in.n < PROLOGUE_BYTES)
+	const unsigned char *p = (const unsigned char *)in->p;
+	if (in->n < PROLOGUE_BYTES)
 		return ERR_CORRUPT;
 	if (codec_get_u16(p) != FORMAT_VERSION)
 		return ERR_VERSION;
 	if (codec_get_u16(p + 2) != 0)
 		return ERR_CORRUPT;
+	*in = slice_from(*in, PROLOGUE_BYTES);
+	return 0;
+}
+
+static int get_records(struct envelope *e, struct slice in)
+{
+	enum record type = RECORD_NONE;
+	struct slice payload;
+	int err = 0;
+	while (err == 0 && in.n > 0) {
+		err = take_record(&in, &type, &payload);
+		if (err == 0)
+			err = get_record(e, type, payload);
+	}
+	bool whole = e->id[0] != '\0' && e->domain[0] != '\0' && e->rcpts_n > 0;
+	return err == 0 && !whole ? ERR_CORRUPT : err;
+}
+
+int envelope_decode_brief(struct slice in, struct envelope_brief *b)
+{
+	struct slice text[RECORD_CLIENT_IP + 1] = { { 0 } };
+	enum record type = RECORD_NONE;
+	struct slice payload;
+	int err = take_prologue(&in);
+	while (err == 0 && in.n > 0 && (unsigned char)in.p[0] <= RECORD_CLIENT_IP) {
+		err = take_record(&in, &type, &payload);
+		if (err == 0 && type == RECORD_NUMBERS)
+			err = get_arrival(payload, &b->arrival_ms);
+		else if (err == 0)
+			text[type] = payload;
+	}
+	if (err < 0)
+		return err;
+	if (!is_text(text[RECORD_DOMAIN]))
+		return ERR_CORRUPT;
+	b->sender_key = envelope_sender_key(text[RECORD_USER], text[RECORD_CLIENT_IP]);
+	b->domain = text[RECORD_DOMAIN];
+	return 0;
+}
+
+int envelope_decode(struct slice in, struct envelope **e_r)
+{
+	*e_r = NULL;
+	int err = take_prologue(&in);
+	if (err < 0)
+		return err;
 	struct envelope *e = envelope_new();
-	int err = get_records(e, slice_from(in, PROLOGUE_BYTES));
+	err = get_records(e, in);
 	if (err < 0)
 		envelope_free(&e);
 	*e_r = e;

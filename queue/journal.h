@@ -113,10 +113,9 @@ int journal_open(struct journal **j_r, const struct journal_options *opt, struct
     struct errbuf *eb) MUST_USE;        /* replays */
 void journal_close(struct journal **j); /* parts must have been released; sync before */
 
-/* What replay found live. Each part comes once, with its envelope, whose owner is fn; fn becomes
- * the part's owner too (journal_release). */
+/* What replay found live. Each part comes once; fn becomes its owner (journal_release). */
 typedef void journal_found_fn(void *arg, struct journal_part *part, struct qid id,
-    struct envelope *e);
+    const struct envelope_brief *b);
 int journal_replayed(struct journal *j, journal_found_fn *fn, void *arg) MUST_USE;
 
 /* --- commit --------------------------------------------------------------------- */

@@ -95,6 +95,24 @@ int journal_head_decode(const unsigned char p[JOURNAL_HEAD_BYTES], uint64_t sequ
 	return 0;
 }
 
+/* What follows the last record is zeros, up to the end of the segment. */
+size_t journal_head_find(const char *p, size_t n)
+{
+	size_t at = 0;
+	while (at + JOURNAL_HEAD_BYTES <= n) {
+		const char *first = memchr(p + at, HEAD_MAGIC & 0xff, n - at);
+		if (first == NULL)
+			return n;
+		size_t found = (size_t)(first - p);
+		at = (found + JOURNAL_ALIGN - 1) / JOURNAL_ALIGN * JOURNAL_ALIGN;
+		if (at == found && at + JOURNAL_HEAD_BYTES <= n &&
+		    codec_get_u32((const unsigned char *)p + at) == HEAD_MAGIC)
+			return at;
+		at = MAX(at, found + 1);
+	}
+	return n;
+}
+
 uint64_t journal_record_bytes(const struct journal_head *h)
 {
 	uint64_t bytes = JOURNAL_HEAD_BYTES + (uint64_t)h->front_bytes + h->body_bytes;
@@ -169,18 +187,27 @@ int journal_front_check_body(const struct journal_front *f, struct slice behind)
 	return same ? 0 : ERR_CORRUPT;
 }
 
-int journal_front_envelope(const struct journal_front *f, unsigned part, struct envelope **e_r)
+static struct slice envelope_of(const struct journal_front *f, unsigned part)
 {
 	const unsigned char *lengths = (const unsigned char *)f->lengths.p;
-	char id[QID_TEXT_MAX];
 	size_t at = 0;
-	*e_r = NULL;
 	CHECK(part > 0);
 	CHECK(part <= f->parts_n);
 	for (unsigned i = 1; i < part; i++)
 		at += codec_get_u32(lengths + (size_t)(i - 1) * 4);
-	size_t n = codec_get_u32(lengths + (size_t)(part - 1) * 4);
-	int err = envelope_decode(slice_of(f->envelopes.p + at, n), e_r);
+	return slice_of(f->envelopes.p + at, codec_get_u32(lengths + (size_t)(part - 1) * 4));
+}
+
+int journal_front_brief(const struct journal_front *f, unsigned part, struct envelope_brief *b)
+{
+	return envelope_decode_brief(envelope_of(f, part), b);
+}
+
+int journal_front_envelope(const struct journal_front *f, unsigned part, struct envelope **e_r)
+{
+	char id[QID_TEXT_MAX];
+	*e_r = NULL;
+	int err = envelope_decode(envelope_of(f, part), e_r);
 	if (err == 0 && (strcmp((*e_r)->queue_id, qid_format_part(f->id, part, id)) != 0 ||
 			    (*e_r)->body_bytes != f->body.bytes))
 		err = ERR_CORRUPT;

@@ -67,6 +67,9 @@ void journal_head_encode(const struct journal_head *h, uint64_t sequence, uint32
     unsigned char p[JOURNAL_HEAD_BYTES]);
 int journal_head_decode(const unsigned char p[JOURNAL_HEAD_BYTES], uint64_t sequence, uint32_t salt,
     struct journal_head *h) MUST_USE;
+/* Where the next place is that may hold a head: at a multiple of JOURNAL_ALIGN from p; n if there
+ * is none. */
+size_t journal_head_find(const char *p, size_t n);
 uint64_t journal_record_bytes(const struct journal_head *h); /* with head and padding */
 
 struct journal_body { /* of a MESSAGE */
@@ -94,6 +97,9 @@ int journal_front_check_body(const struct journal_front *f, struct slice behind)
 /* The envelope of a part; checks that it is of this message and part. */
 int journal_front_envelope(const struct journal_front *f, unsigned part,
     struct envelope **e_r) MUST_USE;
+/* Of an envelope no more than that: what else is wrong shows when it is read. */
+int journal_front_brief(const struct journal_front *f, unsigned part,
+    struct envelope_brief *b) MUST_USE;
 
 struct journal_outcome { /* what a REPORT reports */
 	struct qid id;

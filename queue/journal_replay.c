@@ -15,6 +15,10 @@
 #include "base/mem.h"
 #include "queue/journal_int.h"
 
+enum {
+	WINDOW_BYTES = 256 * 1024
+};
+
 struct replay {
 	struct journal *j;
 	struct journal_header headers[JOURNAL_SLOTS_MAX]; /* the good ones, ascending */
@@ -22,8 +26,8 @@ struct replay {
 	size_t found_n;
 	size_t others;   /* names that are not ours */
 	struct map msgs; /* id -> struct journal_msg, those with live parts */
-	char *bytes;     /* of the segment being read */
-	size_t bytes_n;
+	char *window;    /* on the segment being read */
+	size_t window_n;
 	uint64_t records, damaged;
 	uint64_t last_batch; /* where that of the last good record begins */
 	bool lost;           /* a segment was set aside */
@@ -244,37 +248,55 @@ static int on_damage(struct replay *r, struct journal_segment *s, uint64_t at, u
 	    "a part of the journal can't be read");
 }
 
+static int take_record(struct replay *r, struct journal_segment *s,
+    const struct journal_scanned *rec)
+{
+	bool good = !rec->damaged && (rec->head.type == JOURNAL_ENDS || add_msg(r, s, rec));
+	r->records++;
+	if (!good)
+		return on_damage(r, s, rec->at, rec->at + rec->bytes);
+	if (rec->head.type == JOURNAL_ENDS)
+		apply_ends(r, rec->front);
+	r->last_batch = rec->head.batch_at;
+	return 0;
+}
+
+static int read_window(struct replay *r, const struct journal_segment *s, uint64_t at, size_t n)
+{
+	const struct qio *io = r->j->io;
+	if (n > r->window_n) {
+		mem_free(r->window);
+		r->window = mem_alloc(n);
+		r->window_n = n;
+	}
+	ssize_t got = io->pread(io->arg, s->fd, r->window, n, at);
+	return got >= 0 && (size_t)got < n ? -EIO : (int)MIN(got, (ssize_t)0);
+}
+
+/* A little at a time, so that the bytes are still near the processor when they are looked at. */
 static int read_segment(struct replay *r, struct journal_segment *s, uint64_t limit)
 {
-	uint64_t max = limit > 0 ? MIN(limit, s->bytes) : s->bytes;
-	if (max > r->bytes_n) {
-		mem_free(r->bytes);
-		r->bytes_n = (size_t)max;
-		r->bytes = mem_alloc(r->bytes_n);
-	}
-	ssize_t got = r->j->io->pread(r->j->io->arg, s->fd, r->bytes, (size_t)max, 0);
-	if (got < 0)
-		return (int)got;
-	struct journal_scan scan = { .bytes = r->bytes,
-		.max = (uint64_t)got,
+	struct journal_scan scan = { .max = limit > 0 ? MIN(limit, s->bytes) : s->bytes,
 		.limited = limit > 0,
 		.sequence = s->sequence,
 		.salt = s->salt,
 		.at = JOURNAL_HEADER_BYTES };
 	struct journal_scanned rec;
-	while (journal_scan_next(&scan, &rec)) {
-		bool good = !rec.damaged && (rec.head.type == JOURNAL_ENDS || add_msg(r, s, &rec));
-		int err = good ? 0 : on_damage(r, s, rec.at, rec.at + rec.bytes);
-		if (err < 0)
-			return err;
-		if (good && rec.head.type == JOURNAL_ENDS)
-			apply_ends(r, rec.front);
-		if (good)
-			r->last_batch = rec.head.batch_at;
-		r->records++;
+	int err = 0;
+	while (err == 0) {
+		if (journal_scan_next(&scan, &rec)) {
+			err = take_record(r, s, &rec);
+			continue;
+		}
+		if (scan.want == 0)
+			break;
+		scan.base = scan.from;
+		scan.have = MIN(MAX(scan.want, scan.from + WINDOW_BYTES), scan.max);
+		err = read_window(r, s, scan.base, (size_t)(scan.have - scan.base));
+		scan.bytes = r->window;
 	}
 	s->end = scan.at;
-	return 0;
+	return err;
 }
 
 /*
@@ -288,8 +310,11 @@ static int make_last_durable(struct replay *r, const struct journal_segment *s)
 	const struct qio *io = r->j->io;
 	int err = 0;
 	if (r->last_batch >= JOURNAL_HEADER_BYTES && r->last_batch < s->end) {
-		struct iovec iov = { r->bytes + r->last_batch, (size_t)(s->end - r->last_batch) };
-		err = io->pwritev(io->arg, s->fd, &iov, 1, r->last_batch);
+		size_t n = (size_t)(s->end - r->last_batch);
+		err = read_window(r, s, r->last_batch, n);
+		struct iovec iov = { r->window, n };
+		if (err == 0)
+			err = io->pwritev(io->arg, s->fd, &iov, 1, r->last_batch);
 	}
 	return err < 0 ? err : io->sync(io->arg, s->fd);
 }
@@ -424,7 +449,7 @@ int journal_replay(struct journal *j, struct errbuf *eb)
 		log_notice("queue", "journal: %zu messages in %zu segments were on their way",
 		    map_count(&r->msgs), j->used_n);
 	map_fini(&r->msgs);
-	mem_free(r->bytes);
+	mem_free(r->window);
 	mem_free(r);
 	return err;
 }
@@ -433,17 +458,15 @@ int journal_replay(struct journal *j, struct errbuf *eb)
 static int give_part(struct journal *j, struct journal_part *p, const struct journal_front *f,
     int err, journal_found_fn *fn, void *arg)
 {
-	struct envelope *e = NULL;
+	struct envelope_brief b;
 	if (err == 0)
-		err = p->number <= f->parts_n ? journal_front_envelope(f, p->number, &e)
-					      : ERR_CORRUPT;
+		err = p->number <= f->parts_n ? journal_front_brief(f, p->number, &b) : ERR_CORRUPT;
 	if (err == ERR_CORRUPT || err == ERR_VERSION)
 		return journal_damaged(j, p);
 	if (err < 0)
 		return err;
-	(void)journal_effects_apply(j, p->msg->id, p->number, e);
 	p->msg->refs++;
-	fn(arg, p, p->msg->id, e);
+	fn(arg, p, p->msg->id, &b);
 	return 0;
 }
 

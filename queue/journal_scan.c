@@ -81,19 +81,30 @@ uint64_t journal_limit(const struct journal_header *headers, size_t n, uint64_t 
 
 /* --- records -------------------------------------------------------------------- */
 
+/* False: they are not at hand. Within max, they can be had. */
+static bool has_bytes(struct journal_scan *s, uint64_t at, uint64_t n)
+{
+	if (at + n <= s->have)
+		return true;
+	s->from = at;
+	s->want = at + n;
+	return false;
+}
+
 /* Bytes of the whole and right record there, else 0. */
-static uint64_t check_record(const struct journal_scan *s, struct journal_scanned *r)
+static uint64_t check_record(struct journal_scan *s, struct journal_scanned *r)
 {
 	struct journal_front f;
 	struct journal_outcome o;
-	const char *p = s->bytes + s->at;
 	uint64_t left = s->max - s->at;
-	if (left < JOURNAL_HEAD_BYTES ||
-	    journal_head_decode((const unsigned char *)p, s->sequence, s->salt, &r->head) < 0)
+	if (left < JOURNAL_HEAD_BYTES || !has_bytes(s, s->at, JOURNAL_HEAD_BYTES))
+		return 0;
+	const char *p = s->bytes + (s->at - s->base);
+	if (journal_head_decode((const unsigned char *)p, s->sequence, s->salt, &r->head) < 0)
 		return 0;
 	r->front = slice_of(p + JOURNAL_HEAD_BYTES, 0);
 	uint64_t n = journal_record_bytes(&r->head);
-	if (n > left)
+	if (n > left || !has_bytes(s, s->at, n))
 		return 0;
 	r->front.n = r->head.front_bytes;
 	r->body = slice_of(r->front.p + r->front.n, r->head.body_bytes);
@@ -110,35 +121,58 @@ static uint64_t check_record(const struct journal_scan *s, struct journal_scanne
 	return n;
 }
 
-/* Where the next record head is that was written when what is at s->at was durable; max if there is
- * none. */
-static uint64_t find_next(const struct journal_scan *s)
+/* True if a record head stands at `sought` that was written when what is at s->at was durable. */
+static bool is_later(const struct journal_scan *s)
 {
+	const unsigned char *p = (const unsigned char *)s->bytes + (s->sought - s->base);
 	struct journal_head h;
-	for (uint64_t at = s->at + JOURNAL_ALIGN; at + JOURNAL_HEAD_BYTES <= s->max;
-	     at += JOURNAL_ALIGN) {
-		if (journal_head_decode((const unsigned char *)s->bytes + at, s->sequence, s->salt,
-			&h) == 0 &&
-		    (s->limited || h.batch_at > s->at))
-			return at;
+	return journal_head_decode(p, s->sequence, s->salt, &h) == 0 &&
+	       (s->limited || h.batch_at > s->at);
+}
+
+/* Moves `sought` on to the next such head; to max if there is none. False: for want of bytes. */
+static bool find_next(struct journal_scan *s)
+{
+	for (; s->sought < s->max; s->sought += JOURNAL_ALIGN) {
+		if (s->max - s->sought < JOURNAL_HEAD_BYTES)
+			break;
+		if (!has_bytes(s, s->sought, JOURNAL_HEAD_BYTES))
+			return false;
+		uint64_t n = MIN(s->have, s->max) - s->sought;
+		uint64_t skip = journal_head_find(s->bytes + (s->sought - s->base), (size_t)n);
+		if (skip == n) { /* the last of these bytes may be the first of a head */
+			s->sought += (n - JOURNAL_HEAD_BYTES) / JOURNAL_ALIGN * JOURNAL_ALIGN;
+			continue;
+		}
+		s->sought += skip;
+		if (is_later(s))
+			return true;
 	}
-	return s->max;
+	s->sought = s->max;
+	return true;
 }
 
 bool journal_scan_next(struct journal_scan *s, struct journal_scanned *r)
 {
 	*r = (struct journal_scanned){ .at = s->at };
+	s->want = 0;
 	if (s->at >= s->max)
 		return false;
-	r->bytes = check_record(s, r);
-	if (r->bytes == 0) {
-		uint64_t next = find_next(s);
-		if (next == s->max && !s->limited) {
-			r->torn = r->front.p != NULL;
+	if (s->sought <= s->at) {
+		r->bytes = check_record(s, r);
+		if (s->want > 0)
 			return false;
-		}
+		s->has_head = r->front.p != NULL;
+		s->sought = s->at + JOURNAL_ALIGN;
+	}
+	if (r->bytes == 0) {
+		if (!find_next(s))
+			return false;
+		r->torn = s->sought >= s->max && !s->limited && s->has_head;
+		if (s->sought >= s->max && !s->limited)
+			return false;
 		r->damaged = true;
-		r->bytes = next - s->at;
+		r->bytes = s->sought - s->at;
 	}
 	s->at += r->bytes;
 	return true;

@@ -33,13 +33,20 @@ int journal_header_read(const struct qio *io, int fd, struct journal_header *h,
  * knows. */
 uint64_t journal_limit(const struct journal_header *headers, size_t n, uint64_t sequence);
 
-struct journal_scan { /* fill in; records are read from `at` on */
-	const char *bytes;
+struct journal_scan {      /* fill in; records are read from `at` on */
+	const char *bytes; /* of the file, from `base` to `have` */
+	uint64_t base, have;
 	uint64_t max; /* bytes that may count: up to the limit, or to the end of the file */
 	bool limited; /* max is a limit: all before was durable */
 	uint64_t sequence;
 	uint32_t salt;
 	uint64_t at; /* JOURNAL_HEADER_BYTES to begin with; when all is read, where it ended */
+
+	/* Where `have` is less than max, journal_scan_next may ask for more: want is not 0, and it
+	 * is to be called again with the bytes from `from` to `want` at hand, or beyond. */
+	uint64_t from, want;
+	uint64_t sought; /* its own: what is at `at` is no record; up to here no other begins */
+	bool has_head;   /* its own: but a head */
 };
 
 struct journal_scanned { /* borrows from the scan's bytes */
@@ -50,9 +57,11 @@ struct journal_scanned { /* borrows from the scan's bytes */
 	struct slice front, body;
 };
 
-/* False at the end: of all, or where a torn batch begins that was never acknowledged. */
+/* False at the end: of all, or where a torn batch begins that was never acknowledged; or for want
+ * of bytes. */
 bool journal_scan_next(struct journal_scan *s, struct journal_scanned *r);
-/* Of what is damaged there, head, front and f may be good all the same: what is wrong is the body.
+/* With all bytes at hand. Of what is damaged there, head, front and f may be good all the same:
+ * what is wrong is the body.
  */
 bool journal_scan_front(const struct journal_scan *s, struct journal_scanned *r,
     struct journal_front *f);

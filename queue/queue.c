@@ -15,7 +15,8 @@ _Static_assert(QUEUE_ID_MAX >= QID_TEXT_MAX, "ids fit what callers have for them
 
 /* --- life ----------------------------------------------------------------------- */
 
-static void on_replayed(void *arg, struct journal_part *part, struct qid id, struct envelope *e);
+static void on_replayed(void *arg, struct journal_part *part, struct qid id,
+    const struct envelope_brief *b);
 
 static struct queue *new_queue(struct store *s, unsigned shard, const struct queue_options *opt,
     struct now now)
@@ -342,23 +343,23 @@ static void on_duplicate(struct queue *q, unsigned dir, const struct spool_name 
 	rest_found(q, item, name);
 }
 
-static void on_replayed(void *arg, struct journal_part *part, struct qid id, struct envelope *e)
+static void on_replayed(void *arg, struct journal_part *part, struct qid id,
+    const struct envelope_brief *b)
 {
 	const struct store *s = arg;
 	char label[SPOOL_DOMAIN_MAX + 1];
-	struct queue *q = store_home(s, slice_str(spool_label(slice_str(e->domain), label)));
+	struct queue *q = store_home(s, slice_str(spool_label(b->domain, label)));
 	const struct spool_name name = {
-		.due_ms = e->arrival_ms, /* the id's time is later where the clock was set back */
+		.due_ms = b->arrival_ms, /* the id's time is later where the clock was set back */
 		.id = id,
 		.part = part->number,
-		.domain = slice_str(e->domain),
+		.domain = b->domain,
 	};
 	struct queue_item *item = new_item(q, &name, journal_part_dir(part));
 	item->record = part;
 	item->replayed = true;
-	item->sender = envelope_sender_key(e);
+	item->sender = b->sender_key;
 	rest_found(q, item, &name);
-	envelope_free(&e);
 }
 
 /*

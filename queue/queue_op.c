@@ -253,7 +253,8 @@ static struct queue_item *item_of_part(const struct queue_op *op, struct part *p
 	if (op->in_journal)
 		item->record = journal_msg_part(op->record, p->number);
 	item->ripe = true;
-	item->sender = envelope_sender_key(p->envelope);
+	item->sender =
+	    envelope_sender_key(slice_str(p->envelope->user), slice_str(p->envelope->client_ip));
 	if (body == NULL)
 		return item;
 	struct mail *mail = mem_zalloc(sizeof(*mail));
@@ -333,7 +334,7 @@ static bool adopt_envelope(struct queue *q, struct queue_item *item, struct enve
 	item->ripe = item->ripe && due_ms <= item->due_ms;
 	item->due_ms = due_ms;
 	item->attempts = (uint16_t)envelope_attempts(e);
-	item->sender = envelope_sender_key(e);
+	item->sender = envelope_sender_key(slice_str(e->user), slice_str(e->client_ip));
 	if (item->domain->name[0] == '~')
 		queue_set_domain(q, item, slice_str(e->domain));
 	return item->found;

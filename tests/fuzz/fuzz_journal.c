@@ -101,15 +101,52 @@ static void outcome(struct slice in)
 	buf_fini(&again);
 }
 
+/* As scan_next, but with no more bytes at hand than are asked for, in memory of their own. */
+static bool next_in_window(struct journal_scan *s, struct journal_scanned *r, const uint8_t *data,
+    char **window)
+{
+	while (!journal_scan_next(s, r)) {
+		if (s->want == 0)
+			return false;
+		CHECK(s->from < s->want && s->want <= s->max);
+		CHECK(s->want > s->have || s->from < s->base);
+		mem_free(*window);
+		*window = mem_dup(data + s->from, (size_t)(s->want - s->from));
+		s->bytes = *window;
+		s->base = s->from;
+		s->have = s->want;
+	}
+	return true;
+}
+
+static void in_windows(const struct journal_scan *whole, const uint8_t *data)
+{
+	struct journal_scan a = *whole, b = *whole;
+	struct journal_scanned x, y;
+	char *window = NULL;
+	b.bytes = NULL;
+	b.have = 0;
+	for (bool more = true; more;) {
+		more = journal_scan_next(&a, &x);
+		CHECK(next_in_window(&b, &y, data, &window) == more);
+		CHECK(a.at == b.at && x.at == y.at && x.bytes == y.bytes);
+		CHECK(x.damaged == y.damaged && x.torn == y.torn);
+		CHECK(x.damaged || !more || slice_eq(x.front, y.front));
+	}
+	mem_free(window);
+}
+
 static void segment(const uint8_t *data, size_t n)
 {
 	struct journal_scan s = { .bytes = (const char *)data,
+		.have = n,
 		.max = n,
 		.limited = n > 0 && data[0] == 'L',
 		.sequence = 1,
 		.salt = SALT };
 	struct journal_scanned r;
 	uint64_t at = 0;
+	in_windows(&s, data);
 	while (journal_scan_next(&s, &r)) {
 		CHECK(r.at == at && r.bytes > 0 && r.bytes <= n - at);
 		CHECK(!s.limited || s.at <= n);
