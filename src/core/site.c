@@ -198,8 +198,9 @@ static uint64_t bytes_of(const struct queue_item *item)
 struct queue_item *site_take(struct site *s)
 {
 	struct fair *f = fair_of_next(s);
-	struct queue_item *item = first_of(f);
 
+	CHECK(f != NULL);
+	struct queue_item *item = list_entry(fair_next(f), struct queue_item, link);
 	fair_take(f, &item->link, bytes_of(item));
 	s->items--;
 	return item;
@@ -210,7 +211,7 @@ void site_loaded(struct site *s, const struct queue_item *item)
 	fair_charge(&s->ready, FAIR_NORMAL, item->sender, bytes_of(item));
 }
 
-static bool is_for(const struct list_node *node, const void *domain)
+static bool is_for(struct list_node *node, const void *domain)
 {
 	return list_entry(node, struct queue_item, link)->domain == domain;
 }

@@ -132,7 +132,7 @@ void fair_merge(struct fair *f, struct fair *from, bool first)
 	}
 }
 
-void fair_extract(struct fair *f, bool (*is_wanted)(const struct list_node *item, const void *arg),
+void fair_extract(struct fair *f, bool (*is_wanted)(struct list_node *item, const void *arg),
     const void *arg, struct list_node *to)
 {
 	size_t cursor = 0;

@@ -54,7 +54,7 @@ void fair_add_first(struct fair *f, struct list_node *item, enum fair_class clas
 /* All that is in `from`, flow by flow, before or behind what f has. O(flows). */
 void fair_merge(struct fair *f, struct fair *from, bool first);
 /* Those that are wanted go to the end of a list, in the order of their flows. O(items). */
-void fair_extract(struct fair *f, bool (*is_wanted)(const struct list_node *item, const void *arg),
+void fair_extract(struct fair *f, bool (*is_wanted)(struct list_node *item, const void *arg),
     const void *arg, struct list_node *to);
 /* The item whose turn it is; it stays where it is. The same until something is added or taken;
  * NULL: there is none. */

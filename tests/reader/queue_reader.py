@@ -166,7 +166,7 @@ STRINGS = {
     11: "message_id",
 }
 RET = ("", "FULL", "HDRS")
-FLAGS = {1: "8bitmime", 2: "smtputf8", 4: "8bit", 8: "8bit_header", 16: "reserved", 32: "report"}
+FLAGS = {1: "8bitmime", 2: "smtputf8", 4: "8bit", 8: "8bit_header", 16: "no_leading_dot", 32: "report"}
 
 
 def need(condition, text):

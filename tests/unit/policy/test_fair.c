@@ -391,7 +391,7 @@ START_TEST(two_become_one)
 
 END_TEST
 
-static bool is_long(const struct list_node *item, const void *arg)
+static bool is_long(struct list_node *item, const void *arg)
 {
 	return list_entry(item, struct mail, link)->bytes > *(const uint64_t *)arg;
 }
