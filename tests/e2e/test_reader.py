@@ -202,7 +202,7 @@ def _():
             utf8 = item.domain.startswith("xn--")
             e = item.envelope
             equal((e["user"], e["helo"], e["protocol"]), ("ann", "[127.0.0.9]", "UTF8SMTPA" if utf8 else "ESMTPA"), "client")
-            equal(e["flags"], ["smtputf8", "8bit", "8bit_header"] if utf8 else ["8bitmime", "8bit"], "flags")
+            equal(e["flags"], ["smtputf8", "8bit", "8bit_header", "no_leading_dot"] if utf8 else ["8bitmime", "8bit"], "flags")
             if item.domain == long_domain:
                 matches("^~[0-9a-f]{16}$", item.name["domain"], "hashed domain in the name")
             if utf8:
