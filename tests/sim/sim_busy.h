@@ -16,6 +16,11 @@ struct sim_busy_point {
 
 struct sim_traffic;
 
+struct sim_no { /* the DNS said nothing of use about it, and that counts so long */
+	struct sim_no *next;
+	int64_t at_ms, until_ms;
+};
+
 struct sim_site { /* hosts with limits of their own; in each domain, or shared by some */
 	char name[24];
 	unsigned domains; /* that share it */
@@ -25,6 +30,7 @@ struct sim_site { /* hosts with limits of their own; in each domain, or shared b
 	int64_t mail_ms; /* one of its hosts was told MAIL, the last time */
 	unsigned open, asking;
 	int64_t dns_failed_ms;       /* a question about it was answered so, the last time */
+	struct sim_no *noes;         /* the last first */
 	struct sim_traffic *traffic; /* what it has seen of late; NULL: nothing */
 	struct sim_busy_point *points;
 	size_t points_n, points_cap;

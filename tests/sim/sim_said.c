@@ -104,6 +104,14 @@ static void note_gone(struct sim_domain *d, int64_t until_ms)
 	d->gone = g;
 }
 
+static void note_no(struct sim_site *s, int64_t until_ms)
+{
+	struct sim_no *n = mem_zalloc(sizeof(*n));
+
+	*n = (struct sim_no){ s->noes, sim.now_ms, until_ms };
+	s->noes = n;
+}
+
 static void note_mx(const char *name, const struct dns_answer *a, int64_t until_ms)
 {
 	struct sim_domain *d = sim_net_find(slice_str(name));
@@ -135,6 +143,11 @@ void sim_said_answer(unsigned channel, const char *name, enum dns_type type,
 		site->dns_failed_ms = sim.now_ms;
 	if (type == DNS_TYPE_MX)
 		note_mx(name, a, note->until_ms);
+	/* Where there is no MX the address counts; where there is no AAAA, the A. */
+	bool is_no = type == DNS_TYPE_A ? a->outcome != DNS_OK
+					: a->outcome == DNS_FAILED || a->outcome == DNS_NXDOMAIN;
+	if (site && is_no)
+		note_no(site, note->until_ms);
 	struct sim_host *h = type == DNS_TYPE_A ? host_named(name) : NULL;
 	if (h && a->outcome == DNS_OK)
 		h->a_until_ms = MAX(h->a_until_ms, note->until_ms);
@@ -170,6 +183,14 @@ void sim_said_dialled(const struct sim_host *h)
 		return;
 	sim_violation("%s is dialled %lld s after the DNS named it last", h->name,
 	    (long long)((sim.now_ms - until_ms) / SIM_SECOND));
+}
+
+bool sim_said_no(const struct sim_site *s, int64_t life_ms, int64_t at_ms)
+{
+	for (const struct sim_no *n = s->noes; n && n->at_ms >= life_ms; n = n->next)
+		if (n->at_ms <= at_ms && at_ms <= n->until_ms + JUDGE_RECORD_MS)
+			return true;
+	return false;
 }
 
 bool sim_said_gone(const struct sim_domain *d, int64_t at_ms)

@@ -19,6 +19,8 @@ void sim_said_dropped(unsigned channel, const char *name, enum dns_type type);
 void sim_said_forget(void); /* the daemon is dead */
 
 void sim_said_dialled(const struct sim_host *h);
+/* Whether an attempt may fail then by an answer of this life, so that nobody sees a question. */
+bool sim_said_no(const struct sim_site *s, int64_t life_ms, int64_t at_ms);
 /* Whether the DNS had a final word against the domain at that time. */
 bool sim_said_gone(const struct sim_domain *d, int64_t at_ms);
 
