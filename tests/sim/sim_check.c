@@ -323,8 +323,10 @@ static void check_reported(const struct sim_msg *m, const struct sim_rcpt *r)
 	for (const struct sim_event *e = r->events; e; e = e->next) {
 		if (!failed && (e->kind == SIM_EVENT_BOUNCED || e->kind == SIM_EVENT_EXPIRED))
 			failed = e;
-		/* A crash forgot it, and with another clock it was not too old any more. */
-		if (failed && e->kind == SIM_EVENT_DELIVERED && e->life > failed->life)
+		/* A crash forgot it (check_one_fate), and with another clock it was not too old any
+		 * more, or the operator deleted it. */
+		if (failed && e->life > failed->life &&
+		    (e->kind == SIM_EVENT_DELIVERED || e->kind == SIM_EVENT_DELETED))
 			failed = NULL;
 	}
 	unsigned n = count_reports(&m->sender, r->address);
