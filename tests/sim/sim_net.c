@@ -406,7 +406,9 @@ static void watch_probes(struct sim_host *h)
 	struct sim_domain *d = h->domain;
 	int64_t last_ms = h->dialled_ms;
 
-	if (!is_dead(d) || d->site->domains > 1) { /* whose turn it is can't be seen here */
+	/* Whose turn it is can't be seen where domains share it; and other hosts than those that
+	 * were named before are another site, of which nothing is known. */
+	if (!is_dead(d) || d->site->domains > 1 || d->site->sets > 1) {
 		d->dead_since_ms = 0;
 		return;
 	}
