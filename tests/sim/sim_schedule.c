@@ -226,10 +226,11 @@ static int64_t jumps_ms(int64_t from_ms, int64_t to_ms, int sign)
 /* All that waited from when it was due until it was tried comes here. */
 static void check_wait(const struct sim_rcpt *r, int64_t from_ms, int64_t to_ms, const char *what)
 {
-	int64_t attempt_ms = r->domain->prompt ? SCHEDULE_PROMPT_MS : SCHEDULE_SLOW_MS;
+	/* Where hosts ask for pauses it may be one after the other, for a message or two. */
+	bool presses = sim_traffic_presses(r->domain);
+	int64_t attempt_ms = r->domain->prompt && !presses ? SCHEDULE_PROMPT_MS : SCHEDULE_SLOW_MS;
+	int64_t idle_ms = SCHEDULE_IDLE_MS + (presses ? SCHEDULE_PAUSE_MS : 0);
 	struct sim_wait w;
-	int64_t idle_ms =
-	    SCHEDULE_IDLE_MS + (sim_traffic_presses(r->domain) ? SCHEDULE_PAUSE_MS : 0);
 
 	if (to_ms <= from_ms + idle_ms)
 		return;
