@@ -279,8 +279,10 @@ static void write_settle(struct batch *b, struct queue_op *op)
 		batch_fail(op, fd);
 		return;
 	}
-	int err =
-	    qfile_append(b->io, fd, op->item->mail->envelope, op->rcpts, op->rcpts_n, &op->tail);
+	int err = op->doubt_at > 0 ? qfile_renew(b->io, fd, op->doubt_at, op->tail.end) : 0;
+	if (err == 0)
+		err = qfile_append(b->io, fd, op->item->mail->envelope, op->rcpts, op->rcpts_n,
+		    &op->tail);
 	if (err < 0) {
 		(void)b->io->close(b->io->arg, fd);
 		batch_fail(op, err);
@@ -350,6 +352,7 @@ static void adopt_loaded(struct batch *b, struct queue_op *op, struct qfile_load
 	op->mail->pub.envelope = l->envelope;
 	op->mail->pub.body = body;
 	op->mail->tail = l->tail;
+	op->mail->doubt_at = l->tail.records > 0 ? l->tail_at : 0;
 }
 
 static void load_failed(struct batch *b, struct queue_op *op, const char *name, int err,

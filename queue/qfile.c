@@ -143,6 +143,27 @@ int qfile_append(const struct qio *io, int fd, const struct envelope *e, const u
 	return err;
 }
 
+int qfile_renew(const struct qio *io, int fd, uint64_t from, uint64_t to)
+{
+	char *block = mem_alloc(BLOCK_BYTES);
+	int err = 0;
+	CHECK(from <= to);
+	while (err == 0 && from < to) {
+		size_t n = (size_t)MIN(to - from, (uint64_t)BLOCK_BYTES);
+		ssize_t got = io->pread(io->arg, fd, block, n, from);
+		struct iovec iov = { block, n };
+		if (got < 0)
+			err = (int)got;
+		else if ((size_t)got < n)
+			err = ERR_CORRUPT;
+		else
+			err = io->pwritev(io->arg, fd, &iov, 1, from);
+		from += n;
+	}
+	mem_free(block);
+	return err;
+}
+
 /* --- load --------------------------------------------------------------------- */
 
 struct reader { /* short files are read with one call */
@@ -320,7 +341,8 @@ static int load(const struct qio *io, int fd, bool with_body, struct qfile_loade
 	if (err == 0 && with_body)
 		err = load_body(&r, &h, out);
 	if (err == 0) {
-		out->tail = (struct tail){ .end = h.body_at + h.body_bytes, .seed = h.crc };
+		out->tail_at = h.body_at + h.body_bytes;
+		out->tail = (struct tail){ .end = out->tail_at, .seed = h.crc };
 		err = load_tail(&r, out);
 	}
 	reader_fini(&r);

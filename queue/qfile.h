@@ -37,10 +37,16 @@ int qfile_write(const struct qio *io, int fd, const struct envelope *e,
 int qfile_append(const struct qio *io, int fd, const struct envelope *e, const uint32_t *rcpts,
     size_t n, struct tail *tail) MUST_USE;
 
+/* Writes again what stands in a part of the file, so that the next sync brings it to the medium.
+ * What was read may be there in the cache only: of an append whose sync failed nothing is written
+ * any more, and whoever found that out may be dead. */
+int qfile_renew(const struct qio *io, int fd, uint64_t from, uint64_t to) MUST_USE;
+
 struct qfile_loaded {
 	struct envelope *envelope; /* with outcomes applied */
 	struct tail tail;
-	char *mem; /* the body, heap, when it is short; else NULL */
+	uint64_t tail_at; /* where its records begin */
+	char *mem;        /* the body, heap, when it is short; else NULL */
 	uint64_t body_at;
 	uint64_t body_bytes;
 	bool torn;       /* bytes after the last good record were ignored */

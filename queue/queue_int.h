@@ -83,8 +83,9 @@ struct domain {
 struct mail {
 	struct queue_mail pub; /* first: what items point to */
 	struct tail tail;
-	bool unsaved;  /* outcomes the disk has refused so far: must not be dropped */
-	bool snapshot; /* the next settle writes all recipients */
+	uint64_t doubt_at; /* records from there on were read: see qfile_renew; 0: none were */
+	bool unsaved;      /* outcomes the disk has refused so far: must not be dropped */
+	bool snapshot;     /* the next settle writes all recipients */
 };
 
 struct queue_msg {
@@ -152,6 +153,7 @@ struct queue_op {
 	size_t rcpts_n;
 	bool remove;      /* all final */
 	struct tail tail; /* after it */
+	uint64_t doubt_at;
 
 	bool held; /* SETTLE, HOLD: the name to be */
 	int64_t due_ms;

@@ -162,6 +162,7 @@ struct queue_op *queue_op_settle(struct queue_item *item, const struct queue_out
 	op->due_ms = MAX(envelope_due_ms(e), (int64_t)0);
 	op->attempts = (uint16_t)envelope_attempts(e);
 	op->tail = mail->tail;
+	op->doubt_at = mail->doubt_at;
 	choose_rcpts(op, mail, outcomes, n);
 	return op;
 }
@@ -421,6 +422,7 @@ static void finish_settle(struct queue *q, struct queue_op *op, struct queue_don
 		if (written) {
 			item->found = item->found && !mail->snapshot;
 			mail->tail = op->tail;
+			mail->doubt_at = 0;
 		} else {
 			mail->snapshot = true;
 		}

@@ -33,7 +33,8 @@
  *             part without having been acknowledged: the client sends it again,
  *             and some destinations get it twice (law 3 allows that)
  *     S5      S4 with a torn or whole record behind the last good one: read up to
- *             the last good one
+ *             the last good one. A whole one may be in the cache alone, if its sync failed:
+ *             what was read is written again with the next record (qfile_renew)
  *     S6 S7   S4 with the new or the old name: the record is the truth
  *     S8      S4 (delivered again: law 3) or S0
  *
