@@ -16,7 +16,7 @@ enum {
 
 struct bytes {
 	char *p;
-	size_t n;
+	size_t n, cap;
 };
 
 struct mem_write { /* p NULL: a truncation to at */
@@ -52,9 +52,13 @@ struct mem_change { /* a name goes from one place to another; dir SIZE_MAX: nowh
 
 /* --- images ---------------------------------------------------------------------- */
 
+/* Files grow by a few bytes at a time: by half, so that what is there is seldom moved. */
 static void resize(struct bytes *b, size_t n)
 {
-	b->p = mem_realloc(b->p, n + 1);
+	if (n + 1 > b->cap) {
+		b->cap = MAX(n + 1, b->cap + b->cap / 2);
+		b->p = mem_realloc(b->p, b->cap);
+	}
 	if (n > b->n)
 		memset(b->p + b->n, 0, n - b->n);
 	b->n = n;
@@ -623,7 +627,7 @@ void qio_mem_write(struct qio_mem *m, const char *path, struct slice bytes)
 		put_name(&in->names_sure, name, number);
 		node = m->nodes[number];
 	}
-	const struct bytes from = { (char *)(uintptr_t)bytes.p, bytes.n };
+	const struct bytes from = { (char *)(uintptr_t)bytes.p, bytes.n, bytes.n };
 	CHECK(node->writes_n == 0);
 	copy_bytes(&node->now, &from);
 	copy_bytes(&node->sure, &from);
