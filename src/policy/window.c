@@ -20,6 +20,7 @@
 #define PAUSE_MAX_MS      (5 * 60 * 1000)
 #define PAUSE_FORGOTTEN   10 /* times its length without a word: another matter */
 #define PASSED_MUCH       16 /* messages: the pause was longer than it had to be */
+#define PASSED_IN_ALL     32 /* and so it is if as many did, behind some pauses */
 
 void window_init(struct window *w, unsigned limit)
 {
@@ -87,8 +88,10 @@ void window_connected(struct window *w, unsigned open, int64_t now_ms)
 
 void window_delivered(struct window *w, unsigned busy, int64_t now_ms)
 {
-	if (w->passed < PASSED_MUCH && now_ms >= w->resume_at_ms)
-		w->passed++;
+	if (now_ms >= w->resume_at_ms) {
+		w->passed = MIN(w->passed + 1, (unsigned)PASSED_MUCH);
+		w->passed_in_all = MIN(w->passed_in_all + 1, (unsigned)PASSED_IN_ALL);
+	}
 	note_taken(w, busy, now_ms);
 	grow(w, busy, now_ms);
 }
@@ -110,17 +113,26 @@ void window_failed(struct window *w, unsigned open, int64_t now_ms)
 		window_refused(w, open, now_ms);
 }
 
+/* Doubles where nothing gets through after it. It also has to come down where only a few do each
+ * time, or what was long once, in an outage, would be so for as long as there is mail. */
+static void choose_pause(struct window *w, int64_t now_ms)
+{
+	if (now_ms - w->resume_at_ms > PAUSE_FORGOTTEN * w->pause_ms) {
+		w->pause_ms = 0;
+	} else if (w->passed == 0) {
+		w->pause_ms *= 2;
+	} else if (w->passed >= PASSED_MUCH || w->passed_in_all >= PASSED_IN_ALL) {
+		w->pause_ms /= 2;
+		w->passed_in_all = 0;
+	}
+	w->pause_ms = MIN(MAX(w->pause_ms, (int64_t)PAUSE_FIRST_MS), (int64_t)PAUSE_MAX_MS);
+}
+
 void window_slowed(struct window *w, int64_t now_ms)
 {
 	if (now_ms < w->resume_at_ms)
 		return; /* what was under way when the first was heard */
-	if (now_ms - w->resume_at_ms > PAUSE_FORGOTTEN * w->pause_ms)
-		w->pause_ms = 0;
-	else if (w->passed == 0)
-		w->pause_ms *= 2;
-	else if (w->passed >= PASSED_MUCH)
-		w->pause_ms /= 2;
-	w->pause_ms = MIN(MAX(w->pause_ms, (int64_t)PAUSE_FIRST_MS), (int64_t)PAUSE_MAX_MS);
+	choose_pause(w, now_ms);
 	w->resume_at_ms = now_ms + w->pause_ms;
 	w->patience_ms = MIN(w->patience_ms * 2, (int64_t)PATIENCE_MAX_MS);
 	w->grow_at_ms = MAX(w->grow_at_ms, w->resume_at_ms + w->patience_ms);

@@ -12,8 +12,8 @@
  *
  * A site that says it gets too much mail (421 and the like in a transaction)
  * is left in peace for a pause, 2 s up to 5 minutes, that doubles while nothing
- * gets through and halves when much does; then one connection tries, and the
- * window opens again to half of what it was.
+ * gets through and halves when much has, be it a little each time; then one
+ * connection tries, and the window opens again to half of what it was.
  *
  * Whether the site is up at all is not the window's question. Pure; times are
  * mono ms. `open` is the number of connections that stand (mail can go over
@@ -36,7 +36,8 @@ struct window {
 	int64_t grow_at_ms; /* beyond the level: not before */
 	int64_t pause_ms;   /* the last one; 0: none yet */
 	int64_t resume_at_ms;
-	unsigned passed; /* messages delivered since it was over */
+	unsigned passed;        /* messages delivered since it was over */
+	unsigned passed_in_all; /* since it was made shorter */
 };
 
 void window_init(struct window *w, unsigned limit); /* at least 1 */

@@ -363,6 +363,29 @@ START_TEST(pauses_have_an_end)
 
 END_TEST
 
+/* A few get through each time, however long it was: then it was long for nothing. */
+START_TEST(a_pause_gets_shorter)
+{
+	struct window w;
+	int64_t now = 5000;
+
+	window_init(&w, LIMIT);
+	for (int i = 0; i < 20; i++) {
+		window_slowed(&w, now);
+		now = window_resume_at(&w);
+	}
+	for (int i = 0; i < 60; i++) {
+		for (unsigned k = 0; k < 5; k++)
+			window_delivered(&w, 1, now);
+		window_slowed(&w, now);
+		now = window_resume_at(&w);
+	}
+	window_slowed(&w, now); /* and longer where nothing gets through */
+	ck_assert_int_eq(window_resume_at(&w), now + 4000);
+}
+
+END_TEST
+
 START_TEST(after_an_outage)
 {
 	struct window w;
@@ -444,6 +467,7 @@ Suite *test_window_suite(void)
 	tcase_add_loop_test(tc, messages_per_minute, 0, ARRAY_LEN(allowances));
 	tcase_add_test(tc, a_pause);
 	tcase_add_test(tc, pauses_have_an_end);
+	tcase_add_test(tc, a_pause_gets_shorter);
 	tcase_add_test(tc, after_an_outage);
 	tcase_add_test(tc, bounds);
 	suite_add_tcase(s, tc);
