@@ -112,8 +112,9 @@ ssize_t queue_body_read(const struct queue_body *b, uint64_t offset, void *p, si
 
 int queue_body_file(const struct queue_body *b, uint64_t *offset)
 {
+	bool is_own = b->mem == NULL && b->release == NULL;
 	*offset = b->offset;
-	return b->mem != NULL ? -1 : b->fd;
+	return is_own ? b->fd : -1; /* a segment of the journal is used again */
 }
 
 uint64_t queue_body_size(const struct queue_body *b)

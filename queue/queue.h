@@ -370,8 +370,9 @@ void queue_stats(const struct queue *q, struct queue_stats *s);
 /* Up to n bytes at offset; 0 at the end; negative on error (ERR_CORRUPT if the file is short).
  * Blocking only if the body is on disk. May run on any thread. */
 ssize_t queue_body_read(const struct queue_body *b, uint64_t offset, void *p, size_t n) MUST_USE;
-/* The descriptor (of the queue's qio) it can be read from, beginning at *offset, for as long as it
- * is held; -1: it is in memory. */
+/* The descriptor (of the queue's qio) it can be sent from, beginning at *offset: nothing is ever
+ * written over it, so what the kernel still has to send when the body is let go of stays what it
+ * is. -1: there is none, it is in memory or to be read. */
 int queue_body_file(const struct queue_body *b, uint64_t *offset);
 uint64_t queue_body_size(const struct queue_body *b);
 /* The whole body when it is in memory, else the empty slice. */

@@ -515,13 +515,16 @@ static int send_read(struct connection *c, const struct smtp_client_output *o, u
 	return send_from_memory(c, o, slice_of(piece, (size_t)n), sent);
 }
 
-/* The kernel copies it; what stands before it goes first, and is told that there is more. */
+/* The kernel sends it, later, from where it lies; what stands before it goes first, and is told
+ * that there is more. */
 static int send_from_file(struct connection *c, const struct smtp_client_output *o, uint64_t *sent)
 {
 	uint64_t begin;
 	int fd = queue_body_file(o->body, &begin);
 	size_t n = (size_t)MIN(o->body_n, (uint64_t)CONNECTION_BYTES_PER_TURN);
 
+	if (fd < 0)
+		return send_read(c, o, sent);
 	if (o->text.n > 0)
 		return send_from_memory(c, o, SLICE_NONE, sent);
 	int r = stream_send_file(c->stream, fd, begin + o->body_at, n, &n);

@@ -218,6 +218,7 @@ END_TEST
 
 START_TEST(over_the_memory_budget_the_disk_serves)
 {
+	uint64_t at;
 	fixture_close(&f);
 	f.opt.memory_max_bytes = 8000;
 	fixture_open(&f);
@@ -228,6 +229,12 @@ START_TEST(over_the_memory_budget_the_disk_serves)
 	fixture_load(&f, b);
 	ck_assert_uint_eq(queue_body_memory(b->mail->body).n, 0);
 	fixture_check_body(b->mail->body, 5000);
+	ck_assert_int_eq(fixture_settle(&f, b, 0, FATE_PENDING, 1, f.now.wall_ms), 0);
+	b = fixture_take(&f);
+	queue_unload(f.q, b);
+	fixture_load(&f, b);
+	ck_assert_int_ge(queue_body_file(b->mail->body, &at), 0); /* it has a file of its own now */
+	ck_assert_uint_gt(at, 0);
 	struct queue_body *kept = queue_body_ref(a->mail->body);
 	ck_assert_int_eq(fixture_settle(&f, a, 0, FATE_DELIVERED, 0, 0), 0);
 	fixture_check_body(kept, 5000); /* a delivery may still hold it */
