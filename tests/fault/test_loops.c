@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
+#include "base/check.h"
 #include "fault/operation.h"
 #include "lib/unit.h"
 
@@ -25,6 +25,7 @@ Suite *test_loops_suite(void);
 
 enum {
 	CALLS_MAX = 5000, /* more than any operation makes */
+	CASES_MAX = 400,  /* loops and operations */
 	TIMEOUT_S = 600,
 	STRIDE = 7, /* prime to most lengths: points of two loops meet in all pairs, over time */
 };
@@ -300,11 +301,15 @@ END_TEST
 
 static void add_loop(Suite *s, const char *name, const TTest *test)
 {
+	static char texts[CASES_MAX][100]; /* cases keep a pointer */
+	static size_t texts_n;
 	const char *only = getenv("FAULT_ONLY");
 	for (size_t i = 0; i < operations_n; i++) {
 		if (only != NULL && strstr(operations[i].name, only) == NULL)
 			continue;
-		char *text = mem_printf("%s: %s", name, operations[i].name); /* the case keeps it */
+		CHECK(texts_n < CASES_MAX);
+		char *text = texts[texts_n++];
+		snprintf(text, sizeof(texts[0]), "%s: %s", name, operations[i].name);
 		TCase *tc = tcase_create(text);
 		tcase_set_timeout(tc, TIMEOUT_S);
 		tcase_add_loop_test(tc, test, (int)i * 2, (int)i * 2 + 2);
