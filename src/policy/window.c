@@ -146,11 +146,13 @@ void window_slowed(struct window *w, int64_t now_ms)
 
 void window_restart(struct window *w)
 {
-	int64_t pause_ms = w->pause_ms, resume_at_ms = w->resume_at_ms;
+	const struct window before = *w;
 
 	window_init(w, w->limit);
-	w->pause_ms = pause_ms;
-	w->resume_at_ms = resume_at_ms;
+	w->pause_ms = before.pause_ms;
+	w->resume_at_ms = before.resume_at_ms;
+	w->passed = before.passed;
+	w->passed_in_all = before.passed_in_all;
 }
 
 int64_t window_busy_until(const struct window *w)

@@ -382,6 +382,11 @@ START_TEST(a_pause_gets_shorter)
 	}
 	window_slowed(&w, now); /* and longer where nothing gets through */
 	ck_assert_int_eq(window_resume_at(&w), now + 4000);
+	now = window_resume_at(&w);
+	window_delivered(&w, 1, now);
+	window_restart(&w); /* by just that message it was seen that the site answers */
+	window_slowed(&w, now);
+	ck_assert_int_eq(window_resume_at(&w), now + 4000);
 }
 
 END_TEST
