@@ -670,8 +670,9 @@ int stream_send_file(struct stream *s, int fd, uint64_t offset, size_t n, size_t
 			wait_for_room(s);
 			return 0;
 		}
+		/* Behind what has left it is said again by the next call. */
 		if (r < 0 && is_file_error(errno))
-			return errno == ENOSYS ? -EINVAL : -errno;
+			return *sent > 0 ? 0 : errno == ENOSYS ? -EINVAL : -errno;
 		if (r < 0)
 			return sending_failed(s, -errno, err_text(-errno));
 		if (r == 0)

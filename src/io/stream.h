@@ -83,7 +83,7 @@ bool stream_has_room(const struct stream *s);
 /*
  * The same for n bytes of a file from offset; in clear only. An error that leaves the stream as it
  * was is the file's: ERR_CORRUPT, it ends before; -EINVAL, it is of a kind that must be read
- * instead; or why it can't be read.
+ * instead (nothing was taken); or why it can't be read.
  */
 int stream_send_file(struct stream *s, int fd, uint64_t offset, size_t n, size_t *sent) MUST_USE;
 
