@@ -370,19 +370,26 @@ static bool is_capped(const struct sim_rcpt *r, const struct sim_event *d)
 	return false;
 }
 
+static bool is_forgotten(const struct sim_event *d, const struct sim_event *later)
+{
+	return later->life != d->life && sim_judge_may_be_forgotten(d->life, d->at_ms);
+}
+
 /* e comes after a deferral d, which came after `before` (or NULL): neither early, nor late. */
 static void check_retry(const struct sim_rcpt *r, const struct sim_event *before,
     const struct sim_event *d, const struct sim_event *e, const struct sim_event *told, bool moved)
 {
 	/* A flushed attempt that fails costs nothing: it is counted again. Where a start with
-	 * another clock bounded its time both are possible. */
+	 * another clock bounded its time both are possible; so they are where the time it had was
+	 * that of one before. */
 	bool is_free = before && before->next_wall_ms == d->next_wall_ms;
-	bool may_be_free = is_free || (before && was_flushed(r, before->at_ms, d->at_ms) &&
-					  d->next_wall_ms <= before->next_wall_ms);
+	bool may_be_free =
+	    is_free || (before && was_flushed(r, before->at_ms, d->at_ms) &&
+			   (d->next_wall_ms <= before->next_wall_ms || is_forgotten(before, d)));
 	bool may_count = !is_free || is_capped(r, d); /* that time may be due to its age */
 	bool is_next = (e->attempt == d->attempt + 1 && may_count) ||
 		       (e->attempt == d->attempt && may_be_free);
-	bool forgotten = e->life != d->life && sim_judge_may_be_forgotten(d->life, d->at_ms);
+	bool forgotten = is_forgotten(d, e);
 
 	if (moved || forgotten || was_flushed(r, d->at_ms, e->at_ms))
 		return;
