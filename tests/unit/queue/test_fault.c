@@ -389,10 +389,17 @@ START_TEST(damage_is_never_lost)
 
 END_TEST
 
+/* Where tests share a process (CK_FORK=no) the next ones have the store of always. */
+static void reset_store(void)
+{
+	fixture_no_journal = false;
+}
+
 Suite *test_fault_suite(void)
 {
 	Suite *s = suite_create("fault");
 	TCase *tc = tcase_create("fault");
+	tcase_add_checked_fixture(tc, NULL, reset_store);
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, commits_are_all_or_nothing, 0, 2 * WAYS);
 	tcase_add_loop_test(tc, outcomes_are_kept, 0, 2 * WAYS);
