@@ -21,7 +21,8 @@
 #define SCHEDULE_IDLE_MS   (90 * SIM_SECOND) /* two or three slow jobs of the disk in a row */
 #define SCHEDULE_PAUSE_MS  (5 * SIM_MINUTE)  /* where hosts ask for one */
 #define SCHEDULE_PROMPT_MS (30 * SIM_MINUTE) /* of an attempt where only connections break */
-#define SCHEDULE_SLOW_MS   (6 * SIM_HOUR)    /* elsewhere: every host and every reply to the last */
+#define SCHEDULE_RATED_MS  (2 * SIM_HOUR) /* of one behind a burst, where few may go in a minute */
+#define SCHEDULE_SLOW_MS   (6 * SIM_HOUR) /* elsewhere: every host and every reply to the last */
 #define SCHEDULE_REPORT_MS                                                                         \
 	(45 * SIM_SECOND)                     /* a report is stored before the events are written  \
 					       */
@@ -228,7 +229,9 @@ static void check_wait(const struct sim_rcpt *r, int64_t from_ms, int64_t to_ms,
 {
 	/* Where hosts ask for pauses it may be one after the other, for a message or two. */
 	bool presses = sim_traffic_presses(r->domain);
-	int64_t attempt_ms = r->domain->prompt && !presses ? SCHEDULE_PROMPT_MS : SCHEDULE_SLOW_MS;
+	int64_t attempt_ms = !r->domain->prompt || presses ? SCHEDULE_SLOW_MS
+			     : sim_traffic_was_limited()   ? SCHEDULE_RATED_MS
+							   : SCHEDULE_PROMPT_MS;
 	int64_t idle_ms = SCHEDULE_IDLE_MS + (presses ? SCHEDULE_PAUSE_MS : 0);
 	struct sim_wait w;
 

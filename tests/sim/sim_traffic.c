@@ -21,6 +21,7 @@ struct sim_traffic { /* of a site */
 static struct {
 	struct sim_rates limits;
 	int64_t since_ms;
+	bool limited;
 } traffic = { .since_ms = -TRAFFIC_OLD_MS };
 
 void sim_traffic_limit(struct sim_rates limits)
@@ -31,6 +32,12 @@ void sim_traffic_limit(struct sim_rates limits)
 	if (!same)
 		traffic.since_ms = sim.now_ms > 0 ? sim.now_ms : -TRAFFIC_OLD_MS;
 	traffic.limits = limits;
+	traffic.limited |= limits.messages > 0 || limits.connections > 0;
+}
+
+bool sim_traffic_was_limited(void)
+{
+	return traffic.limited;
 }
 
 static size_t count_since(const struct seen *s, int64_t from_ms)

@@ -13,6 +13,7 @@ struct sim_rates { /* in any minute; 0: any number */
 
 /* The limits of each site from now on. */
 void sim_traffic_limit(struct sim_rates rates);
+bool sim_traffic_was_limited(void); /* at some time */
 /* A host is dialled; a message is begun there. */
 void sim_traffic_dial(const struct sim_host *h);
 void sim_traffic_mail(const struct sim_host *h);
