@@ -34,6 +34,7 @@ static struct queue *new_queue(struct store *s, unsigned shard, const struct que
 	orders_init(&q->orders, opt->seed);
 	list_init(&q->suspects);
 	map_init(&q->scan_gone, opt->seed);
+	map_init(&q->scan_sent, opt->seed);
 	wheel_init(&q->wheel, now.mono_ms);
 	list_init(&q->due);
 	q->always_split = opt->always_split;
@@ -99,6 +100,7 @@ static void free_queue(struct queue *q)
 	queue_fini_domains(q);
 	orders_fini(&q->orders);
 	map_fini(&q->scan_gone);
+	map_fini(&q->scan_sent);
 	spool_names_free(&q->scan_names);
 	index_fini(&q->index);
 	mem_free(q);
@@ -143,17 +145,45 @@ void queue_on_arrival(struct queue *q, queue_wake_fn *fn, void *arg)
 	q->inbox.wake_arg = arg;
 }
 
-void queue_send_item(struct queue *home, struct queue_item *item, struct slice domain)
+static struct arrival *new_arrival(struct queue_item *item, struct slice domain)
 {
 	struct arrival *a = mem_alloc(sizeof(*a) + domain.n + 1);
 	memcpy(a->domain, domain.p, domain.n);
 	a->domain[domain.n] = '\0';
 	a->item = item;
-	pthread_mutex_lock(&home->inbox.lock);
-	list_push(&home->inbox.arrived, &a->node);
-	pthread_mutex_unlock(&home->inbox.lock);
-	if (home->inbox.wake != NULL)
-		home->inbox.wake(home->inbox.wake_arg);
+	return a;
+}
+
+static void hand_over(struct queue *to, struct arrival *a)
+{
+	pthread_mutex_lock(&to->inbox.lock);
+	list_push(&to->inbox.arrived, &a->node);
+	pthread_mutex_unlock(&to->inbox.lock);
+	if (to->inbox.wake != NULL)
+		to->inbox.wake(to->inbox.wake_arg);
+}
+
+void queue_send_item(struct queue *home, struct queue_item *item, struct slice domain)
+{
+	hand_over(home, new_arrival(item, domain));
+}
+
+/* What it leaves behind is what the scan must know: that the item is none of those it finds. */
+void queue_send(struct queue *q, struct queue_item *item, unsigned shard)
+{
+	struct queue *to = queue_of_shard(q, shard);
+	char id[QUEUE_ID_MAX];
+	CHECK(to != q);
+	CHECK(item->state == QUEUE_ITEM_ACTIVE);
+	queue_leave_work(q, item);
+	struct arrival *a = new_arrival(item, slice_str(item->domain->name));
+	q->by_state[item->state]--;
+	item->state = QUEUE_ITEM_NONE;
+	index_remove(&q->index, item);
+	if (!queue_scan_is_done(q))
+		(void)map_put(&q->scan_sent, slice_str(queue_item_id(item, id)), q);
+	queue_leave_domain(q, item);
+	hand_over(to, a);
 }
 
 void queue_take_arrivals(struct queue *q, struct list_node *items, struct now now)
@@ -364,7 +394,8 @@ static void on_replayed(void *arg, struct journal_part *part, struct qid id,
 
 /*
  * What came from the journal is at work already and may have got its queue file, or be gone again,
- * before or after the sub-directory was listed: the name says nothing new.
+ * before or after the sub-directory was listed: the name says nothing new. Nor what was sent to
+ * another shard.
  */
 static bool is_replayed(const struct queue *q, const struct spool_name *name,
     const struct queue_item *item)
@@ -372,9 +403,10 @@ static bool is_replayed(const struct queue *q, const struct spool_name *name,
 	char id[QID_TEXT_MAX];
 	if (item != NULL)
 		return item->replayed;
-	return map_count(&q->scan_gone) > 0 &&
-	       map_find(&q->scan_gone, slice_str(qid_format_part(name->id, name->part, id))) !=
-		   NULL;
+	if (map_count(&q->scan_gone) + map_count(&q->scan_sent) == 0)
+		return false;
+	struct slice text = slice_str(qid_format_part(name->id, name->part, id));
+	return map_find(&q->scan_gone, text) != NULL || map_find(&q->scan_sent, text) != NULL;
 }
 
 /* If the count of starts was lost, an earlier one had the same number; but not the same time. */
@@ -405,7 +437,9 @@ static void on_scanned(struct queue *q, const struct spool_name *name)
 static bool has_item(void *arg, struct qid id, unsigned part)
 {
 	struct queue *q = arg;
-	return index_find(&q->index, id, part) != NULL;
+	char text[QID_TEXT_MAX];
+	return index_find(&q->index, id, part) != NULL ||
+	       map_find(&q->scan_sent, slice_str(qid_format_part(id, part, text))) != NULL;
 }
 
 static void end_scan(struct queue *q)
@@ -413,6 +447,7 @@ static void end_scan(struct queue *q)
 	orders_forget(&q->orders);
 	map_fini(&q->scan_gone);
 	store_end_scan(q->store, has_item, q);
+	map_fini(&q->scan_sent);
 }
 
 bool queue_scan_step(struct queue *q, struct now now)

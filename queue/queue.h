@@ -131,10 +131,12 @@ void queue_close(struct queue **q);
 
 /* --- shards -----------------------------------------------------------------
  *
- * Each shard's queue has the items of the destinations whose home it is, and
- * is used by the shard's thread alone. Messages are accepted by any: items
- * whose home is another shard are sent to that one's queue, where they wait to
- * be taken. queue_op_sync and queue_op_park_all are for shard 0, for all.
+ * Each shard's queue is used by the shard's thread alone. Messages are accepted
+ * by any: an item comes to life in the queue of its destination's home, here at
+ * once, or in another's inbox, where it waits to be taken. So does what the
+ * start finds. Later an item may be sent on to where its host is: all that is
+ * said of items here holds for the queue that has it now. queue_op_sync is for
+ * shard 0, for all.
  */
 struct queue *queue_of_shard(const struct queue *q, unsigned shard);
 unsigned queue_home(const struct queue *q, struct slice domain); /* a shard */
@@ -144,6 +146,9 @@ void queue_on_arrival(struct queue *q, queue_wake_fn *fn, void *arg);
 /* To be called once a turn: what has arrived, now ACTIVE and the caller's, to the end of the list,
  * as from a commit. */
 void queue_take_arrivals(struct queue *q, struct list_node *items, struct now now);
+/* An ACTIVE item, of none of the caller's lists, goes to the queue of another shard; what is the
+ * caller's in it goes along. */
+void queue_send(struct queue *q, struct queue_item *item, unsigned shard);
 
 /*
  * Start-up scan: an operation lists a sub-directory, steps take in its names, some at a time, until

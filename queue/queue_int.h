@@ -28,7 +28,7 @@ struct inbox {
 	void *wake_arg;
 };
 
-struct arrival { /* an item of a message committed there; in no index yet */
+struct arrival { /* an item of a message committed there, or sent; in no index yet */
 	struct list_node node;
 	struct queue_item *item;
 	char domain[];
@@ -64,6 +64,7 @@ struct queue {
 	bool scan_listing;              /* by an operation */
 	struct spool_names *scan_names; /* of scan_dir, the rest to be taken in; or NULL */
 	struct map scan_gone; /* queue ids that came from the journal and went during the scan */
+	struct map scan_sent; /* those sent to other shards during it */
 	struct list_node suspects; /* PARKED items, by timer.node: they wait for their turn */
 	int64_t wake_at_ms;        /* mono: the next of them is not due before */
 	struct orders orders;      /* given while the scan runs, for what it will still find */

@@ -2,9 +2,9 @@
  * store.h - what the queues of all shards share: folders, intake journal,
  * bodies in memory, ids, space, what is in work. Private to queue/.
  *
- * A shard's queue has the items of the destinations whose home it is (a hash
- * of the name as files have it). What a queue finds or makes for another one
- * goes through that one's inbox: it is on disk already, the inbox is memory.
+ * An item begins in the queue of its destination's home (a hash of the name as
+ * files have it). What a queue makes for another one, or sends to it, goes
+ * through that one's inbox: it is on disk already, the inbox is memory.
  *
  * Spool, journal and pool are safe from any thread; what never changes after
  * store_open needs nothing; the rest is behind the lock or atomic.

@@ -41,7 +41,7 @@ static void scan(struct queue *q)
 	}
 }
 
-static void open_shards(unsigned n)
+static void open_unscanned(unsigned n)
 {
 	struct errbuf eb;
 	f.opt.shards = n;
@@ -51,9 +51,15 @@ static void open_shards(unsigned n)
 		shard[i] = queue_of_shard(f.q, i);
 		atomic_store(&woken[i], 0);
 		queue_on_arrival(shard[i], on_wake, &woken[i]);
-		scan(shard[i]);
 	}
 	ck_assert_ptr_eq(shard[0], f.q);
+}
+
+static void open_shards(unsigned n)
+{
+	open_unscanned(n);
+	for (unsigned i = 0; i < n; i++)
+		scan(shard[i]);
 }
 
 static void setup(void)
@@ -143,14 +149,23 @@ static size_t settle_all(unsigned s, struct list_node *items, enum fate fate)
 	return n;
 }
 
-static size_t count_items(unsigned shards)
+/* All of them, each in one queue, and at its home if none was sent on. */
+static size_t count_items(unsigned shards, bool at_home)
 {
 	size_t n = 0;
 	for (unsigned i = 0; i < shards; i++) {
 		struct queue_item *item;
 		size_t cursor = 0;
 		while ((item = queue_next_item(shard[i], &cursor)) != NULL) {
-			ck_assert_uint_eq(queue_home(f.q, slice_str(item->domain->name)), i);
+			char id[QUEUE_ID_MAX];
+			struct queue_item *same;
+			queue_item_id(item, id);
+			for (unsigned k = 0; k < shards; k++)
+				ck_assert_uint_eq(queue_find(shard[k], slice_str(id), &same, 1),
+				    k == i);
+			if (at_home)
+				ck_assert_uint_eq(queue_home(f.q, slice_str(item->domain->name)),
+				    i);
 			n++;
 		}
 	}
@@ -182,7 +197,7 @@ START_TEST(items_go_home)
 	ck_assert_uint_eq(n, DOMAINS);
 	queue_close(&f.q);
 	open_shards(2);
-	ck_assert_uint_eq(count_items(2), 0);
+	ck_assert_uint_eq(count_items(2, true), 0);
 }
 
 END_TEST
@@ -210,11 +225,11 @@ START_TEST(a_restart_may_have_other_shards)
 		}
 	}
 	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-		ck_assert_uint_eq(count_items(f.opt.shards), DOMAINS);
+		ck_assert_uint_eq(count_items(f.opt.shards, true), DOMAINS);
 		queue_close(&f.q);
 		open_shards(counts[i]);
 	}
-	ck_assert_uint_eq(count_items(3), DOMAINS);
+	ck_assert_uint_eq(count_items(3, true), DOMAINS);
 }
 
 END_TEST
@@ -232,7 +247,7 @@ START_TEST(what_nobody_took_is_found_again)
 	settle_all(0, &items, FATE_DELIVERED);
 	queue_close(&f.q);
 	open_shards(3);
-	ck_assert_uint_eq(count_items(3), DOMAINS - here);
+	ck_assert_uint_eq(count_items(3, true), DOMAINS - here);
 }
 
 END_TEST
@@ -266,7 +281,59 @@ START_TEST(a_report_goes_to_its_home)
 		ck_assert_uint_eq(gather(to, to == home ? &done : NULL, &items), 1);
 		settle_all(to, &items, FATE_DELIVERED);
 	}
-	ck_assert_uint_eq(count_items(2), 0);
+	ck_assert_uint_eq(count_items(2, true), 0);
+}
+
+END_TEST
+
+/* The journal's mail is sent on before the scan has looked, and gets its queue file meanwhile; so
+ * is what the scan has found. */
+START_TEST(what_is_sent_on_is_not_found_twice)
+{
+	struct queue_done done;
+	struct list_node items;
+	size_t sent = 0;
+	open_shards(2);
+	run(shard[0], message(0, 0, DOMAINS, sizes[_i]), &done);
+	list_init(&items);
+	(void)gather(0, &done, &items);
+	settle_all(0, &items, FATE_PENDING); /* these get queue files, the others stay */
+	queue_close(&f.q);
+	f.now.wall_ms += 2 * MINUTE;
+	f.now.mono_ms += 2 * MINUTE;
+	open_unscanned(2);
+	for (unsigned half = 0; half < 2; half++) {
+		for (unsigned s = 0; s < 2; s++) {
+			struct queue_item *item;
+			while ((item = queue_take_due(shard[s], f.now)) != NULL) {
+				item->owner = &done;
+				queue_send(shard[s], item, 1 - s);
+				sent++;
+			}
+			struct queue_op *op = half == 0 ? queue_op_scan(shard[s]) : NULL;
+			while (op != NULL && !queue_scan_is_done(shard[s])) {
+				run(shard[s], op, &done);
+				while (queue_scan_step(shard[s], f.now)) { }
+				op = queue_op_scan(shard[s]);
+			}
+		}
+		for (unsigned s = 0; s < 2; s++) {
+			list_init(&items);
+			queue_take_arrivals(shard[s], &items, f.now);
+			list_foreach(node, &items) {
+				struct queue_item *item =
+				    list_entry(node, struct queue_item, link);
+				ck_assert_ptr_eq(item->owner, &done);
+				item->owner = NULL;
+			}
+			settle_all(s, &items, FATE_PENDING);
+		}
+	}
+	ck_assert_uint_eq(sent, DOMAINS);
+	ck_assert_uint_eq(count_items(2, false), DOMAINS);
+	queue_close(&f.q);
+	open_shards(3);
+	ck_assert_uint_eq(count_items(3, true), DOMAINS);
 }
 
 END_TEST
@@ -283,7 +350,7 @@ struct worker {
 	size_t sent, delivered, parked;
 };
 
-static void work_off(struct worker *w, struct queue_done *done)
+static void work_off(struct worker *w, struct queue_done *done, bool may_send)
 {
 	struct list_node items;
 	list_init(&items);
@@ -293,6 +360,10 @@ static void work_off(struct worker *w, struct queue_done *done)
 	while (!list_is_empty(&items)) {
 		struct queue_item *item = list_first(&items, struct queue_item, link);
 		list_remove(&item->link);
+		if (may_send && prng_below(&w->rng, 3) == 0) {
+			queue_send(shard[w->s], item, (w->s + 1) % THREADS);
+			continue;
+		}
 		bool delivered = prng_below(&w->rng, 10) < 7;
 		if (queue_begin_work(shard[w->s], item, f.now))
 			settle(w->s, item, delivered ? FATE_DELIVERED : FATE_PENDING);
@@ -311,7 +382,7 @@ static void *shard_main(void *arg)
 		run(shard[w->s], message(w->s, (unsigned)prng_below(&w->rng, DOMAINS), n, 300),
 		    &done);
 		w->sent += n;
-		work_off(w, &done);
+		work_off(w, &done, true);
 		struct queue_op *op =
 		    w->s == 0 && i % 20 == 0 ? queue_op_sync(shard[0], f.now, 0) : NULL;
 		if (op != NULL)
@@ -334,16 +405,16 @@ START_TEST(threads_share_a_spool)
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(workers[i].thread, NULL);
 	for (unsigned i = 0; i < THREADS; i++) {
-		work_off(&workers[i], NULL); /* what came when it had ended */
+		work_off(&workers[i], NULL, false); /* what came when it had ended */
 		sent += workers[i].sent;
 		delivered += workers[i].delivered;
 		parked += workers[i].parked;
 	}
 	ck_assert_uint_eq(delivered + parked, sent);
-	ck_assert_uint_eq(count_items(THREADS), parked);
+	ck_assert_uint_eq(count_items(THREADS, false), parked);
 	queue_close(&f.q);
 	open_shards(2);
-	ck_assert_uint_eq(count_items(2), parked);
+	ck_assert_uint_eq(count_items(2, true), parked);
 }
 
 END_TEST
@@ -357,6 +428,7 @@ Suite *test_shards_suite(void)
 	tcase_add_test(t, a_restart_may_have_other_shards);
 	tcase_add_loop_test(t, what_nobody_took_is_found_again, 0, ARRAY_LEN(sizes));
 	tcase_add_test(t, a_report_goes_to_its_home);
+	tcase_add_loop_test(t, what_is_sent_on_is_not_found_twice, 0, ARRAY_LEN(sizes));
 	tcase_add_test(t, threads_share_a_spool);
 	tcase_set_timeout(t, 120);
 	suite_add_tcase(s, t);
