@@ -200,8 +200,9 @@ struct queue_op *queue_op_load(struct queue_item *item); /* ACTIVE, mail NULL */
 /* Reads the envelope of an ACTIVE item without mail, and no more: it stays as it is on disk, and
  * without mail. Its due time and attempts are then as the file says. */
 struct queue_op *queue_op_peek(struct queue_item *item);
-/* The same of any item, which is not touched and may meanwhile change or go; NULL: BUSY. */
-struct queue_op *queue_op_look(const struct queue_item *item);
+/* The same of any item, which is not touched and may meanwhile change or go; NULL: BUSY. q: of the
+ * shard that asks. */
+struct queue_op *queue_op_look(struct queue *q, const struct queue_item *item);
 /* Records outcomes (and, for those not named, nothing). All final: the mail goes away, durably with
  * the next commit or SYNC; else the outcomes are written to its queue file (made now, if it was in
  * the journal), synced, the file renamed and the item parked. n may be 0: park again as it is. */

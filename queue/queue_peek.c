@@ -90,9 +90,8 @@ int queue_peek(struct queue *q, const struct queue_item *item, struct envelope *
 	return queue_read_envelope(q, &p, e_r);
 }
 
-struct queue_op *queue_op_look(const struct queue_item *item)
+struct queue_op *queue_op_look(struct queue *q, const struct queue_item *item)
 {
-	struct queue *q = queue_of_item(item);
 	if (item->state == QUEUE_ITEM_BUSY)
 		return NULL;
 	struct queue_op *op = queue_new_op(q, QUEUE_OP_LOOK, NULL);

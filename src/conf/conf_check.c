@@ -54,13 +54,6 @@ static void check_me(struct conf_loader *l)
 		    "the host's name \"%s\" is no domain: set me = \"relay.example.net\"", text);
 }
 
-static void check_shards(struct conf_loader *l)
-{
-	if (l->conf->shards > 1)
-		conf_mistake(l, conf_place_of_key(l, "shards"),
-		    "shards: this version has one shard: write 0 or 1");
-}
-
 static void check_intervals(struct conf_loader *l)
 {
 	const char *name = "outbound.temp_fail_intervals";
@@ -194,7 +187,6 @@ static void check_paths(struct conf_loader *l)
 void conf_check_texts(struct conf_loader *l)
 {
 	check_me(l);
-	check_shards(l);
 	check_mechanisms(l);
 	check_intervals(l);
 	check_received_header(l);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "core/delivery.h"
 #include "core/dispatch.h"
+#include "core/limits.h"
 #include "core/pool.h"
 
 #define CONNECTION_RANK_MS        60000 /* then better hosts are tried again */
@@ -61,6 +62,7 @@ static struct connection *connection_new(struct mta *m, struct site *site,
 	c->chunking = site->traffic->chunking && !site->no_chunking;
 	list_push(&m->pool->all, &c->in_pool);
 	m->pool->connections_n++;
+	limits_add(m->limits, LIMITS_CONNECTIONS);
 	list_push(&site->connections, &c->in_site);
 	site->connections_n++;
 	describe_host(c);
@@ -121,6 +123,7 @@ void connection_close(struct connection *c)
 	list_remove(&c->idle);
 	list_remove(&c->outbox);
 	m->pool->connections_n--;
+	limits_end(m->limits, LIMITS_CONNECTIONS);
 	site->connections_n--;
 	site->leaving_n -= c->leaving;
 	smtp_client_free(&c->client);

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/shards.h"
 #include "io/listen.h"
 #include "io/stream.h"
 #include "io/system.h"
@@ -30,8 +31,11 @@ struct connection {
 
 static void connection_end(struct connection *c)
 {
-	if (c->call.end)
+	if (c->call.end) {
+		shards_stop(c->control->mta->shards);
 		c->call.end(&c->call);
+		shards_go(c->control->mta->shards);
+	}
 	stream_close(&c->stream);
 	buf_fini(&c->call.out);
 	arena_fini(&c->call.arena);
@@ -65,6 +69,21 @@ static void refuse(struct control_call *call, const char *why)
 		UNREACHABLE(); /* an empty buffer of a megabyte */
 }
 
+static void run(struct connection *c)
+{
+	shards_stop(c->control->mta->shards);
+	control_run(&c->call);
+	shards_go(c->control->mta->shards);
+}
+
+static void run_more(struct connection *c)
+{
+	shards_stop(c->control->mta->shards);
+	if (!c->call.more(&c->call))
+		c->call.more = NULL;
+	shards_go(c->control->mta->shards);
+}
+
 /* Reads the request once its line is whole. */
 static void read_request(struct connection *c)
 {
@@ -77,7 +96,7 @@ static void read_request(struct connection *c)
 	if (end < 0 || !parse_request(&c->call, slice_of(buf_ptr(in), (size_t)end)))
 		refuse(&c->call, "the request is not a JSON array of strings on one line");
 	else
-		control_run(&c->call);
+		run(c);
 	buf_clear(in);
 }
 
@@ -100,8 +119,7 @@ static void connection_step(struct mta_work *w, struct now now)
 	/* A piece a turn, also where a filter lets nothing through: the mail goes on meanwhile. */
 	if (c->running && call->more && !call->waits &&
 	    buf_len(&call->out) < CONTROL_OUTPUT_MAX / 2) {
-		if (!call->more(call))
-			call->more = NULL;
+		run_more(c);
 		mta_deadline(w, now.mono_ms + CONTROL_TIMEOUT_MS);
 	}
 	size_t before = buf_len(&call->out);

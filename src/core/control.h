@@ -25,7 +25,7 @@ void control_free(struct control **c);
 /* A command under way. Long answers (queue) come in pieces: more is called while the client takes
  * them. */
 struct control_call {
-	struct mta *mta;
+	struct mta *mta; /* the first shard's; while it runs, the others stand still (shards.h) */
 	size_t argc;
 	const char *argv[CONTROL_ARGS_MAX + 1];
 	struct arena arena;

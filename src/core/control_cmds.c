@@ -10,13 +10,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/units.h"
-#include "core/accounting.h"
 #include "core/committer.h"
 #include "core/control_look.h"
 #include "core/dispatch.h"
-#include "core/reception.h"
-#include "core/resolve.h"
 #include "core/settlement.h"
+#include "core/shards.h"
 #include "io/system.h"
 #include "proto/path.h"
 
@@ -76,42 +74,37 @@ static const char *domain_arg(struct control_call *call, const char *text)
 
 static void cmd_status(struct control_call *call)
 {
-	struct mta *m = call->mta;
-	struct queue_stats st;
+	const struct mta *m = call->mta;
+	struct shards_stats st;
 	char up[UNITS_TEXT_MAX];
 
-	queue_stats(m->queue, &st);
+	shards_stats(m->shards, &st);
+	const struct queue_stats *q = &st.queue;
 	ok(call);
 	say(call, "postriderd " VERSION " pid %d, up %s, %s\n", system_pid(),
 	    units_format_duration((m->now.wall_ms - m->started_ms) / 1000, up),
 	    m->phase == MTA_PHASE_RUNNING ? "running" : "stopping");
-	size_t behind = dispatch_waiting(m->dispatch);
-	say(call, "queue: %zu items (%zu waiting, %zu held, %zu in work)%s\n", st.items,
-	    st.parked + behind, st.held, st.active + st.busy - behind,
-	    st.scan_done ? "" : ", start-up scan still running");
-	if (dispatch_down(m->dispatch))
-		say(call, "down: %zu sites, %zu items wait for them\n", dispatch_down(m->dispatch),
-		    behind);
-	size_t slowed_items, slowed = dispatch_slowed(m->dispatch, m->now, &slowed_items);
-	if (slowed)
-		say(call, "slowed: %zu sites, %zu items wait for them\n", slowed, slowed_items);
-	say(call, "sessions: %zu, deliveries: %zu, ready: %zu\n", reception_sessions(m->reception),
-	    dispatch_active(m->dispatch), dispatch_ready(m->dispatch));
-	if (st.corrupt)
-		say(call, "corrupt: %llu files set aside\n", (unsigned long long)st.corrupt);
+	say(call, "queue: %zu items (%zu waiting, %zu held, %zu in work)%s\n", q->items,
+	    q->parked + st.waiting, q->held, q->active + q->busy - st.waiting,
+	    q->scan_done ? "" : ", start-up scan still running");
+	if (st.down)
+		say(call, "down: %zu sites, %zu items wait for them\n", st.down, st.waiting);
+	if (st.slowed)
+		say(call, "slowed: %zu sites, %zu items wait for them\n", st.slowed,
+		    st.slowed_items);
+	say(call, "sessions: %zu, deliveries: %zu, ready: %zu\n", st.sessions, st.deliveries,
+	    st.ready);
+	if (q->corrupt)
+		say(call, "corrupt: %llu files set aside\n", (unsigned long long)q->corrupt);
 }
 
 static void cmd_stats(struct control_call *call)
 {
-	struct mta *m = call->mta;
-	const struct accounting_counts *c = accounting_counts(m->accounting);
-	struct queue_stats st;
-	struct resolver_stats dns;
-	size_t slowed_items, slowed = dispatch_slowed(m->dispatch, m->now, &slowed_items);
+	struct shards_stats st;
 
-	queue_stats(m->queue, &st);
-	resolver_stats(m->resolver, &dns);
-
+	shards_stats(call->mta->shards, &st);
+	const struct accounting_counts *c = &st.counts;
+	const struct queue_stats *q = &st.queue;
 	const struct {
 		const char *name;
 		uint64_t value;
@@ -124,26 +117,26 @@ static void cmd_stats(struct control_call *call)
 		{ "rejected", c->rejected },
 		{ "deleted", c->deleted },
 		{ "events_lost", c->lost_lines },
-		{ "queue_items", st.items },
-		{ "queue_held", st.held },
-		{ "sites_down", dispatch_down(m->dispatch) },
-		{ "sites_down_items", dispatch_waiting(m->dispatch) },
-		{ "sites_slowed", slowed },
-		{ "sites_slowed_items", slowed_items },
-		{ "queue_commits", st.commits },
-		{ "queue_settles", st.settles },
-		{ "queue_loads", st.loads },
-		{ "queue_syncs", st.syncs },
-		{ "queue_corrupt", st.corrupt },
-		{ "body_memory_bytes", st.memory_bytes },
-		{ "routes_shared", dns.shared },
-		{ "routes_resolved", dns.resolved },
-		{ "dns_hits", dns.dns.hits },
-		{ "dns_misses", dns.dns.misses },
-		{ "dns_stale", dns.dns.stale },
-		{ "dns_queries", dns.dns.queries },
-		{ "dns_cached", dns.dns.entries },
-		{ "dns_cached_bytes", dns.dns.bytes },
+		{ "queue_items", q->items },
+		{ "queue_held", q->held },
+		{ "sites_down", st.down },
+		{ "sites_down_items", st.waiting },
+		{ "sites_slowed", st.slowed },
+		{ "sites_slowed_items", st.slowed_items },
+		{ "queue_commits", q->commits },
+		{ "queue_settles", q->settles },
+		{ "queue_loads", q->loads },
+		{ "queue_syncs", q->syncs },
+		{ "queue_corrupt", q->corrupt },
+		{ "body_memory_bytes", q->memory_bytes },
+		{ "routes_shared", st.dns.shared },
+		{ "routes_resolved", st.dns.resolved },
+		{ "dns_hits", st.dns.dns.hits },
+		{ "dns_misses", st.dns.dns.misses },
+		{ "dns_stale", st.dns.dns.stale },
+		{ "dns_queries", st.dns.dns.queries },
+		{ "dns_cached", st.dns.dns.entries },
+		{ "dns_cached_bytes", st.dns.dns.bytes },
 	};
 
 	ok(call);
@@ -157,6 +150,7 @@ struct listing {
 	const char *domain, *sender; /* NULL: any */
 	bool json;
 	struct queue_walk walk; /* the queue changes while we list */
+	unsigned shard;         /* whose that is */
 	bool walked;
 	struct control_look *look; /* NULL: all that was walked over has been shown */
 	size_t shown;
@@ -271,11 +265,32 @@ static bool is_stopping(const struct control_call *call)
 	return call->mta->phase != MTA_PHASE_RUNNING;
 }
 
+static void list_shard(struct control_call *call, struct listing *l)
+{
+	const struct shards *s = call->mta->shards;
+
+	queue_walk_begin(s->mta[l->shard]->queue, &l->walk,
+	    l->domain ? slice_str(l->domain) : SLICE_NONE);
+}
+
+/* Shard after shard. What is sent from one to another meanwhile may be missed, or shown twice. */
+static const struct queue_item *list_next(struct control_call *call, struct listing *l)
+{
+	const struct queue_item *item;
+
+	while (!(item = queue_walk_next(&l->walk)) && l->shard + 1 < call->mta->shards->n) {
+		queue_walk_end(&l->walk);
+		l->shard++;
+		list_shard(call, l);
+	}
+	return item;
+}
+
 static void list_walk(struct control_call *call, struct listing *l)
 {
 	l->look = control_look_new(call);
 	for (int i = 0; i < CONTROL_LOOK_MAX && !l->walked; i++) {
-		const struct queue_item *item = queue_walk_next(&l->walk);
+		const struct queue_item *item = list_next(call, l);
 		l->walked = item == NULL;
 		if (item)
 			control_look_add(l->look, item);
@@ -331,7 +346,7 @@ static void cmd_queue(struct control_call *call)
 	}
 	ok(call);
 	call->state = l;
-	queue_walk_begin(call->mta->queue, &l->walk, l->domain ? slice_str(l->domain) : SLICE_NONE);
+	list_shard(call, l);
 	call->more = list_more;
 	call->end = list_end;
 }
@@ -398,7 +413,7 @@ static void show_item(struct control_call *call, const struct queue_item *item,
 /* Items an id names; 0 with the refusal already said. */
 static size_t find(struct control_call *call, const char *id, struct queue_item **items, size_t max)
 {
-	size_t n = queue_find(call->mta->queue, slice_str(id), items, max);
+	size_t n = shards_find(call->mta->shards, slice_str(id), items, max);
 
 	if (n == 0)
 		say(call, "ERR no message or queue file %s in the queue\n", shown(call, id));
@@ -431,7 +446,7 @@ static void show_read(struct control_call *call, struct show *s)
 
 	s->look = control_look_new(call);
 	for (int i = 0; i < CONTROL_LOOK_MAX && s->at < s->n; i++, s->at++)
-		if (queue_find(call->mta->queue, slice_str(s->ids[s->at]), &item, 1) > 0)
+		if (shards_find(call->mta->shards, slice_str(s->ids[s->at]), &item, 1) > 0)
 			control_look_add(s->look, item);
 }
 
@@ -491,12 +506,16 @@ struct target {
 
 static struct target target_of(struct control_call *call, enum queue_order order)
 {
+	const struct shards *s = call->mta->shards;
 	struct slice arg = slice_str(call->argv[1]);
 	struct target t = { .name = arg, .is_id = queue_is_id(arg) };
 
 	if (!t.is_id)
 		t.name = slice_str(domain_arg(call, call->argv[1]));
-	t.later = queue_order(call->mta->queue, order, t.name);
+	for (unsigned i = 0; i < s->n && t.later >= 0; i++) {
+		int later = queue_order(s->mta[i]->queue, order, t.name);
+		t.later = later < 0 ? later : MAX(later, t.later);
+	}
 	return t;
 }
 
@@ -532,21 +551,29 @@ static size_t flush_id(struct mta *m, struct slice id)
 	return n;
 }
 
+static size_t flush_target(struct mta *m, const struct target *t)
+{
+	loop_again(m->loop);
+	if (t->is_id)
+		return flush_id(m, t->name);
+	return queue_flush_domain(m->queue, t->name, m->now) +
+	       dispatch_flush_domain(m->dispatch, t->name.p);
+}
+
 static void cmd_flush(struct control_call *call)
 {
-	struct mta *m = call->mta;
+	struct shards *s = call->mta->shards;
+	size_t n = 0;
 
-	loop_again(m->loop);
 	if (call->argc == 1) {
-		size_t n = mta_flush(m);
+		n = shards_flush(s);
 		ok(call);
 		say(call, "%zu item%s due now\n", n, n == 1 ? "" : "s");
 		return;
 	}
 	struct target t = target_of(call, QUEUE_ORDER_FLUSH);
-	size_t n = t.is_id ? flush_id(m, t.name)
-			   : queue_flush_domain(m->queue, t.name, m->now) +
-				 dispatch_flush_domain(m->dispatch, t.name.p);
+	for (unsigned i = 0; i < s->n; i++)
+		n += flush_target(s->mta[i], &t);
 	if (n == 0 && t.later == 0)
 		say(call, "ERR nothing deferred for %s\n", shown(call, call->argv[1]));
 	else
@@ -682,28 +709,41 @@ static bool change_item(struct mta *m, struct queue_item *item, enum event_kind 
 	return true;
 }
 
-/* By id, or all of a domain. Items in delivery can be held (after this attempt), not released or
- * deleted. */
-static void change(struct control_call *call, enum queue_order order, const char *verb)
+/* By id, or all of a domain: those that a shard has. */
+static size_t change_there(struct mta *m, const struct target *t, enum event_kind kind)
 {
-	struct mta *m = call->mta;
-	struct target t = target_of(call, order);
-	enum event_kind kind = kind_of(order);
 	struct queue_item *items[FIND_MAX];
 	struct queue_item *item;
-	size_t n = t.is_id ? MIN(queue_find(m->queue, t.name, items, FIND_MAX), FIND_MAX) : 0;
+	struct queue_walk w;
+	size_t n = t->is_id ? MIN(queue_find(m->queue, t->name, items, FIND_MAX), FIND_MAX) : 0;
 	size_t done = 0;
 
 	if (kind == EVENT_RELEASED) /* what is released is due at once, as by a flush */
 		dispatch_note_flush(m->dispatch);
 	for (size_t i = 0; i < n; i++)
 		done += change_item(m, items[i], kind);
-	if (!t.is_id && t.name.n > 0) { /* a walk over no domain is one over all */
-		struct queue_walk w;
-		queue_walk_begin(m->queue, &w, t.name);
-		while ((item = queue_walk_next(&w)))
-			done += change_item(m, item, kind);
-		queue_walk_end(&w);
+	if (t->is_id || t->name.n == 0) /* a walk over no domain is one over all */
+		return done;
+	queue_walk_begin(m->queue, &w, t->name);
+	while ((item = queue_walk_next(&w)))
+		done += change_item(m, item, kind);
+	queue_walk_end(&w);
+	return done;
+}
+
+/* Items in delivery can be held (after this attempt), not released or deleted. */
+static void change(struct control_call *call, enum queue_order order, const char *verb)
+{
+	const struct shards *s = call->mta->shards;
+	struct target t = target_of(call, order);
+	enum event_kind kind = kind_of(order);
+	size_t done = 0;
+
+	for (unsigned i = 0; i < s->n; i++) {
+		if (s->mta[i]->phase == MTA_PHASE_STOPPED)
+			continue; /* nobody there to do it: as if the command had come later */
+		done += change_there(s->mta[i], &t, kind);
+		loop_again(s->mta[i]->loop);
 	}
 	if (done == 0 && t.later == 0)
 		say(call, "ERR nothing for %s that can be %s now\n", shown(call, call->argv[1]),
@@ -740,7 +780,7 @@ static void cmd_delete(struct control_call *call)
 
 static void cmd_reload(struct control_call *call)
 {
-	if (mta_reload(call->mta))
+	if (shards_reload(call->mta->shards))
 		ok(call);
 	else
 		say(call, "ERR the configuration has mistakes (see the log); the old one stays\n");

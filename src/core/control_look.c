@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "core/committer.h"
+#include "core/shards.h"
 
 #define LOOK_AGAIN_MS  20  /* an item that is in an operation is looked at again after this */
 #define LOOK_AGAIN_MAX 100 /* times; then the disk hangs, and the answer is one without it */
@@ -88,7 +89,7 @@ void control_look_add(struct control_look *k, const struct queue_item *item)
 	CHECK(k->n <= CONTROL_LOOK_MAX);
 	one->look = k;
 	queue_item_id(item, one->id);
-	struct queue_op *op = item->mail ? NULL : queue_op_look(item);
+	struct queue_op *op = item->mail ? NULL : queue_op_look(k->mta->queue, item);
 	if (!op)
 		return; /* in memory, or busy: looked at when its turn comes */
 	k->reading++;
@@ -99,7 +100,7 @@ static bool is_busy(const struct control_look *k, const struct one *one)
 {
 	struct queue_item *item;
 
-	return !one->env && queue_find(k->mta->queue, slice_str(one->id), &item, 1) > 0 &&
+	return !one->env && shards_find(k->mta->shards, slice_str(one->id), &item, 1) > 0 &&
 	       item->state == QUEUE_ITEM_BUSY && !item->mail;
 }
 
@@ -138,7 +139,7 @@ bool control_look_next(struct control_look *k, struct control_seen *seen)
 		return false;
 	struct one *one = &k->ones[k->at++];
 	*seen = (struct control_seen){ .err = ERR_NOT_FOUND };
-	if (queue_find(k->mta->queue, slice_str(one->id), &item, 1) == 0)
+	if (shards_find(k->mta->shards, slice_str(one->id), &item, 1) == 0)
 		return true;
 	seen->item = item;
 	if (!item->mail)

@@ -635,7 +635,7 @@ static void delivery_step(struct mta_work *w, struct now now)
 
 static void take_resolution(struct delivery *d, struct now now)
 {
-	const struct resolution *r = d->resolution;
+	struct resolution *r = d->resolution;
 
 	if (dispatch_move(d->work.mta->dispatch, d->site, d->item, r)) {
 		delivery_free(d);

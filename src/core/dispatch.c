@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "core/committer.h"
 #include "core/delivery.h"
+#include "core/limits.h"
 #include "core/outage.h"
 #include "core/pool.h"
 #include "core/settlement.h"
@@ -32,8 +33,7 @@ struct dispatch {
 	struct outage *outage;
 	size_t ready_n, waiting_n; /* items of sites that are not down; that are */
 	size_t active;             /* deliveries and loads under way */
-	size_t trials_n;           /* of them, of sites that are tried out */
-	size_t expiring;           /* loads of mail that has expired */
+	size_t expiring;           /* loads of mail that has expired; in active, too */
 	size_t down_n, idle_n;
 	uint64_t flushes;
 	bool trial_next;
@@ -83,6 +83,7 @@ void dispatch_free(struct dispatch **dp)
 
 	if (!d)
 		return;
+	dispatch_take_arrivals(d, d->mta->now);
 	CHECK(list_is_empty(&d->deliveries));
 	while ((s = sites_next(d->sites, &cursor))) {
 		park_all(d, s);
@@ -206,7 +207,8 @@ void dispatch_answered(struct dispatch *d, struct site *s, bool about_mail)
 		log_notice("delivery", "%s answers again after %lld s, %zu items are ready",
 		    s->name, (long long)down_s, s->items);
 	}
-	d->trials_n -= was_trial;
+	if (was_trial)
+		limits_end(d->mta->limits, LIMITS_TRIALS);
 	site_update(d, s, now.mono_ms);
 }
 
@@ -220,7 +222,8 @@ void dispatch_failed(struct dispatch *d, struct site *s, const struct site_reply
 		log_notice("delivery", "%s is down, %zu items wait: %s", s->name, s->items,
 		    s->reply->status.text);
 	}
-	d->trials_n -= was_trial;
+	if (was_trial)
+		limits_end(d->mta->limits, LIMITS_TRIALS);
 	site_update(d, s, now.mono_ms);
 }
 
@@ -229,7 +232,9 @@ void dispatch_finished(struct dispatch *d, struct site *s, bool sent)
 	bool was_trial = s->probing;
 
 	site_ended(s, sent);
-	d->trials_n -= was_trial && !s->probing;
+	if (was_trial && !s->probing)
+		limits_end(d->mta->limits, LIMITS_TRIALS);
+	limits_end(d->mta->limits, LIMITS_DELIVERIES);
 	d->active--;
 	d->woken = true;
 	site_update(d, s, loop_now(d->mta->loop).mono_ms);
@@ -245,11 +250,45 @@ static int64_t expires_at_ms(const struct dispatch *d, const struct queue_item *
 	return now.mono_ms + MAX(at - now.wall_ms, 0);
 }
 
+/* Which shard has the site of mail for the domain; we stop: this one. */
+static unsigned shard_of(const struct dispatch *d, const char *domain, const struct resolution *r)
+{
+	bool may_send = r->finding == VERDICT_FINDING_NONE && d->mta->phase == MTA_PHASE_RUNNING;
+
+	return may_send ? sites_shard(d->sites, domain, r) : d->mta->number;
+}
+
+/* With what is known of the way, so that nobody asks for it again. Takes r. */
+static void send_on(struct dispatch *d, struct queue_item *item, unsigned shard,
+    struct resolution *r)
+{
+	item->owner = r;
+	queue_send(d->mta->queue, item, shard);
+}
+
+/* The site it waits for; NULL: that is another shard's, and so is the item now. */
+static struct site *site_for(struct dispatch *d, struct queue_item *item, struct now now)
+{
+	if (item->domain->owner)
+		return item->domain->owner;
+	struct resolution *r = sites_known(d->sites, item->domain, now);
+	unsigned shard = r ? shard_of(d, item->domain->name, r) : d->mta->number;
+	if (shard != d->mta->number) {
+		send_on(d, item, shard, r);
+		return NULL;
+	}
+	struct site *s = sites_for(d->sites, item->domain, r);
+	resolution_unref(&r);
+	return s;
+}
+
 static void add(struct dispatch *d, struct queue_item *item, bool first)
 {
 	struct now now = loop_now(d->mta->loop);
-	struct site *s = sites_for(d->sites, item->domain, now);
+	struct site *s = site_for(d, item, now);
 
+	if (!s)
+		return;
 	queue_leave_work(d->mta->queue, item);
 	if (s->health == SITE_DOWN && site_item_is_early(item, now.wall_ms)) {
 		if (s->flush_seen == d->flushes && !s->probing) { /* nobody answered */
@@ -304,6 +343,24 @@ bool dispatch_withdraw(struct dispatch *d, struct queue_item *item)
 	return true;
 }
 
+void dispatch_take_arrivals(struct dispatch *d, struct now now)
+{
+	struct list_node items;
+
+	list_init(&items);
+	queue_take_arrivals(d->mta->queue, &items, now);
+	list_foreach_safe(it, &items) {
+		struct queue_item *item = list_entry(it, struct queue_item, link);
+		struct resolution *r = item->owner;
+		list_remove(it);
+		item->owner = NULL;
+		if (r)
+			sites_learn(d->sites, item, r, now);
+		resolution_unref(&r);
+		dispatch_add(d, item);
+	}
+}
+
 /* Its lists are walked: where a domain leads to changes seldom. */
 static void move_waiting(struct dispatch *d, struct site *from, const struct queue_domain *domain)
 {
@@ -320,19 +377,30 @@ static void move_waiting(struct dispatch *d, struct site *from, const struct que
 }
 
 bool dispatch_move(struct dispatch *d, struct site *from, struct queue_item *item,
-    const struct resolution *r)
+    struct resolution *r)
 {
+	const struct queue_domain *domain = item->domain;
+	const char *name = item->mail->envelope->domain;
+
 	/* A domain that names other hosts each time must not keep it going. */
 	if (item->moved && from->set[0] && r->finding == VERDICT_FINDING_NONE)
 		return false;
-	struct site *to =
-	    sites_elsewhere(d->sites, from, item->domain, item->mail->envelope->domain, r);
+	unsigned shard = shard_of(d, name, r);
+	if (shard != d->mta->number) {
+		log_debug("delivery", "%s leads to shard %u", domain->name, shard);
+		item->moved = true;
+		sites_leave(item->domain);
+		move_waiting(d, from, domain); /* before the domain's last item leaves, maybe */
+		send_on(d, item, shard, resolution_ref(r));
+		return true;
+	}
+	struct site *to = sites_elsewhere(d->sites, from, item->domain, name, r);
 	if (!to)
 		return false;
 	item->moved = true;
-	log_debug("delivery", "%s leads to %s", item->domain->name, to->name);
+	log_debug("delivery", "%s leads to %s", domain->name, to->name);
 	dispatch_add(d, item);
-	move_waiting(d, from, item->domain);
+	move_waiting(d, from, domain);
 	return true;
 }
 
@@ -440,24 +508,28 @@ static void on_loaded(void *arg, struct queue_done *done)
 }
 
 /* Out of the site's lists and into work: what it needs from the disk, then its delivery or its end.
- */
+ * Counts as a delivery. */
 static void start_next(struct dispatch *d, struct site *s, struct now now)
 {
+	struct limits *limits = d->mta->limits;
 	bool trial = site_is_trial(s);
 
 	if (!site_may_start(s, now.mono_ms)) { /* this turn is older than that it may */
+		limits_end(limits, LIMITS_DELIVERIES);
 		site_update(d, s, now.mono_ms);
 		return;
 	}
 	struct queue_item *item = site_take(s);
 	note_left(d, s, item);
 	if (!queue_begin_work(d->mta->queue, item, now)) {
+		limits_end(limits, LIMITS_DELIVERIES);
 		site_update(d, s, now.mono_ms);
 		return;
 	}
 	site_started(s, trial, d->flushes, now.mono_ms);
 	d->active++;
-	d->trials_n += trial;
+	if (trial)
+		limits_add(limits, LIMITS_TRIALS);
 	list_remove(&s->node); /* to the end of the round, if it stays */
 	site_update(d, s, now.mono_ms);
 	if (item->mail) {
@@ -567,8 +639,10 @@ static struct site *next_of_round(struct dispatch *d, unsigned share)
  */
 static struct site *next_site(struct dispatch *d)
 {
-	unsigned share = MAX(d->mta->conf->outbound.concurrency_max / 2, 1U);
-	bool trial = !list_is_empty(&d->trials) && d->trials_n < share;
+	const struct mta *m = d->mta;
+	unsigned share = MAX(m->conf->outbound.concurrency_max / 2, 1U);
+	bool trial = !list_is_empty(&d->trials) &&
+		     limits_has_room(m->limits, LIMITS_TRIALS, share, m->number);
 
 	if (trial && (d->trial_next || list_is_empty(&d->round))) {
 		d->trial_next = false;
@@ -580,24 +654,23 @@ static struct site *next_site(struct dispatch *d)
 
 static void run_step(struct dispatch *d, struct now now)
 {
-	const struct conf *conf = d->mta->conf;
+	const struct mta *m = d->mta;
 
 	d->more = false;
-	if (d->mta->phase != MTA_PHASE_RUNNING)
+	if (m->phase != MTA_PHASE_RUNNING)
 		return;
 	take_due(d, now);
 	run_timers(d, now);
 	d->more |= outage_step(d->outage, d->flushes, now);
-	if (d->mta->refused_n > DISPATCH_REFUSED_MAX)
+	if (m->refused_n > DISPATCH_REFUSED_MAX)
 		return; /* each could only add one */
 	expire(d, now);
-	if (conf->outbound.disabled)
+	if (m->conf->outbound.disabled)
 		return;
 	for (int i = 0; i < DISPATCH_STARTS_PER_TURN; i++) {
-		if (d->active >= conf->outbound.concurrency_max)
-			return;
 		struct site *s = next_site(d);
-		if (!s)
+		if (!s || !limits_begin(m->limits, LIMITS_DELIVERIES,
+			      m->conf->outbound.concurrency_max, m->number))
 			return;
 		start_next(d, s, now);
 	}

@@ -1,6 +1,9 @@
 /*
  * dispatch.h - which item is tried next: due mail, sites, limits.
  *
+ * An item is sent on to the shard that has its site, as soon as that is known:
+ * all of a site's mail is in the hands of one dispatcher.
+ *
  * An item stays ACTIVE (the dispatcher's) from the moment it is due until its
  * settlement: in the lists of its site (site.h), then in a delivery. Sites
  * with work and room take turns; no site may use more than half of
@@ -21,7 +24,9 @@ void dispatch_free(
     struct dispatch **d); /* drops what is ready (it stays on disk); deliveries must be gone */
 void dispatch_add_new(struct dispatch *d,
     struct list_node *items); /* fresh from a commit; empties the list */
-/* ACTIVE and due, or flushed: to its site. What a flush brought to a site that was asked already
+/* What other shards have accepted, or sent on; once a turn. */
+void dispatch_take_arrivals(struct dispatch *d, struct now now);
+/* ACTIVE and due, or flushed: to its site, which may be another shard's. What a flush brought to a site that was asked already
  * goes back to its due time. */
 void dispatch_add(struct dispatch *d, struct queue_item *item);
 /* An item in work goes back to its site, before others; no attempt was made. */
@@ -75,7 +80,7 @@ struct site *dispatch_site_of(const struct queue_item *item);
  * the same domain, go there. False if it is in the right place, or has moved
  * before from hosts to others. */
 bool dispatch_move(struct dispatch *d, struct site *from, struct queue_item *item,
-    const struct resolution *r);
+    struct resolution *r);
 struct list_node *dispatch_deliveries(struct dispatch *d);
 
 #endif

@@ -11,6 +11,7 @@ core_sources = \
 	src/core/delivery.c src/core/delivery.h \
 	src/core/dispatch.c src/core/dispatch.h \
 	src/core/dnscache.c src/core/dnscache.h \
+	src/core/limits.c src/core/limits.h \
 	src/core/mta.c src/core/mta.h \
 	src/core/outage.c src/core/outage.h \
 	src/core/pool.c src/core/pool.h \
@@ -21,6 +22,7 @@ core_sources = \
 	src/core/resolution.c src/core/resolution.h \
 	src/core/resolve.c src/core/resolve.h \
 	src/core/settlement.c src/core/settlement.h \
+	src/core/shards.c src/core/shards.h \
 	src/core/site.c src/core/site.h \
 	src/core/sites.c src/core/sites.h
 

@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "core/logsink.h"
-#include "core/mta.h"
+#include "core/shards.h"
 #include "io/system.h"
 
 #define DEFAULT_CONFIG SYSCONFDIR "/postrider/postrider.conf"
@@ -33,7 +33,7 @@ static int check(const struct conf *conf)
 {
 	struct tls_ctx *server = NULL, *may = NULL, *verify = NULL;
 	struct errbuf eb;
-	int err = mta_make_tls(conf, &server, &may, &verify, &eb);
+	int err = shards_make_tls(conf, &server, &may, &verify, &eb);
 
 	if (err < 0)
 		fprintf(stderr, "%s\n", eb.text);
@@ -60,19 +60,19 @@ static int open_log(const struct conf *conf, struct errbuf *eb)
 static int run(struct conf *conf)
 {
 	struct mta_options options = { .qio = NULL, .seed = prng_os_u64() };
-	struct mta *m;
+	struct shards *s;
 	struct errbuf eb;
 
 	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
 	int err = open_log(conf, &eb);
 	if (err == 0)
-		err = mta_new(conf, &options, &m, &eb);
+		err = shards_new(conf, &options, &s, &eb);
 	if (err < 0) {
 		fprintf(stderr, "postriderd: %s\n", eb.text);
 		return EXIT_FAILURE;
 	}
-	mta_run(m);
-	mta_free(&m);
+	shards_run(s);
+	shards_free(&s);
 	logsink_close();
 	return EXIT_SUCCESS;
 }

@@ -1,8 +1,5 @@
 #include "core/mta.h"
 
-#include <signal.h>
-#include <stdio.h>
-
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -15,6 +12,7 @@
 #include "core/reception.h"
 #include "core/resolve.h"
 #include "core/settlement.h"
+#include "core/shards.h"
 #include "io/system.h"
 
 #define MTA_CPU_THREADS   2
@@ -104,7 +102,7 @@ static void sync_folders(struct mta *m, struct now now)
 	m->sync_check_ms = now.mono_ms + MTA_SYNC_EVERY_MS;
 	if (m->phase == MTA_PHASE_RUNNING)
 		settlement_repay(m);
-	struct queue_op *op = queue_op_sync(m->queue, now, 0);
+	struct queue_op *op = m->number == 0 ? queue_op_sync(m->queue, now, 0) : NULL; /* for all */
 	if (op)
 		committer_add(m->committer, op, on_synced, NULL);
 }
@@ -127,10 +125,8 @@ static bool scan(struct mta *m, struct now now)
 	if (queue_scan_step(m->queue, now))
 		return true;
 	if (queue_scan_is_done(m->queue)) {
-		struct queue_stats st;
-		queue_stats(m->queue, &st);
 		m->scan_done = true;
-		log_notice("queue", "%zu items found, %zu of them held", st.items, st.held);
+		shards_scanned(m);
 		return false;
 	}
 	struct queue_op *op = now.mono_ms < m->scan_at_ms ? NULL : queue_op_scan(m->queue);
@@ -157,10 +153,8 @@ static void drain_step(struct mta *m, struct now now)
 	/* An outcome that the disk refuses to take is not waited for: the mail is still queued. Nor
 	 * does mail leave the intake journal now: to read it there at the next start costs a
 	 * fraction of what its queue file does. */
-	if (is_drained(m)) {
-		m->phase = MTA_PHASE_STOPPED;
-		loop_stop(m->loop);
-	}
+	if (is_drained(m))
+		shards_leave(m);
 }
 
 static int64_t next_turn_at(struct mta *m, struct now now)
@@ -180,9 +174,11 @@ static void mta_step(void *arg, struct now now)
 {
 	struct mta *m = arg;
 
+	rendezvous_check(m->shards->meeting);
 	m->now = now;
 	log_hold();
 	list_splice(&m->ready, &m->next);
+	dispatch_take_arrivals(m->dispatch, now);
 	bool scan_more = scan(m, now);
 	control_apply_orders(m);
 	run_deadlines(m, now);
@@ -202,165 +198,50 @@ static void mta_step(void *arg, struct now now)
 	log_release();
 }
 
-/* --- signals ------------------------------------------------------------------------ */
-
-static void on_signal(void *arg, int signo)
-{
-	struct mta *m = arg;
-
-	switch (signo) {
-	case SIGHUP:
-		log_notice("mta", "flush: %zu items", mta_flush(m));
-		break;
-	case SIGUSR1:
-		mta_reload(m);
-		break;
-	case SIGUSR2:
-		mta_log_status(m);
-		break;
-	case SIGTERM:
-	case SIGINT:
-		mta_drain(m);
-		break;
-	default:
-		UNREACHABLE();
-	}
-}
-
-static void take_signals(struct mta *m)
-{
-	static const int signals[] = { SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT };
-
-	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
-		loop_on_signal(m->loop, signals[i], on_signal, m);
-}
-
-size_t mta_flush(struct mta *m)
-{
-	size_t n = queue_flush(m->queue, m->now) + dispatch_flush(m->dispatch);
-	loop_again(m->loop);
-	return n;
-}
-
-void mta_drain(struct mta *m)
-{
-	struct now now = loop_now(m->loop);
-
-	if (m->phase == MTA_PHASE_DRAINING) {
-		m->drain_until_ms = now.mono_ms; /* asked twice: don't wait */
-	} else if (m->phase == MTA_PHASE_RUNNING) {
-		log_notice("mta", "stopping: %zu sessions and %zu deliveries in flight",
-		    reception_sessions(m->reception), dispatch_active(m->dispatch));
-		system_notify("STOPPING=1");
-		m->phase = MTA_PHASE_DRAINING;
-		m->drain_until_ms = now.mono_ms + m->conf->outbound.shutdown_timeout_s * 1000;
-		reception_drain(m->reception);
-		dispatch_drain(m->dispatch);
-		pool_retire_all(m->pool, now);
-		control_drain(m->control);
-	}
-	loop_again(m->loop);
-}
-
-void mta_log_status(struct mta *m)
-{
-	const struct accounting_counts *c = accounting_counts(m->accounting);
-	struct queue_stats st;
-
-	queue_stats(m->queue, &st);
-	log_notice("status",
-	    "queue=%zu parked=%zu held=%zu active=%zu ready=%zu waiting=%zu down=%zu "
-	    "sessions=%zu deliveries=%zu "
-	    "received=%llu delivered=%llu deferred=%llu bounced=%llu expired=%llu corrupt=%llu",
-	    st.items, st.parked, st.held, st.active + st.busy, dispatch_ready(m->dispatch),
-	    dispatch_waiting(m->dispatch), dispatch_down(m->dispatch),
-	    reception_sessions(m->reception), dispatch_active(m->dispatch),
-	    (unsigned long long)c->received, (unsigned long long)c->delivered,
-	    (unsigned long long)c->deferred, (unsigned long long)c->bounced,
-	    (unsigned long long)c->expired, (unsigned long long)st.corrupt);
-}
-
 /* --- start and stop ------------------------------------------------------------------ */
 
-int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ctx **may,
-    struct tls_ctx **verify, struct errbuf *eb)
+struct mta *mta_new(struct shards *s, unsigned number, struct conf *conf, uint64_t seed)
 {
-	struct tls_server_options s = { conf->tls.certificate, conf->tls.key, conf->tls.min_version,
-		conf->tls.ciphers };
-	struct tls_client_options c = { conf->outbound.tls_min_version, conf->outbound.tls_ciphers,
-		NULL, false };
-	struct tls_ctx *made[3] = { NULL, NULL, NULL };
-	struct errbuf why;
-	int err = tls_trust_new(conf->outbound.tls_ca_file, &c.trust, &why);
+	struct mta *m = mem_zalloc(sizeof(*m));
 
-	if (err == 0 && conf->tls.certificate[0])
-		err = tls_server_new(&s, &made[0], &why);
-	if (err == 0)
-		err = tls_client_new(&c, &made[1], &why);
-	c.verify = true;
-	if (err == 0)
-		err = tls_client_new(&c, &made[2], &why);
-	tls_trust_unref(&c.trust);
-	if (err < 0) {
-		tls_unref(&made[0]);
-		tls_unref(&made[1]);
-		return errbuf_set(eb, err, "%s: %s", conf->file, why.text);
-	}
-	tls_unref(server);
-	tls_unref(may);
-	tls_unref(verify);
-	*server = made[0];
-	*may = made[1];
-	*verify = made[2];
-	return 0;
+	m->shards = s;
+	m->number = number;
+	m->conf = conf_ref(conf);
+	m->loop = loop_new();
+	m->now = loop_now(m->loop);
+	m->started_ms = m->now.wall_ms;
+	m->phase = MTA_PHASE_RUNNING;
+	prng_init(&m->rng, seed);
+	wheel_init(&m->deadlines, m->now.mono_ms);
+	list_init(&m->ready);
+	list_init(&m->next);
+	list_init(&m->refused);
+	m->accounting = accounting_new(conf->events_file);
+	return m;
 }
 
-static int open_queue(struct mta *m, const struct qio *qio, struct errbuf *eb)
+int mta_open_privileged(struct mta *m, struct errbuf *eb)
 {
-	const struct conf *conf = m->conf;
-	struct errbuf why;
-	struct queue_options o = {
-		.directory = conf->spool,
-		.qio = qio,
-		.seed = prng_next(&m->rng),
-		.always_split = conf->outbound.always_split,
-		.space_min_bytes = conf->outbound.spool_min_free_bytes,
-		.space_min_percent = conf->outbound.spool_min_free_percent,
-		.retry = &m->retry,
-	};
+	int err = reception_new(m, &m->reception, eb);
 
-	int err = queue_open(&m->queue, &o, m->now, &why);
-	return err < 0 ? errbuf_set(eb, err, "spool %s: %s", conf->spool, why.text) : 0;
-}
-
-/* As root: what needs it (listeners, files others own), then never again. */
-static int open_privileged(struct mta *m, struct errbuf *eb)
-{
-	const struct conf *conf = m->conf;
-	int err = mta_make_tls(conf, &m->tls_server, &m->tls_client_may, &m->tls_client_verify, eb);
-
-	if (err == 0)
-		err = reception_new(m, &m->reception, eb);
-	if (err == 0)
+	if (err == 0 && m->number == 0)
 		err = control_new(m, &m->control, eb);
-	if (err == 0)
-		err = system_prepare_directory(conf->spool, conf->user, conf->group, eb);
-	if (err == 0 && conf->events_file[0])
-		err = system_prepare_parent(conf->events_file, conf->user, conf->group, eb);
-	if (err == 0)
-		err = system_drop_privileges(conf->user, conf->group, eb);
 	return err;
 }
 
-static int open_rest(struct mta *m, const struct qio *qio, struct errbuf *eb)
+static void on_arrival(void *arg)
 {
-	const struct conf *conf = m->conf;
+	struct mta *m = arg;
+
+	loop_wake(m->loop);
+}
+
+int mta_open_rest(struct mta *m, struct errbuf *eb)
+{
 	int err = accounting_open(m->accounting, eb);
 
 	if (err == 0)
-		err = open_queue(m, qio, eb);
-	if (err == 0)
-		err = resolver_new(m, conf, &m->resolver, eb);
+		err = resolver_new(m, m->conf, &m->resolver, eb);
 	if (err < 0)
 		return err;
 	m->local_n = system_local_addresses(m->local, MTA_LOCAL_ADDRESSES_MAX);
@@ -372,58 +253,37 @@ static int open_rest(struct mta *m, const struct qio *qio, struct errbuf *eb)
 	m->reader = committer_new(m, m->read_pool, 1);
 	m->pool = pool_new(m);
 	m->dispatch = dispatch_new(m);
+	queue_on_arrival(m->queue, on_arrival, m);
 	return 0;
 }
 
-int mta_new(struct conf *conf, const struct mta_options *o, struct mta **m_r, struct errbuf *eb)
+void mta_start(struct mta *m)
 {
-	struct mta *m = mem_zalloc(sizeof(*m));
-
-	m->conf = conf_ref(conf);
-	m->conf_file = mem_strdup(conf->file);
-	m->retry = conf->outbound.retry;
-	m->loop = loop_new();
-	m->now = loop_now(m->loop);
-	m->started_ms = m->now.wall_ms;
-	m->phase = MTA_PHASE_RUNNING;
-	prng_init(&m->rng, o->seed);
-	wheel_init(&m->deadlines, m->now.mono_ms);
-	list_init(&m->ready);
-	list_init(&m->next);
-	list_init(&m->refused);
-	m->accounting = accounting_new(conf->events_file);
-	int err = open_privileged(m, eb);
-	if (err == 0)
-		err = open_rest(m, o->qio, eb);
-	if (err < 0) {
-		mta_free(&m);
-		return err;
-	}
-	*m_r = m;
-	return 0;
-}
-
-void mta_run(struct mta *m)
-{
-	take_signals(m);
 	loop_set_step(m->loop, mta_step, m);
 	reception_start(m->reception);
-	control_start(m->control);
-	system_notify("READY=1");
-	log_notice("mta", "postriderd " VERSION " ready, me=%s spool=%s", m->conf->me,
-	    m->conf->spool);
+	if (m->control)
+		control_start(m->control);
 	loop_again(m->loop);
-	loop_run(m->loop);
-	accounting_flush(m->accounting, m->now);
-	log_notice("mta", "stopped");
 }
 
-void mta_free(struct mta **mp)
+void mta_drain(struct mta *m, struct now now)
 {
-	struct mta *m = *mp;
+	if (m->phase == MTA_PHASE_DRAINING) {
+		m->drain_until_ms = now.mono_ms; /* asked twice: don't wait */
+	} else if (m->phase == MTA_PHASE_RUNNING) {
+		m->phase = MTA_PHASE_DRAINING;
+		m->drain_until_ms = now.mono_ms + m->conf->outbound.shutdown_timeout_s * 1000;
+		reception_drain(m->reception);
+		dispatch_drain(m->dispatch);
+		pool_retire_all(m->pool, now);
+		if (m->control)
+			control_drain(m->control);
+	}
+	loop_again(m->loop);
+}
 
-	if (!m)
-		return;
+void mta_close(struct mta *m)
+{
 	worker_pool_free(&m->cpu_pool);
 	worker_pool_free(&m->disk_pool);
 	worker_pool_free(&m->read_pool);
@@ -438,15 +298,20 @@ void mta_free(struct mta **mp)
 	committer_free(&m->reader);
 	auth_free(&m->auth);
 	resolver_unref(&m->resolver);
-	if (m->queue)
-		queue_close(&m->queue);
+}
+
+void mta_free(struct mta **mp)
+{
+	struct mta *m = *mp;
+
+	*mp = NULL;
+	if (!m)
+		return;
 	accounting_free(&m->accounting);
 	tls_unref(&m->tls_server);
 	tls_unref(&m->tls_client_may);
 	tls_unref(&m->tls_client_verify);
 	loop_free(&m->loop);
 	conf_unref(&m->conf);
-	mem_free(m->conf_file);
 	mem_free(m);
-	*mp = NULL;
 }

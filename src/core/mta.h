@@ -2,9 +2,9 @@
  * mta.h - the root object of a shard: one thread, one loop, all that lives on it.
  *
  * Everything in src/core gets a `struct mta *`; nothing is global, so several
- * can run in one process. Callbacks of src/io only mark work (mta_mark);
- * mta_step, once per turn of the loop, does it: expired deadlines, marked
- * work, due mail, commits. Bounded work per turn, in a fixed order.
+ * can run in one process (shards.h). Callbacks of src/io only mark work
+ * (mta_mark); mta_step, once per turn of the loop, does it: expired deadlines,
+ * marked work, due mail, commits. Bounded work per turn, in a fixed order.
  */
 #ifndef CORE_MTA_H
 #define CORE_MTA_H
@@ -29,6 +29,8 @@ struct dispatch;
 struct pool;
 struct reception;
 struct resolver;
+struct limits;
+struct shards;
 
 /* A thing that is stepped when something happened to it; embedded in sessions, deliveries, control
  * connections. */
@@ -48,9 +50,9 @@ enum mta_phase {
 };
 
 struct mta {
+	struct shards *shards;
+	unsigned number;   /* among them; 0 is the first */
 	struct conf *conf; /* the current snapshot; sessions hold their own reference */
-	char *conf_file;
-	struct retry_policy retry; /* a copy of the current one, for the queue */
 	struct loop *loop;
 	struct prng rng;
 	struct wheel deadlines;   /* mono ms */
@@ -63,7 +65,8 @@ struct mta {
 	enum mta_phase phase;
 	int64_t drain_until_ms; /* mono */
 
-	struct queue *queue;
+	struct queue *queue;    /* this shard's */
+	struct limits *limits;  /* of all */
 	bool scan_done;
 	int64_t scan_at_ms;            /* mono: not before, after a failure */
 	int64_t sync_check_ms;         /* mono: when folders are looked at next */
@@ -81,35 +84,21 @@ struct mta {
 	struct auth *auth;
 	struct committer *committer;
 	struct committer *reader; /* the same in the background, for reads that nobody waits for */
-	struct control *control;
+	struct control *control; /* the first's */
 	struct dispatch *dispatch;
 	struct pool *pool; /* outbound connections */
 	struct reception *reception;
 };
 
-struct mta_options {
-	const struct qio *qio; /* the disk under the queue; NULL: the real one */
-	uint64_t seed;         /* of all chance: jitter, order of equal MX hosts, ids */
-};
-
-/* The pieces, from a checked config; binds listeners. On failure eb says why and nothing is left
- * open. */
-int mta_new(struct conf *conf, const struct mta_options *o, struct mta **m_r,
-    struct errbuf *eb) MUST_USE;
-void mta_run(struct mta *m); /* until drained */
-void mta_free(struct mta **m);
-
-/* TERM: see drain in the man page. Calling it again ends the wait. */
-void mta_drain(struct mta *m);
-/* HUP: everything deferred becomes due now. Returns how many items. */
-size_t mta_flush(struct mta *m);
-/* USR1: reads the config again. On mistakes the old one stays and they are logged; returns false.
- */
-bool mta_reload(struct mta *m);
-void mta_log_status(struct mta *m); /* USR2 */
-/* TLS contexts of a config, into the three pointers; on failure nothing is changed. */
-int mta_make_tls(const struct conf *conf, struct tls_ctx **server, struct tls_ctx **may,
-    struct tls_ctx **verify, struct errbuf *eb) MUST_USE;
+/* For shards.c, in this order: an empty one, made of what the config says; its listeners; all that
+ * needs no privilege, the queue being open. */
+struct mta *mta_new(struct shards *s, unsigned number, struct conf *conf, uint64_t seed);
+int mta_open_privileged(struct mta *m, struct errbuf *eb) MUST_USE;
+int mta_open_rest(struct mta *m, struct errbuf *eb) MUST_USE;
+void mta_start(struct mta *m); /* accepts clients; steps from now on */
+void mta_drain(struct mta *m, struct now now);
+void mta_close(struct mta *m); /* gives up all that has to do with the queue */
+void mta_free(struct mta **m); /* the rest */
 
 void mta_work_init(struct mta_work *w, struct mta *m, void (*step)(struct mta_work *, struct now));
 void mta_work_fini(struct mta_work *w); /* unlinks it */

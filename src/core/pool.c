@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "core/limits.h"
 #include "core/site.h"
 
 struct pool *pool_new(struct mta *m)
@@ -68,16 +69,29 @@ static bool close_oldest(struct pool *p)
 	return true;
 }
 
+/* With so many more there would be too many, of all shards. */
+static bool is_full(const struct pool *p, size_t more)
+{
+	const struct mta *m = p->mta;
+
+	return limits_count(m->limits, LIMITS_CONNECTIONS) + more >
+	       m->conf->outbound.concurrency_max;
+}
+
 bool pool_make_room(struct pool *p, struct site *site, unsigned limit)
 {
 	while (site->connections_n >= limit)
 		if (!close_one_of(site))
 			return false;
 	/* There are no more deliveries than that (dispatch), and with this one there is no
-	 * connection yet: so but for a limit that was lowered, only idle ones are in the way. */
-	while (p->connections_n >= p->mta->conf->outbound.concurrency_max)
-		if (!close_oldest(p))
-			break;
+	 * connection yet: so but for a limit that was lowered, only idle ones are in the way, ours
+	 * or another shard's, which will close them now. */
+	while (is_full(p, 1)) {
+		if (close_oldest(p))
+			continue;
+		limits_ask_others(p->mta->limits, p->mta->number);
+		break;
+	}
 	return true;
 }
 
@@ -94,6 +108,8 @@ void pool_flush(struct pool *p, struct now now)
 		list_remove(&c->outbox);
 		connection_flush(c, now);
 	}
+	while (is_full(p, 0) && close_oldest(p))
+		continue;
 }
 
 void pool_retire_all(struct pool *p, struct now now)

@@ -5,13 +5,16 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/limits.h"
 #include "core/reception_session.h"
+#include "core/shards.h"
 #include "io/system.h"
 
 struct rx_listener {
 	struct reception *reception;
-	struct listener *listener;
+	struct listener *listener; /* NULL: the first shard alone has it */
 	struct conf_listen conf;
+	bool passed; /* by the service manager */
 };
 
 static bool ip_is_trusted(const struct conf *conf, const struct netaddr *peer)
@@ -23,15 +26,16 @@ static bool ip_is_trusted(const struct conf *conf, const struct netaddr *peer)
 }
 
 /* Why a new client can't be served; NULL if it can. */
-static const char *refuse_client(struct reception *r, const char *ip)
+static const char *refuse_client(struct reception *r, const char *ip, size_t others)
 {
 	const struct conf *conf = r->mta->conf;
 
 	if (r->mta->phase != MTA_PHASE_RUNNING)
 		return "Service shutting down, try again later";
-	if (r->sessions_n >= conf->submission.max_connections)
+	if (others >= conf->submission.max_connections)
 		return "Too many connections, try again later";
-	if (!admission_conns_add(r->conns, slice_str(ip), conf->submission.max_connections_per_ip))
+	if (!limits_add_address(r->mta->limits, slice_str(ip),
+		conf->submission.max_connections_per_ip))
 		return "Too many connections from your address, try again later";
 	return NULL;
 }
@@ -43,11 +47,13 @@ static void on_accept(void *arg, int fd, const struct netaddr *peer)
 	char ip[NETADDR_TEXT_MAX];
 
 	netaddr_format_ip(peer, ip);
-	if (r->sessions_n >= r->mta->conf->submission.max_connections + RECEPTION_REFUSALS_MAX) {
+	size_t others = limits_client_came(r->mta->limits);
+	if (others >= r->mta->conf->submission.max_connections + RECEPTION_REFUSALS_MAX) {
 		close(fd); /* even saying no has its limit */
+		limits_client_left(r->mta->limits);
 		return;
 	}
-	const char *refusal = refuse_client(r, ip);
+	const char *refusal = refuse_client(r, ip, others);
 	struct session_options o = {
 		.listen = &l->conf,
 		.peer_ip = ip,
@@ -105,36 +111,58 @@ static void drop_passed(struct passed *p)
 
 static int bind_all(struct reception *r, struct passed *passed, struct errbuf *eb)
 {
-	const struct conf *conf = r->mta->conf;
+	int err = 0;
 
-	for (size_t i = 0; i < r->listeners_n; i++) {
+	for (size_t i = 0; err == 0 && i < r->listeners_n; i++) {
 		struct rx_listener *l = &r->listeners[i];
-		l->reception = r;
-		l->conf = conf->listen[i];
 		l->listener = find_passed(passed, &l->conf.address);
-		int err = l->listener ? 0 : listen_tcp(&l->conf.address, &l->listener, eb);
-		if (err < 0)
-			return err;
+		l->passed = l->listener != NULL;
+		if (!l->passed)
+			err = listen_tcp(&l->conf.address, &l->listener, eb);
 	}
-	return 0;
+	return err;
+}
+
+static int bind_first(struct reception *r, struct errbuf *eb)
+{
+	struct passed passed;
+
+	take_passed(&passed);
+	int err = bind_all(r, &passed, eb);
+	drop_passed(&passed);
+	return err;
+}
+
+/* Beside those of the first shard, whose port the kernel may have chosen. A socket that was passed
+ * to us is the only one of its address. */
+static int bind_beside(struct reception *r, const struct reception *first, struct errbuf *eb)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < r->listeners_n; i++) {
+		const struct rx_listener *other = &first->listeners[i];
+		if (!other->passed)
+			err = listen_tcp(listen_address(other->listener),
+			    &r->listeners[i].listener, eb);
+	}
+	return err;
 }
 
 int reception_new(struct mta *m, struct reception **r_r, struct errbuf *eb)
 {
 	struct reception *r = mem_zalloc(sizeof(*r));
 	const struct conf *conf = m->conf;
-	struct passed passed;
 
 	r->mta = m;
 	list_init(&r->sessions);
-	r->conns = admission_conns_new(prng_next(&m->rng));
-	r->rates = admission_rates_new(conf->submission.rate.count, conf->submission.rate.period_s,
-	    prng_next(&m->rng));
 	r->listeners_n = conf->listen_n;
 	r->listeners = mem_zalloc((r->listeners_n + 1) * sizeof(*r->listeners));
-	take_passed(&passed);
-	int err = bind_all(r, &passed, eb);
-	drop_passed(&passed);
+	for (size_t i = 0; i < r->listeners_n; i++) {
+		r->listeners[i].reception = r;
+		r->listeners[i].conf = conf->listen[i];
+	}
+	int err = m->number == 0 ? bind_first(r, eb)
+				 : bind_beside(r, m->shards->mta[0]->reception, eb);
 	if (err < 0) {
 		reception_free(&r);
 		return err;
@@ -149,7 +177,11 @@ void reception_start(struct reception *r)
 
 	for (size_t i = 0; i < r->listeners_n; i++) {
 		struct rx_listener *l = &r->listeners[i];
+		if (!l->listener)
+			continue;
 		listen_start(l->listener, r->mta->loop, on_accept, l);
+		if (r->mta->number > 0)
+			continue;
 		log_notice("smtpd", "listening on %s",
 		    netaddr_format(listen_address(l->listener), text));
 	}
@@ -183,8 +215,6 @@ void reception_free(struct reception **rp)
 	reception_abort(r);
 	close_listeners(r);
 	mem_free(r->listeners);
-	admission_conns_free(&r->conns);
-	admission_rates_free(&r->rates);
 	mem_free(r);
 	*rp = NULL;
 }
@@ -192,10 +222,4 @@ void reception_free(struct reception **rp)
 size_t reception_sessions(const struct reception *r)
 {
 	return r->sessions_n;
-}
-
-void reception_reload(struct reception *r)
-{
-	const struct conf *conf = r->mta->conf;
-	admission_rates_set(r->rates, conf->submission.rate.count, conf->submission.rate.period_s);
 }

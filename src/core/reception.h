@@ -18,7 +18,5 @@ void reception_drain(struct reception *r); /* closes the listeners; idle session
 void reception_abort(struct reception *r); /* closes all sessions */
 void reception_free(struct reception **r);
 size_t reception_sessions(const struct reception *r);
-void reception_reload(
-    struct reception *r); /* limits and names of the new config, for sessions to come */
 
 #endif

@@ -14,6 +14,7 @@
 #include "core/accounting.h"
 #include "core/committer.h"
 #include "core/dispatch.h"
+#include "core/limits.h"
 #include "proto/reply.h"
 #include "proto/trace.h"
 
@@ -161,7 +162,7 @@ void session_on_rcpt(struct session *s, const struct smtp_server_action *a, stru
 	if (path_domain_to_ascii(domain, &ascii) < 0)
 		refuse_rcpt(s, address, 550, "5.1.2", "Recipient domain is not a valid name", now);
 	else if (login[0] &&
-		 !admission_rates_take(s->reception->rates, slice_str(login), 1, now.mono_ms))
+		 !limits_take_rcpt(s->work.mta->limits, slice_str(login), now.mono_ms))
 		refuse_rcpt(s, address, 450, "4.7.1",
 		    "Sending rate of your login exceeded, try again later", now);
 	else

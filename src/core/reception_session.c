@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/limits.h"
 
 #define SESSION_TLS_TIMEOUT_MS   60000
 #define SESSION_CLOSE_TIMEOUT_MS 10000
@@ -85,7 +86,7 @@ void session_end(struct session *s)
 	if (s->check)
 		auth_cancel(s->check);
 	if (s->counted)
-		admission_conns_remove(r->conns, slice_str(s->ip));
+		limits_remove_address(r->mta->limits, slice_str(s->ip));
 	smtp_server_free(&s->engine);
 	stream_close(&s->stream);
 	buf_fini(&s->piece);
@@ -94,6 +95,7 @@ void session_end(struct session *s)
 	mta_work_fini(&s->work);
 	list_remove(&s->node);
 	r->sessions_n--;
+	limits_client_left(r->mta->limits);
 	mem_free(s);
 }
 

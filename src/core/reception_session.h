@@ -30,8 +30,6 @@ struct reception {
 	size_t listeners_n;
 	struct list_node sessions;
 	size_t sessions_n;
-	struct admission_conns *conns;
-	struct admission_rates *rates;
 };
 
 struct session_options {
@@ -53,7 +51,7 @@ struct session {
 	struct smtp_server_config cfg;
 	char ip[NETADDR_TEXT_MAX];
 	bool trusted;
-	bool counted; /* in admission_conns */
+	bool counted; /* limits_add_address */
 	bool implicit_tls, greeted;
 	bool starting_tls;   /* 220 to STARTTLS is on its way, or the handshake is */
 	bool closing;        /* the engine is done: send what is left, close */

@@ -9,10 +9,9 @@
 #include "base/log.h"
 #include "core/accounting.h"
 #include "core/dispatch.h"
-#include "core/mta.h"
+#include "core/limits.h"
 #include "core/pool.h"
-#include "core/reception.h"
-#include "core/resolve.h"
+#include "core/shards.h"
 #include "io/system.h"
 
 static void log_lines(const char *text)
@@ -40,61 +39,89 @@ static struct conf *read_config(const char *file)
 	return err == 0 ? conf : NULL;
 }
 
-/* Everything that can fail comes before anything is changed. */
-static int take_config(struct mta *m, struct conf *conf, struct errbuf *eb)
-{
-	struct tls_ctx *old_server;
-	struct resolver *resolver;
-	int err = resolver_renew(m, conf, &resolver, eb);
+/* A new config, and what was made of it. */
+struct news {
+	struct conf *conf;
+	struct tls_ctx *server, *may, *verify;
+	struct resolver *resolvers[SHARDS_MAX];
+};
 
-	if (err < 0)
-		return err;
-	old_server = tls_ref(m->tls_server);
-	err = mta_make_tls(conf, &m->tls_server, &m->tls_client_may, &m->tls_client_verify, eb);
-	if (err < 0) {
-		tls_unref(&old_server);
-		resolver_unref(&resolver);
-		return err;
-	}
-	if (!m->tls_server) { /* the listeners stay, and so may need to do TLS */
-		m->tls_server = old_server;
-		old_server = NULL;
-	}
-	tls_unref(&old_server);
-	resolver_unref(&m->resolver);
-	m->resolver = resolver;
-	resolver_forget(resolver);
-	conf_unref(&m->conf);
-	m->conf = conf;
-	m->retry = conf->outbound.retry;
-	return 0;
+static void drop_news(struct shards *s, struct news *n)
+{
+	conf_unref(&n->conf);
+	tls_unref(&n->server);
+	tls_unref(&n->may);
+	tls_unref(&n->verify);
+	for (unsigned i = 0; i < s->n; i++)
+		resolver_unref(&n->resolvers[i]);
 }
 
-bool mta_reload(struct mta *m)
+/* Everything that can fail comes before anything is changed. */
+static int prepare(struct shards *s, struct news *n, struct errbuf *eb)
 {
-	struct errbuf eb;
-	char fixed[256];
-	struct conf *conf = read_config(m->conf_file);
+	int err = shards_make_tls(n->conf, &n->server, &n->may, &n->verify, eb);
 
-	system_notify("RELOADING=1");
-	if (conf)
-		conf_diff_static(m->conf, conf, fixed, sizeof(fixed));
-	if (!conf || take_config(m, conf, &eb) < 0) {
-		if (conf)
-			log_error("config", "%s", eb.text);
-		log_error("config", "%s is not used: the old configuration stays", m->conf_file);
-		conf_unref(&conf);
-		system_notify("READY=1");
-		return false;
-	}
-	if (fixed[0])
-		log_warn("config", "a restart is needed for: %s", fixed);
-	accounting_set_file(m->accounting, conf->events_file);
-	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
-	reception_reload(m->reception);
+	for (unsigned i = 0; err == 0 && i < s->n; i++)
+		err = resolver_renew(s->mta[i], n->conf, &n->resolvers[i], eb);
+	return err;
+}
+
+static void take_tls(struct tls_ctx **place, struct tls_ctx *news)
+{
+	tls_unref(place);
+	*place = tls_ref(news);
+}
+
+static void take_config(struct mta *m, const struct news *n)
+{
+	if (n->server) /* else the listeners stay, and may need to do TLS */
+		take_tls(&m->tls_server, n->server);
+	take_tls(&m->tls_client_may, n->may);
+	take_tls(&m->tls_client_verify, n->verify);
+	resolver_unref(&m->resolver);
+	m->resolver = resolver_ref(n->resolvers[m->number]);
+	resolver_forget(m->resolver);
+	conf_unref(&m->conf);
+	m->conf = conf_ref(n->conf);
+	accounting_set_file(m->accounting, m->conf->events_file);
 	pool_retire_all(m->pool, loop_now(m->loop));
 	dispatch_reload(m->dispatch);
+	loop_again(m->loop);
+}
+
+static void take_news(struct shards *s, const struct news *n)
+{
+	const struct conf *conf = n->conf;
+	char fixed[256];
+
+	conf_diff_static(s->mta[0]->conf, conf, fixed, sizeof(fixed));
+	if (fixed[0])
+		log_warn("config", "a restart is needed for: %s", fixed);
+	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
+	limits_reload(s->limits, conf);
+	for (unsigned i = 0; i < s->n; i++)
+		take_config(s->mta[i], n);
 	log_notice("config", "%s read again", conf->file);
+}
+
+bool shards_reload(struct shards *s)
+{
+	const char *file = s->mta[0]->conf->file;
+	struct news n = { .conf = NULL };
+	struct errbuf eb;
+
+	system_notify("RELOADING=1");
+	n.conf = read_config(file);
+	shards_stop(s); /* a new resolver is on the loop of its shard */
+	int err = n.conf ? prepare(s, &n, &eb) : ERR_SYNTAX;
+	if (err == 0)
+		take_news(s, &n);
+	else if (n.conf)
+		log_error("config", "%s", eb.text);
+	if (err < 0)
+		log_error("config", "%s is not used: the old configuration stays", file);
+	drop_news(s, &n);
+	shards_go(s);
 	system_notify("READY=1");
-	return true;
+	return err == 0;
 }

@@ -78,19 +78,32 @@ static struct slice shared_key(const struct route *route, const char *domain, ch
 	return slice_of(buf, 1 + sizeof(route));
 }
 
+static void put_shared(struct resolver *resolver, struct slice key, struct resolution *r)
+{
+	struct shared *s = mem_alloc(sizeof(*s) + key.n);
+
+	s->resolution = resolution_ref(r);
+	memcpy(s->key, key.p, key.n);
+	lru_put(&resolver->shared, slice_of(s->key, key.n), &s->lru,
+	    sizeof(*s) + key.n + r->bytes);
+}
+
 /* A resolution of an older config would keep that alive, and find nobody who may use it. */
 static void share(struct resolve *r)
 {
 	char buf[16];
-	struct slice key = shared_key(r->route, r->domain, buf);
 
-	if (r->conf != r->work.mta->conf || r->resolver != r->work.mta->resolver)
-		return;
-	struct shared *s = mem_alloc(sizeof(*s) + key.n);
-	s->resolution = resolution_ref(r->made);
-	memcpy(s->key, key.p, key.n);
-	lru_put(&r->resolver->shared, slice_of(s->key, key.n), &s->lru,
-	    sizeof(*s) + key.n + r->made->bytes);
+	if (r->conf == r->work.mta->conf && r->resolver == r->work.mta->resolver)
+		put_shared(r->resolver, shared_key(r->route, r->domain, buf), r->made);
+}
+
+void resolve_learn(struct mta *m, const struct route *route, const char *domain,
+    struct resolution *r, struct now now)
+{
+	char buf[16];
+
+	if (r->conf == m->conf && now.mono_ms < r->until_ms)
+		put_shared(m->resolver, shared_key(route, domain, buf), r);
 }
 
 struct resolution *resolve_cached(struct mta *m, const struct conf *conf, const struct route *route,

@@ -58,6 +58,10 @@ void resolver_stats(const struct resolver *r, struct resolver_stats *st);
 struct resolution *resolve_cached(struct mta *m, const struct conf *conf, const struct route *route,
     const char *domain, struct now now);
 
+/* What another shard has found out: as if it had been found here. */
+void resolve_learn(struct mta *m, const struct route *route, const char *domain,
+    struct resolution *r, struct now now);
+
 struct resolve;
 
 typedef void resolve_done_fn(void *arg, struct resolution *r); /* borrowed */

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "core/resolve.h"
+#include "core/shards.h"
 
 #define SITES_KEY_MAX 512
 
@@ -78,26 +79,54 @@ static struct site *site_of_domain(struct sites *all, const char *domain)
 	return s;
 }
 
+struct identity { /* of a site of hosts */
+	struct slice hosts[MX_CANDIDATES_MAX];
+	size_t hosts_n;
+	const struct conf_traffic *traffic;
+	char *key;
+};
+
 /* Domains with limits of their own don't share those of the hosts. */
+static void identify(const struct sites *all, const char *domain, const struct resolution *r,
+    struct identity *id)
+{
+	const struct conf *conf = all->mta->conf;
+	const struct conf_traffic *own = conf_find_traffic(conf, slice_str(domain));
+
+	id->hosts_n = hosts_of(r, id->hosts);
+	id->traffic = conf_find_traffic_mx(conf, slice_str(domain), id->hosts, id->hosts_n);
+	bool is_own = id->traffic == own && strcmp(own->site, "default") != 0;
+	id->key = mem_printf("%s %s", is_own ? own->site : "", r->site);
+}
+
+unsigned sites_shard(const struct sites *all, const char *domain, const struct resolution *r)
+{
+	const struct shards *shards = all->mta->shards;
+	struct identity id;
+
+	if (shards->n == 1)
+		return 0;
+	identify(all, domain, r, &id);
+	uint64_t hash = map_hash(shards->site_seed, slice_str(id.key));
+	mem_free(id.key);
+	return (unsigned)(hash % shards->n);
+}
+
 static struct site *site_of_hosts(struct sites *all, const char *domain, const struct resolution *r)
 {
 	struct conf *conf = all->mta->conf;
-	struct slice hosts[MX_CANDIDATES_MAX];
-	size_t n = hosts_of(r, hosts);
-	const struct conf_traffic *own = conf_find_traffic(conf, slice_str(domain));
-	const struct conf_traffic *t = conf_find_traffic_mx(conf, slice_str(domain), hosts, n);
 	const struct route *route = route_find(conf->routes, conf->routes_n, slice_str(domain));
-	bool is_own = t == own && strcmp(t->site, "default") != 0;
-	char *key = mem_printf("%s %s", is_own ? t->site : "", r->site);
+	struct identity id;
+
+	identify(all, domain, r, &id);
 	char *name = route && route->hops_n > 0 ? mem_printf("route:%s", route->domain)
 						: mem_strdup(r->candidates[0].host);
-	struct site *s = site_get(all, slice_str(key), name, r->site);
-
+	struct site *s = site_get(all, slice_str(id.key), name, r->site);
 	if (!s->traffic) {
-		site_set_hosts(s, hosts, n);
-		site_set_traffic(s, conf, t);
+		site_set_hosts(s, id.hosts, id.hosts_n);
+		site_set_traffic(s, conf, id.traffic);
 	}
-	mem_free(key);
+	mem_free(id.key);
 	mem_free(name);
 	return s;
 }
@@ -117,23 +146,45 @@ static void adopt(const struct sites *all, struct site *s, struct queue_domain *
 
 /* --- where to ---------------------------------------------------------------------- */
 
-/* A name that was hashed is not known yet. */
-struct site *sites_for(struct sites *all, struct queue_domain *domain, struct now now)
+static const struct route *route_of(const struct conf *conf, const char *domain)
 {
-	struct conf *conf = all->mta->conf;
-	struct resolution *r = NULL;
+	return route_find(conf->routes, conf->routes_n, slice_str(domain));
+}
 
-	if (domain->owner)
-		return domain->owner;
-	if (domain->name[0] != '~')
-		r = resolve_cached(all->mta, conf,
-		    route_find(conf->routes, conf->routes_n, slice_str(domain->name)), domain->name,
-		    now);
+/* A name that was hashed is not known yet. */
+struct resolution *sites_known(struct sites *all, const struct queue_domain *domain, struct now now)
+{
+	const struct conf *conf = all->mta->conf;
+
+	return domain->name[0] == '~' ? NULL
+				      : resolve_cached(all->mta, conf,
+					    route_of(conf, domain->name), domain->name, now);
+}
+
+struct site *sites_for(struct sites *all, struct queue_domain *domain, const struct resolution *r)
+{
 	struct site *s =
 	    r ? site_of_resolution(all, domain->name, r) : site_of_domain(all, domain->name);
-	resolution_unref(&r);
+
 	adopt(all, s, domain);
 	return s;
+}
+
+void sites_learn(struct sites *all, struct queue_item *item, struct resolution *r, struct now now)
+{
+	const struct conf *conf = all->mta->conf;
+	const char *name = item->mail ? item->mail->envelope->domain : item->domain->name;
+
+	if (r->conf != conf || name[0] == '~')
+		return;
+	resolve_learn(all->mta, route_of(conf, item->domain->name), name, r, now);
+	adopt(all, site_of_resolution(all, name, r), item->domain);
+}
+
+void sites_leave(struct queue_domain *domain)
+{
+	list_remove(&domain->in_owner);
+	domain->owner = NULL;
 }
 
 struct site *sites_elsewhere(struct sites *all, const struct site *from,

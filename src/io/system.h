@@ -29,6 +29,7 @@ void system_no_core_dumps(void);       /* law 7: no secret in a core file */
 void system_notify(const char *state); /* sd_notify: "READY=1"; silent without NOTIFY_SOCKET */
 /* Descriptors passed by socket activation, from 3 on; 0 if none are for us. */
 size_t system_listen_fds(void);
+unsigned system_cpus(void); /* that we may run on; at least 1 */
 /* Of all interfaces; the number stored. */
 size_t system_local_addresses(struct netaddr *out, size_t max);
 int system_pid(void);

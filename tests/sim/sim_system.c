@@ -136,3 +136,8 @@ void tls_unref(struct tls_ctx **ctx)
 		mem_free(*ctx);
 	*ctx = NULL;
 }
+
+unsigned system_cpus(void)
+{
+	return 1;
+}

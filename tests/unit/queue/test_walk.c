@@ -228,18 +228,18 @@ START_TEST(a_look_leaves_the_item_alone)
 {
 	int64_t due_ms = f.now.wall_ms + 60000;
 	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 3000);
-	struct queue_op *early = queue_op_look(item), *late = queue_op_look(item);
+	struct queue_op *early = queue_op_look(f.q, item), *late = queue_op_look(f.q, item);
 	ck_assert_int_eq(item->state, QUEUE_ITEM_ACTIVE);
 	ck_assert_int_eq(look(early, 0), 0);
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_PENDING, 3, due_ms), 0);
 	ck_assert_int_eq(look(late, 3), -ENOENT); /* it has moved, under another name */
-	ck_assert_int_eq(look(queue_op_look(item), 3), 0);
+	ck_assert_int_eq(look(queue_op_look(f.q, item), 3), 0);
 	ck_assert_int_eq(item->state, QUEUE_ITEM_PARKED);
-	late = queue_op_look(item);
+	late = queue_op_look(f.q, item);
 	queue_take(f.q, item);
 	fixture_load(&f, item);
 	struct queue_op *settle = queue_op_settle(item, NULL, 0, f.now);
-	ck_assert_ptr_null(queue_op_look(item)); /* what it is called just now is not known */
+	ck_assert_ptr_null(queue_op_look(f.q, item)); /* what it is called just now is not known */
 	struct queue_done done;
 	ck_assert_int_eq(fixture_run(&f, settle, &done), 0);
 	queue_take(f.q, item);
@@ -254,7 +254,7 @@ END_TEST
 START_TEST(a_look_at_what_is_over)
 {
 	struct queue_item *item = fixture_commit_one(&f, "a@x.test", 3000);
-	struct queue_op *op = queue_op_look(item);
+	struct queue_op *op = queue_op_look(f.q, item);
 	ck_assert_ptr_nonnull(item->record);
 	ck_assert_int_eq(fixture_settle(&f, item, 0, FATE_DELIVERED, 1, 0), 0);
 	ck_assert_int_eq(look(op, 0), -ENOENT);
