@@ -29,6 +29,9 @@ static struct queue *new_queue(struct store *s, unsigned shard, const struct que
 	q->shard = shard;
 	pthread_mutex_init(&q->inbox.lock, NULL);
 	list_init(&q->inbox.arrived);
+	q->outbox = mem_alloc(s->shards * sizeof(*q->outbox));
+	for (unsigned i = 0; i < s->shards; i++)
+		list_init(&q->outbox[i]);
 	index_init(&q->index, opt->seed);
 	queue_init_domains(q, opt->seed);
 	orders_init(&q->orders, opt->seed);
@@ -77,10 +80,10 @@ static void free_item(struct queue *q, struct queue_item *item)
 	mem_free(item);
 }
 
-static void drop_arrived(struct queue *q)
+static void drop_sent(struct queue *q, struct list_node *sent)
 {
-	while (!list_is_empty(&q->inbox.arrived)) {
-		struct arrival *a = list_first(&q->inbox.arrived, struct arrival, node);
+	while (!list_is_empty(sent)) {
+		struct arrival *a = list_first(sent, struct arrival, node);
 		list_remove(&a->node);
 		free_item(q, a->item);
 		mem_free(a);
@@ -95,7 +98,10 @@ static void free_queue(struct queue *q)
 	CHECK(q->msgs == 0);
 	while ((item = index_next(&q->index, &cursor)) != NULL)
 		free_item(q, item);
-	drop_arrived(q);
+	drop_sent(q, &q->inbox.arrived);
+	for (unsigned i = 0; i < q->store->shards; i++)
+		drop_sent(q, &q->outbox[i]);
+	mem_free(q->outbox);
 	pthread_mutex_destroy(&q->inbox.lock);
 	queue_fini_domains(q);
 	orders_fini(&q->orders);
@@ -154,18 +160,26 @@ static struct arrival *new_arrival(struct queue_item *item, struct slice domain)
 	return a;
 }
 
-static void hand_over(struct queue *to, struct arrival *a)
+void queue_send_item(struct queue *q, struct queue *home, struct queue_item *item,
+    struct slice domain)
+{
+	list_push(&q->outbox[home->shard], &new_arrival(item, domain)->node);
+}
+
+static void hand_over(struct list_node *sent, struct queue *to)
 {
 	pthread_mutex_lock(&to->inbox.lock);
-	list_push(&to->inbox.arrived, &a->node);
+	list_splice(&to->inbox.arrived, sent);
 	pthread_mutex_unlock(&to->inbox.lock);
 	if (to->inbox.wake != NULL)
 		to->inbox.wake(to->inbox.wake_arg);
 }
 
-void queue_send_item(struct queue *home, struct queue_item *item, struct slice domain)
+void queue_hand_over(struct queue *q)
 {
-	hand_over(home, new_arrival(item, domain));
+	for (unsigned i = 0; i < q->store->shards; i++)
+		if (!list_is_empty(&q->outbox[i]))
+			hand_over(&q->outbox[i], q->store->queues[i]);
 }
 
 /* What it leaves behind is what the scan must know: that the item is none of those it finds. */
@@ -176,14 +190,13 @@ void queue_send(struct queue *q, struct queue_item *item, unsigned shard)
 	CHECK(to != q);
 	CHECK(item->state == QUEUE_ITEM_ACTIVE);
 	queue_leave_work(q, item);
-	struct arrival *a = new_arrival(item, slice_str(item->domain->name));
+	queue_send_item(q, to, item, slice_str(item->domain->name));
 	q->by_state[item->state]--;
 	item->state = QUEUE_ITEM_NONE;
 	index_remove(&q->index, item);
 	if (!queue_scan_is_done(q))
 		(void)map_put(&q->scan_sent, slice_str(queue_item_id(item, id)), q);
 	queue_leave_domain(q, item);
-	hand_over(to, a);
 }
 
 void queue_take_arrivals(struct queue *q, struct list_node *items, struct now now)

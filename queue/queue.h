@@ -149,6 +149,9 @@ void queue_take_arrivals(struct queue *q, struct list_node *items, struct now no
 /* An ACTIVE item, of none of the caller's lists, goes to the queue of another shard; what is the
  * caller's in it goes along. */
 void queue_send(struct queue *q, struct queue_item *item, unsigned shard);
+/* To be called once a turn, when what is to be said of them first has been said: items of a commit
+ * or a report whose home is another shard, and those that were sent, leave. */
+void queue_hand_over(struct queue *q);
 
 /*
  * Start-up scan: an operation lists a sub-directory, steps take in its names, some at a time, until

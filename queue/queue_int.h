@@ -41,6 +41,7 @@ struct queue {
 	struct body_pool *pool;
 	unsigned shard;
 	struct inbox inbox;
+	struct list_node *outbox; /* of struct arrival.node, for each shard, until queue_hand_over */
 	struct index index;
 	struct map domains;           /* name -> struct domain */
 	struct list_node domain_list; /* all of them, oldest first */
@@ -186,7 +187,8 @@ struct queue *queue_of_item(const struct queue_item *item);
 struct queue_item *queue_make_item(const struct spool_name *name,
     unsigned subdir); /* in no queue, no state yet */
 void queue_index_item(struct queue *q, struct queue_item *item, struct slice domain);
-void queue_send_item(struct queue *home, struct queue_item *item, struct slice domain);
+void queue_send_item(struct queue *q, struct queue *home, struct queue_item *item,
+    struct slice domain);
 void queue_drop_item(struct queue *q, struct queue_item *item);
 void queue_set_state(struct queue *q, struct queue_item *item, enum queue_item_state state);
 void queue_set_timer(struct queue *q, struct queue_item *item, int64_t due_ms);

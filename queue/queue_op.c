@@ -286,7 +286,7 @@ static void hand_out(struct queue *q, const struct queue_op *op, struct part *p,
 	}
 	char *copy = slice_dup(domain); /* the envelope goes with the item */
 	item = item_of_part(op, p, &name, body);
-	queue_send_item(home, item, slice_str(copy));
+	queue_send_item(q, home, item, slice_str(copy));
 	mem_free(copy);
 }
 

@@ -189,6 +189,7 @@ static void mta_step(void *arg, struct now now)
 	sync_folders(m, now);
 	queue_write_work(m->queue);
 	accounting_flush(m->accounting, now); /* before the operations that make the store forget */
+	queue_hand_over(m->queue);            /* another shard's event of it comes behind ours */
 	committer_flush(m->committer);
 	committer_flush(m->reader);
 	drain_step(m, now);
@@ -274,7 +275,7 @@ void mta_drain(struct mta *m, struct now now)
 		m->phase = MTA_PHASE_DRAINING;
 		m->drain_until_ms = now.mono_ms + m->conf->outbound.shutdown_timeout_s * 1000;
 		reception_drain(m->reception);
-		dispatch_drain(m->dispatch);
+		dispatch_wake(m->dispatch);
 		pool_retire_all(m->pool, now);
 		if (m->control)
 			control_drain(m->control);

@@ -19,9 +19,12 @@
 /* What was sent is in a queue again. */
 static void take_all_arrivals(struct shards *s)
 {
-	for (unsigned pass = 0; pass < SETTLE_PASSES; pass++)
+	for (unsigned pass = 0; pass < SETTLE_PASSES; pass++) {
+		for (unsigned i = 0; i < s->n; i++)
+			queue_hand_over(s->mta[i]->queue);
 		for (unsigned i = 0; i < s->n; i++)
 			dispatch_take_arrivals(s->mta[i]->dispatch, s->mta[i]->now);
+	}
 }
 
 void shards_stop(struct shards *s)
@@ -31,6 +34,7 @@ void shards_stop(struct shards *s)
 	rendezvous_stop_others(s->meeting);
 	for (unsigned i = 0; i < s->n; i++) /* some have slept for long */
 		s->mta[i]->now = loop_now(s->mta[0]->loop);
+	accounting_flush(s->mta[0]->accounting, s->mta[0]->now); /* the others have */
 	take_all_arrivals(s);
 }
 
