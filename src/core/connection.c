@@ -62,7 +62,6 @@ static struct connection *connection_new(struct mta *m, struct site *site,
 	c->chunking = site->traffic->chunking && !site->no_chunking;
 	list_push(&m->pool->all, &c->in_pool);
 	m->pool->connections_n++;
-	limits_add(m->limits, LIMITS_CONNECTIONS);
 	list_push(&site->connections, &c->in_site);
 	site->connections_n++;
 	describe_host(c);

@@ -715,7 +715,7 @@ void dispatch_reload(struct dispatch *d)
 	dispatch_flush(d); /* what was mended may be the way to a site that is down */
 }
 
-void dispatch_drain(struct dispatch *d)
+void dispatch_wake(struct dispatch *d)
 {
 	wake_all(d);
 }

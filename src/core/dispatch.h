@@ -60,8 +60,9 @@ size_t dispatch_flush_item(struct dispatch *d, const struct queue_item *item);
 
 /* The config has changed: sites have other limits, and those that are down are tried at once. */
 void dispatch_reload(struct dispatch *d);
-/* We stop: deliveries that wait for a connection, or for their time, wait no more. */
-void dispatch_drain(struct dispatch *d);
+/* Deliveries that wait for a connection, or for their time, look again; when we stop they wait no
+ * more. */
+void dispatch_wake(struct dispatch *d);
 void dispatch_abort(struct dispatch *d); /* ends all deliveries at once; their mail stays queued */
 size_t dispatch_active(const struct dispatch *d);
 size_t dispatch_ready(const struct dispatch *d);

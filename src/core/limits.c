@@ -10,6 +10,7 @@
 struct shard {
 	struct loop *loop;
 	atomic_bool hungry; /* was refused something */
+	atomic_bool asked;  /* to close a connection */
 };
 
 struct limits {
@@ -153,14 +154,22 @@ void limits_end(struct limits *l, enum limits_kind kind)
 	}
 }
 
-size_t limits_count(const struct limits *l, enum limits_kind kind)
-{
-	return atomic_load(&l->counts[kind]);
-}
-
 void limits_ask_others(struct limits *l, unsigned shard)
 {
-	for (unsigned i = 0; i < l->shards_n; i++)
-		if (i != shard)
-			loop_wake(l->shards[i].loop);
+	for (unsigned i = 0; i < l->shards_n; i++) {
+		if (i == shard)
+			continue;
+		atomic_store(&l->shards[i].asked, true);
+		loop_wake(l->shards[i].loop);
+	}
+}
+
+bool limits_is_asked(const struct limits *l, unsigned shard)
+{
+	return atomic_load_explicit(&l->shards[shard].asked, memory_order_relaxed);
+}
+
+void limits_answer(struct limits *l, unsigned shard)
+{
+	atomic_store(&l->shards[shard].asked, false);
 }

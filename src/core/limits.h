@@ -47,8 +47,10 @@ bool limits_begin(struct limits *l, enum limits_kind kind, size_t max, unsigned 
 bool limits_has_room(struct limits *l, enum limits_kind kind, size_t max, unsigned shard);
 void limits_add(struct limits *l, enum limits_kind kind); /* whatever the limit */
 void limits_end(struct limits *l, enum limits_kind kind);
-size_t limits_count(const struct limits *l, enum limits_kind kind);
-/* Each other shard gets a turn, to see what it can do without. */
+/* Each other shard gets a turn, in which it is asked to close a connection that it can do without.
+ */
 void limits_ask_others(struct limits *l, unsigned shard);
+bool limits_is_asked(const struct limits *l, unsigned shard); /* and has not done so */
+void limits_answer(struct limits *l, unsigned shard);         /* it has */
 
 #endif

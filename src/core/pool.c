@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "core/dispatch.h"
 #include "core/limits.h"
 #include "core/site.h"
 
@@ -69,28 +70,23 @@ static bool close_oldest(struct pool *p)
 	return true;
 }
 
-/* With so many more there would be too many, of all shards. */
-static bool is_full(const struct pool *p, size_t more)
+bool pool_make_room(struct pool *p, struct site *site, unsigned limit)
 {
 	const struct mta *m = p->mta;
 
-	return limits_count(m->limits, LIMITS_CONNECTIONS) + more >
-	       m->conf->outbound.concurrency_max;
-}
-
-bool pool_make_room(struct pool *p, struct site *site, unsigned limit)
-{
 	while (site->connections_n >= limit)
 		if (!close_one_of(site))
 			return false;
 	/* There are no more deliveries than that (dispatch), and with this one there is no
 	 * connection yet: so but for a limit that was lowered, only idle ones are in the way, ours
-	 * or another shard's, which will close them now. */
-	while (is_full(p, 1)) {
+	 * or another shard's, which will close one now. */
+	while (!limits_begin(m->limits, LIMITS_CONNECTIONS, m->conf->outbound.concurrency_max,
+	    m->number)) {
 		if (close_oldest(p))
 			continue;
-		limits_ask_others(p->mta->limits, p->mta->number);
-		break;
+		limits_ask_others(m->limits, m->number);
+		p->crowded = true;
+		return false;
 	}
 	return true;
 }
@@ -103,13 +99,20 @@ void pool_shrink(struct site *site)
 
 void pool_flush(struct pool *p, struct now now)
 {
+	const struct mta *m = p->mta;
+
 	while (!list_is_empty(&p->outbox)) {
 		struct connection *c = list_first(&p->outbox, struct connection, outbox);
 		list_remove(&c->outbox);
 		connection_flush(c, now);
 	}
-	while (is_full(p, 0) && close_oldest(p))
-		continue;
+	if (limits_is_asked(m->limits, m->number) && close_oldest(p))
+		limits_answer(m->limits, m->number);
+	if (p->crowded && limits_has_room(m->limits, LIMITS_CONNECTIONS,
+			      m->conf->outbound.concurrency_max, m->number)) {
+		p->crowded = false;
+		dispatch_wake(m->dispatch);
+	}
 }
 
 void pool_retire_all(struct pool *p, struct now now)

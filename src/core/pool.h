@@ -3,7 +3,7 @@
  * something to send, and how many there may be.
  *
  * A site has at most as many as its `connections` says, resting ones and ones
- * that say goodbye included; all together there are at most concurrency_max.
+ * that say goodbye included; all shards together have at most concurrency_max.
  * When one is to be dialled and there is no room, a resting one of another
  * kind makes way.
  */
@@ -19,6 +19,7 @@ struct pool {
 	struct list_node leaving; /* the same: they wait for the reply to QUIT */
 	struct list_node outbox;  /* struct connection.outbox */
 	size_t connections_n;
+	bool crowded; /* deliveries wait: all shards together have as many as there may be */
 };
 
 struct pool *pool_new(struct mta *m);
@@ -27,7 +28,7 @@ void pool_free(struct pool **p); /* without connections */
 /* One of the site's open connections that serves the target, rather one at rest; or NULL. */
 struct connection *pool_find(const struct site *site, const struct connection_target *t);
 /* Whether one may be dialled for the site, which may have limit of them; for a delivery that is
- * without. */
+ * without. True: it is counted (LIMITS_CONNECTIONS). */
 bool pool_make_room(struct pool *p, struct site *site, unsigned limit);
 /* The site takes fewer connections now: those in excess leave when they are idle. */
 void pool_shrink(struct site *site);
