@@ -15,7 +15,8 @@ directory that stops whatever was started in it, whatever happens.
 The programs under test come from $top_builddir, or from POSTRIDERD,
 POSTRIDER_CLI and POSTRIDER_SANDBOX. E2E_TESTS=quick shortens the long
 tests, E2E_LONG=1 lengthens them, E2E_KEEP=1 keeps the scratch directories,
-E2E_SLOW=n multiplies all patience (for builds with sanitizers).
+E2E_SLOW=n multiplies all patience (for builds with sanitizers). E2E_SHARDS=n
+is for how many shards the daemon has, unless a test says so itself (1).
 """
 
 import atexit
@@ -397,6 +398,11 @@ class World:
         return Peer(self, **options)
 
 
+def shards():
+    """How many the daemon has, unless a test says so itself."""
+    return int(os.environ.get("E2E_SHARDS", "1"))
+
+
 # --- the daemon under test -------------------------------------------------------------
 
 
@@ -431,6 +437,7 @@ class Daemon:
         return {
             "me": "relay.test",
             "spool": self.spool,
+            "shards": shards(),
             "user": "root" if root else getpass.getuser(),
             "group": grp.getgrgid(os.getegid()).gr_name,
             "listen": [{"address": f"127.0.0.1:{self.port}", "tls": "none"}],

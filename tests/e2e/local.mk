@@ -9,6 +9,9 @@ e2e_tests = \
 	tests/e2e/test_queue.py \
 	tests/e2e/test_reader.py \
 	tests/e2e/test_reuse.py \
+	tests/e2e/test_shards_mail.py \
+	tests/e2e/test_shards_queue.py \
+	tests/e2e/test_shards_sites.py \
 	tests/e2e/test_site.py \
 	tests/e2e/test_smuggling.py \
 	tests/e2e/test_snapshot.py \
@@ -19,6 +22,7 @@ e2e_tests = \
 TESTS += $(e2e_tests)
 EXTRA_DIST += \
 	$(e2e_tests) \
+	tests/e2e/again.py \
 	tests/e2e/calls.py \
 	tests/e2e/disks.py \
 	tests/e2e/harness.py \

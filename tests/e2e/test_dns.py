@@ -295,10 +295,11 @@ def _():
         say({k: v for k, v in s.items() if "dns" in k or "routes" in k})
         equal((s["dns_queries"], s["dns_cached"], s["dns_stale"]), (3, 3, 0))
         check(s["routes_shared"] > 10 * s["routes_resolved"], "most found the way known")
-        # Another domain with the same MX host: only its own question is new.
+        # Another domain with the same MX host: only its own question is new, to a shard that has
+        # asked for the host.
         d.submit("joe@sender.test", "x@move.ex.test")
         d.wait_fate("x@move.ex.test")
-        equal(stats(d)["dns_queries"], 4)
+        check(stats(d)["dns_queries"] in ([4] if shards() == 1 else [4, 6]), "questions for the second domain")
 
 
 @case("TTL 0 is asked for again; a reload that changes dns forgets, another does not")

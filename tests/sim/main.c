@@ -55,6 +55,7 @@ struct options {
 	unsigned jobs;
 	enum sim_break broken;
 	bool verbose;
+	unsigned shards; /* 0: each seed has its own */
 	size_t storm; /* items; 0: seeds are run instead */
 	size_t fair;  /* the same, of a burst */
 	bool rated;
@@ -85,6 +86,7 @@ static int child(const struct options *o, uint64_t seed)
 	struct sim_result r;
 
 	prepare();
+	sim.shards = o->shards;
 	sim_run(seed, o->broken, o->verbose, &r);
 	fflush(stdout);
 	return write(RESULT_FD, &r, sizeof(r)) == (ssize_t)sizeof(r) && r.violations == 0 ? 0 : 1;
@@ -130,6 +132,7 @@ static void add(struct sim_result *sum, const struct sim_result *r)
 static bool finish(const struct options *o, struct job *j, struct sim_result *sum)
 {
 	struct sim_result r = { 0 };
+	char shards[24] = "";
 	int status;
 
 	bool whole = read(j->fd, &r, sizeof(r)) == (ssize_t)sizeof(r);
@@ -142,14 +145,17 @@ static bool finish(const struct options *o, struct job *j, struct sim_result *su
 	if (whole)
 		add(sum, &r);
 	bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	if (o->shards)
+		snprintf(shards, sizeof(shards), " --shards %u", o->shards);
 	if (!good && WIFSIGNALED(status))
 		printf("seed %llu: killed by signal %d\n", (unsigned long long)j->seed,
 		    WTERMSIG(status));
 	if (!good)
-		printf("seed %llu: %u violations; replay: tests/sim/run --seeds 1 --from %llu%s%s "
+		printf("seed %llu: %u violations; replay: tests/sim/run --seeds 1 --from %llu%s%s%s "
 		       "--verbose\n",
 		    (unsigned long long)j->seed, r.violations, (unsigned long long)j->seed,
-		    o->broken ? " --break " : "", o->broken ? break_names[o->broken] : "");
+		    o->broken ? " --break " : "", o->broken ? break_names[o->broken] : "",
+		    shards);
 	fflush(stdout);
 	return good;
 }
@@ -188,8 +194,8 @@ static bool parse_break(struct options *o, const char *name)
 static void usage(FILE *to)
 {
 	fprintf(to,
-	    "usage: sim [--seeds N] [--from S] [--jobs N] [--break NAME] [--until-caught] "
-	    "[--verbose]\n"
+	    "usage: sim [--seeds N] [--from S] [--jobs N] [--shards N] [--break NAME] "
+	    "[--until-caught] [--verbose]\n"
 	    "       sim --storm [ITEMS] [--verbose]\n"
 	    "       sim --fair|--rate [ITEMS] [--break fair|rate] [--verbose]\n"
 	    "       sim --loops [--from S] [--verbose]\n"
@@ -208,7 +214,7 @@ static bool parse(struct options *o, int argc, char **argv)
 		{ "break", required_argument, NULL, 'b' }, { "verbose", no_argument, NULL, 'v' },
 		{ "until-caught", no_argument, NULL, 'c' }, { "storm", no_argument, NULL, 't' },
 		{ "fair", no_argument, NULL, 'F' }, { "rate", no_argument, NULL, 'R' },
-		{ "loops", no_argument, NULL, 'l' }, { NULL, 0, NULL, 0 } };
+		{ "loops", no_argument, NULL, 'l' }, { "shards", required_argument, NULL, 'S' }, { NULL, 0, NULL, 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "v", names, NULL)) != -1) {
@@ -238,6 +244,9 @@ static bool parse(struct options *o, int argc, char **argv)
 		case 'R':
 			o->fair = SIM_FAIR_RATE_ITEMS;
 			o->rated = true;
+			break;
+		case 'S':
+			o->shards = (unsigned)strtoul(optarg, NULL, 10);
 			break;
 		case 'l':
 			o->loops = true;

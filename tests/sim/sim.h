@@ -95,6 +95,7 @@ struct sim {
 	int64_t wall_offset_ms;
 	enum sim_break broken;
 	bool verbose;
+	unsigned shards; /* of the daemon; 0: by chance */
 	bool calm; /* nothing fails by chance, disk and hosts answer within some ms */
 
 	struct sim_timer **heap; /* [1..heap_n] */

@@ -12,7 +12,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
-#include "core/mta.h"
+#include "queue/queue.h"
 #include "sim/sim_check.h"
 #include "sim/sim_io.h"
 #include "sim/sim_mail.h"
@@ -104,10 +104,8 @@ static void plan_flows(void)
 static void on_look(struct sim_timer *t)
 {
 	struct queue_stats st = { .items = 1 };
-	const struct mta *m = sim_run_mta();
 
-	if (m && m->queue)
-		queue_stats(m->queue, &st);
+	(void)sim_run_queue(&st);
 	if ((sim_submit_is_done() && st.items == 0) || sim.now_ms >= FAIR_END_MS)
 		sim_raise(SIGTERM);
 	else

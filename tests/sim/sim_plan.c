@@ -31,6 +31,7 @@ static void choose_config(struct sim_config *c)
 	static const unsigned messages[] = { 1, 2, 3, 10, 100, 100 };
 	static const unsigned idle_s[] = { 0, 1, 5, 5, 60 };
 	static const unsigned age_s[] = { 2, 30, 300, 300 };
+	static const unsigned shards[] = { 1, 1, 2, 3 };
 
 	c->schedule = (size_t)sim_below(ARRAY_LEN(schedules));
 	c->limit = (unsigned)sim_between(1, 6);
@@ -42,6 +43,7 @@ static void choose_config(struct sim_config *c)
 	c->reuse.idle_s = idle_s[sim_below(ARRAY_LEN(idle_s))];
 	c->reuse.age_s = age_s[sim_below(ARRAY_LEN(age_s))];
 	c->pipelining = sim_chance(85);
+	c->shards = sim.shards ? sim.shards : shards[sim_below(ARRAY_LEN(shards))];
 }
 
 void sim_plan_make(void)
@@ -111,6 +113,7 @@ static void write_file(const struct sim_config *c, const char *more)
 	CHECK(f != NULL);
 	fprintf(f,
 	    "me = \"relay.test\";\nspool = \"%s/spool\";\nuser = \"root\"; group = \"root\";\n"
+	    "shards = %u;\n"
 	    "listen = ( { address = \"127.0.0.1:%d\"; tls = \"none\"; },\n"
 	    " { address = \"127.0.0.1:%d\"; tls = \"starttls\"; auth = \"required\"; },\n"
 	    " { address = \"127.0.0.1:%d\"; tls = \"implicit\"; auth = \"required\"; } );\n"
@@ -121,7 +124,7 @@ static void write_file(const struct sim_config *c, const char *more)
 	    " always_split = %s; spool_min_free = \"1M\"; };\n"
 	    "events = { file = \"%s/events\"; };\ncontrol = { socket = \"%s/control\"; };\n"
 	    "log = { level = \"%s\"; };\n%s",
-	    sim.directory, SIM_SUBMIT_PORT, SIM_SUBMIT_STARTTLS, SIM_SUBMIT_TLS, sim.directory,
+	    sim.directory, MAX(c->shards, 1), SIM_SUBMIT_PORT, SIM_SUBMIT_STARTTLS, SIM_SUBMIT_TLS, sim.directory,
 	    sim.directory, sim.directory, other ? "2m, 3m*3, 10m*10" : schedules[c->schedule].text,
 	    (long long)schedules[c->schedule].schedule.lifetime_s, c->concurrency,
 	    sim_plan.always_split ? "true" : "false", sim.directory, sim.directory,
@@ -155,9 +158,9 @@ void sim_plan_configure(void)
 	sim_check_note_schedule(&schedules[c->schedule].schedule);
 	sim_check_note_crowd(
 	    (int64_t)sim_plan.net.domains * PLAN_TURN_MS / c->concurrency + SIM_HOUR);
-	sim_trace("config: %u connections in all, %u of a site, for %u messages, %u s idle, %u s "
+	sim_trace("config: %u shards, %u connections in all, %u of a site, for %u messages, %u s idle, %u s "
 		  "old; schedule %s",
-	    c->concurrency, c->limit, c->reuse.messages, c->reuse.idle_s, c->reuse.age_s,
+	    MAX(c->shards, 1), c->concurrency, c->limit, c->reuse.messages, c->reuse.idle_s, c->reuse.age_s,
 	    schedules[c->schedule].text);
 }
 

@@ -16,7 +16,8 @@ struct sim_config {
 	struct sim_rates rates;      /* of a site */
 	struct sim_limits reuse;
 	bool pipelining;
-	unsigned dns; /* which server; 0: the system's */
+	unsigned dns;    /* which server; 0: the system's */
+	unsigned shards; /* from the next start on; 0: one */
 };
 
 struct sim_plan {

@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "core/mta.h"
+#include "core/shards.h"
 #include "sim/sim_check.h"
 #include "sim/sim_disk.h"
 #include "sim/sim_io.h"
@@ -24,7 +24,7 @@
 #define RUN_STOP_MS        (3 * SIM_MINUTE)
 #define RUN_RECOVERY_MS    (3 * SIM_MINUTE) /* what a disk refused is tried again after a minute */
 
-static struct mta *the_mta; /* of the present life */
+static struct shards *the_shards; /* of the present life */
 static struct sim_timer end_timer, death_timer, trouble_timer, watch_timer, stop_timer,
     recovered_timer;
 static bool ending;       /* no more crashes */
@@ -33,9 +33,20 @@ static bool finished;     /* the run is over: the daemon stops for good */
 static int low_fd;        /* descriptors from here on are the daemon's */
 static FILE *warnings;    /* of the configuration: that it runs as root */
 
-const struct mta *sim_run_mta(void)
+const struct shards *sim_run_shards(void)
 {
-	return the_mta;
+	return the_shards;
+}
+
+bool sim_run_queue(struct queue_stats *st)
+{
+	struct shards_stats all;
+
+	if (!sim.alive || !the_shards)
+		return false;
+	shards_stats(the_shards, &all);
+	*st = all.queue;
+	return true;
 }
 
 /* --- what happens to a life --------------------------------------------------------------- */
@@ -67,10 +78,7 @@ static bool is_whole(const char *answer)
 {
 	struct queue_stats st = { 0 };
 
-	if (strncmp(answer, "OK\n", 3) != 0 || !sim.alive || !the_mta)
-		return false;
-	queue_stats(the_mta->queue, &st);
-	return st.scan_done && count_lines(answer) == st.items + 1;
+	return strncmp(answer, "OK\n", 3) == 0 && sim_run_queue(&st) && st.scan_done && count_lines(answer) == st.items + 1;
 }
 
 /* What is in flight has shutdown_timeout, and the disk some slow jobs after that. */
@@ -126,8 +134,7 @@ static void on_watch(struct sim_timer *t)
 {
 	struct queue_stats st = { .items = 1 };
 
-	if (sim.alive && the_mta && the_mta->queue)
-		queue_stats(the_mta->queue, &st);
+	(void)sim_run_queue(&st);
 	if (sim_submit_is_done() && st.items == 0 && st.scan_done) {
 		sim_trace("nothing is left to be done");
 		on_end(&end_timer);
@@ -236,7 +243,7 @@ static void end_life(void)
 	bool power = l->end == SIM_END_POWER;
 
 	sim.alive = false;
-	the_mta = NULL;
+	the_shards = NULL;
 	sim_busy_set_working(false);
 	sim_timer_cancel(&death_timer);
 	sim_timer_cancel(&stop_timer);
@@ -273,14 +280,14 @@ void sim_run_live(void)
 		sim_mem_side(SIM_SIDE_DAEMON);
 		if (conf_load(path, &conf, warnings) < 0)
 			abort();
-		if (mta_new(conf, &options, &the_mta, &eb) < 0) {
+		if (shards_new(conf, &options, &the_shards, &eb) < 0) {
 			sim.lives[sim.lives_n - 1].end = SIM_END_FAIL;
 			sim_trace("no start: %s", eb.text);
 		} else {
 			if (sim.broken == SIM_BREAK_LEAK)
 				(void)!mem_alloc(1);
-			mta_run(the_mta);
-			mta_free(&the_mta);
+			shards_run(the_shards);
+			shards_free(&the_shards);
 			sim.lives[sim.lives_n - 1].end = SIM_END_STOP;
 		}
 		conf_unref(&conf);

@@ -18,6 +18,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "core/dispatch.h"
+#include "core/shards.h"
 #include "queue/qfile.h"
 #include "queue/spool.h"
 #include "sim/sim_disk.h"
@@ -230,7 +231,8 @@ static void on_change(const char *name)
 
 static int64_t price(unsigned made)
 {
-	const struct mta *m = sim_run_mta();
+	const struct shards *s = sim_run_shards();
+	const struct mta *m = s ? s->mta[0] : NULL; /* there is no other */
 	uint64_t blocks = sim_mem_calls() - storm.blocks;
 	size_t ready = storm.ready, waiting = storm.waiting;
 
