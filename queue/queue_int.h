@@ -41,7 +41,8 @@ struct queue {
 	struct body_pool *pool;
 	unsigned shard;
 	struct inbox inbox;
-	struct list_node *outbox; /* of struct arrival.node, for each shard, until queue_hand_over */
+	struct list_node
+	    *outbox; /* of struct arrival.node, for each shard, until queue_hand_over */
 	struct index index;
 	struct map domains;           /* name -> struct domain */
 	struct list_node domain_list; /* all of them, oldest first */

@@ -123,7 +123,8 @@ static const struct conf_key schema[] = {
 	TEXT("user", TEXT, user, "postrider", "user to run as when started as root"),
 	TEXT("group", TEXT, group, "postrider", "group to run as when started as root"),
 	NUMBER("shards", shards, 0, 64, "0", "threads",
-	    "threads that share clients and mail, which by the hosts it goes to; 0: one for each CPU"),
+	    "threads that share clients and mail, which by the hosts it goes to; 0: one for each "
+	    "CPU"),
 
 	GROUPS("listen", "where mail is submitted; [::]:587 with starttls and [::]:465 with "
 			 "implicit TLS if not set"),

@@ -76,7 +76,8 @@ struct connection {
 	int64_t rests_ms;  /* mono: since when it is idle, or open to others */
 };
 
-/* Dials, for this delivery, with room made (pool_make_room). Never fails at once: see delivery_unconnected. */
+/* Dials, for this delivery, with room made (pool_make_room). Never fails at once: see
+ * delivery_unconnected. */
 struct connection *connection_dial(struct mta *m, struct site *site,
     const struct connection_target *t, int timeout_ms, struct delivery *d);
 /* Gives the next message to one that is in site's open list. */

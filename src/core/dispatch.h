@@ -26,8 +26,8 @@ void dispatch_add_new(struct dispatch *d,
     struct list_node *items); /* fresh from a commit; empties the list */
 /* What other shards have accepted, or sent on; once a turn. */
 void dispatch_take_arrivals(struct dispatch *d, struct now now);
-/* ACTIVE and due, or flushed: to its site, which may be another shard's. What a flush brought to a site that was asked already
- * goes back to its due time. */
+/* ACTIVE and due, or flushed: to its site, which may be another shard's. What a flush brought to a
+ * site that was asked already goes back to its due time. */
 void dispatch_add(struct dispatch *d, struct queue_item *item);
 /* An item in work goes back to its site, before others; no attempt was made. */
 void dispatch_put_back(struct dispatch *d, struct queue_item *item);

@@ -33,8 +33,8 @@ struct limits *limits_new(const struct conf *conf, struct loop *const *loops, un
 
 	pthread_mutex_init(&l->lock, NULL);
 	l->addresses = admission_conns_new(seed);
-	l->rates = admission_rates_new(conf->submission.rate.count, conf->submission.rate.period_s,
-	    seed);
+	l->rates =
+	    admission_rates_new(conf->submission.rate.count, conf->submission.rate.period_s, seed);
 	l->shards_n = shards;
 	l->shards = mem_zalloc(shards * sizeof(*l->shards));
 	for (unsigned i = 0; i < shards; i++)

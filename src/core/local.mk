@@ -6,7 +6,9 @@ core_sources = \
 	src/core/committer.c src/core/committer.h \
 	src/core/connection.c src/core/connection.h \
 	src/core/control.c src/core/control.h \
-	src/core/control_cmds.c \
+	src/core/control_change.c \
+	src/core/control_cmds.c src/core/control_cmds.h \
+	src/core/control_list.c \
 	src/core/control_look.c src/core/control_look.h \
 	src/core/delivery.c src/core/delivery.h \
 	src/core/dispatch.c src/core/dispatch.h \

@@ -65,8 +65,8 @@ struct mta {
 	enum mta_phase phase;
 	int64_t drain_until_ms; /* mono */
 
-	struct queue *queue;    /* this shard's */
-	struct limits *limits;  /* of all */
+	struct queue *queue;   /* this shard's */
+	struct limits *limits; /* of all */
 	bool scan_done;
 	int64_t scan_at_ms;            /* mono: not before, after a failure */
 	int64_t sync_check_ms;         /* mono: when folders are looked at next */
@@ -84,7 +84,7 @@ struct mta {
 	struct auth *auth;
 	struct committer *committer;
 	struct committer *reader; /* the same in the background, for reads that nobody waits for */
-	struct control *control; /* the first's */
+	struct control *control;  /* the first's */
 	struct dispatch *dispatch;
 	struct pool *pool; /* outbound connections */
 	struct reception *reception;

@@ -142,8 +142,8 @@ static int bind_beside(struct reception *r, const struct reception *first, struc
 	for (size_t i = 0; err == 0 && i < r->listeners_n; i++) {
 		const struct rx_listener *other = &first->listeners[i];
 		if (!other->passed)
-			err = listen_tcp(listen_address(other->listener),
-			    &r->listeners[i].listener, eb);
+			err = listen_tcp(listen_address(other->listener), &r->listeners[i].listener,
+			    eb);
 	}
 	return err;
 }
@@ -161,8 +161,8 @@ int reception_new(struct mta *m, struct reception **r_r, struct errbuf *eb)
 		r->listeners[i].reception = r;
 		r->listeners[i].conf = conf->listen[i];
 	}
-	int err = m->number == 0 ? bind_first(r, eb)
-				 : bind_beside(r, m->shards->mta[0]->reception, eb);
+	int err =
+	    m->number == 0 ? bind_first(r, eb) : bind_beside(r, m->shards->mta[0]->reception, eb);
 	if (err < 0) {
 		reception_free(&r);
 		return err;

@@ -161,8 +161,7 @@ void session_on_rcpt(struct session *s, const struct smtp_server_action *a, stru
 	buf_init(&ascii, 512);
 	if (path_domain_to_ascii(domain, &ascii) < 0)
 		refuse_rcpt(s, address, 550, "5.1.2", "Recipient domain is not a valid name", now);
-	else if (login[0] &&
-		 !limits_take_rcpt(s->work.mta->limits, slice_str(login), now.mono_ms))
+	else if (login[0] && !limits_take_rcpt(s->work.mta->limits, slice_str(login), now.mono_ms))
 		refuse_rcpt(s, address, 450, "4.7.1",
 		    "Sending rate of your login exceeded, try again later", now);
 	else

@@ -84,8 +84,7 @@ static void put_shared(struct resolver *resolver, struct slice key, struct resol
 
 	s->resolution = resolution_ref(r);
 	memcpy(s->key, key.p, key.n);
-	lru_put(&resolver->shared, slice_of(s->key, key.n), &s->lru,
-	    sizeof(*s) + key.n + r->bytes);
+	lru_put(&resolver->shared, slice_of(s->key, key.n), &s->lru, sizeof(*s) + key.n + r->bytes);
 }
 
 /* A resolution of an older config would keep that alive, and find nobody who may use it. */

@@ -157,8 +157,8 @@ struct resolution *sites_known(struct sites *all, const struct queue_domain *dom
 	const struct conf *conf = all->mta->conf;
 
 	return domain->name[0] == '~' ? NULL
-				      : resolve_cached(all->mta, conf,
-					    route_of(conf, domain->name), domain->name, now);
+				      : resolve_cached(all->mta, conf, route_of(conf, domain->name),
+					    domain->name, now);
 }
 
 struct site *sites_for(struct sites *all, struct queue_domain *domain, const struct resolution *r)

@@ -4,9 +4,9 @@
  * By the hosts its mail goes to, once they are known; a domain with a traffic
  * entry of its own shares none with others. Sites of hosts are spread over the
  * shards by a hash; while it is not known where a domain leads, and when the DNS
- * says nowhere, its mail stays where it is, with a site to itself. The owner of a queue_domain is its
- * site; when the config changes each is looked at again as soon as mail for it
- * is resolved.
+ * says nowhere, its mail stays where it is, with a site to itself. The owner of
+ * a queue_domain is its site; when the config changes each is looked at again as
+ * soon as mail for it is resolved.
  */
 #ifndef CORE_SITES_H
 #define CORE_SITES_H

@@ -56,8 +56,8 @@ struct options {
 	enum sim_break broken;
 	bool verbose;
 	unsigned shards; /* 0: each seed has its own */
-	size_t storm; /* items; 0: seeds are run instead */
-	size_t fair;  /* the same, of a burst */
+	size_t storm;    /* items; 0: seeds are run instead */
+	size_t fair;     /* the same, of a burst */
 	bool rated;
 	bool loops;        /* they are tried instead */
 	bool until_caught; /* with --break: success is a failing seed */
@@ -151,11 +151,11 @@ static bool finish(const struct options *o, struct job *j, struct sim_result *su
 		printf("seed %llu: killed by signal %d\n", (unsigned long long)j->seed,
 		    WTERMSIG(status));
 	if (!good)
-		printf("seed %llu: %u violations; replay: tests/sim/run --seeds 1 --from %llu%s%s%s "
-		       "--verbose\n",
+		printf(
+		    "seed %llu: %u violations; replay: tests/sim/run --seeds 1 --from %llu%s%s%s "
+		    "--verbose\n",
 		    (unsigned long long)j->seed, r.violations, (unsigned long long)j->seed,
-		    o->broken ? " --break " : "", o->broken ? break_names[o->broken] : "",
-		    shards);
+		    o->broken ? " --break " : "", o->broken ? break_names[o->broken] : "", shards);
 	fflush(stdout);
 	return good;
 }
@@ -214,7 +214,8 @@ static bool parse(struct options *o, int argc, char **argv)
 		{ "break", required_argument, NULL, 'b' }, { "verbose", no_argument, NULL, 'v' },
 		{ "until-caught", no_argument, NULL, 'c' }, { "storm", no_argument, NULL, 't' },
 		{ "fair", no_argument, NULL, 'F' }, { "rate", no_argument, NULL, 'R' },
-		{ "loops", no_argument, NULL, 'l' }, { "shards", required_argument, NULL, 'S' }, { NULL, 0, NULL, 0 } };
+		{ "loops", no_argument, NULL, 'l' }, { "shards", required_argument, NULL, 'S' },
+		{ NULL, 0, NULL, 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "v", names, NULL)) != -1) {

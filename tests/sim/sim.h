@@ -96,7 +96,7 @@ struct sim {
 	enum sim_break broken;
 	bool verbose;
 	unsigned shards; /* of the daemon; 0: by chance */
-	bool calm; /* nothing fails by chance, disk and hosts answer within some ms */
+	bool calm;       /* nothing fails by chance, disk and hosts answer within some ms */
 
 	struct sim_timer **heap; /* [1..heap_n] */
 	size_t heap_n, heap_cap;

@@ -124,8 +124,9 @@ static void write_file(const struct sim_config *c, const char *more)
 	    " always_split = %s; spool_min_free = \"1M\"; };\n"
 	    "events = { file = \"%s/events\"; };\ncontrol = { socket = \"%s/control\"; };\n"
 	    "log = { level = \"%s\"; };\n%s",
-	    sim.directory, MAX(c->shards, 1), SIM_SUBMIT_PORT, SIM_SUBMIT_STARTTLS, SIM_SUBMIT_TLS, sim.directory,
-	    sim.directory, sim.directory, other ? "2m, 3m*3, 10m*10" : schedules[c->schedule].text,
+	    sim.directory, MAX(c->shards, 1), SIM_SUBMIT_PORT, SIM_SUBMIT_STARTTLS, SIM_SUBMIT_TLS,
+	    sim.directory, sim.directory, sim.directory,
+	    other ? "2m, 3m*3, 10m*10" : schedules[c->schedule].text,
 	    (long long)schedules[c->schedule].schedule.lifetime_s, c->concurrency,
 	    sim_plan.always_split ? "true" : "false", sim.directory, sim.directory,
 	    sim.verbose ? "info" : "notice", more);
@@ -158,10 +159,11 @@ void sim_plan_configure(void)
 	sim_check_note_schedule(&schedules[c->schedule].schedule);
 	sim_check_note_crowd(
 	    (int64_t)sim_plan.net.domains * PLAN_TURN_MS / c->concurrency + SIM_HOUR);
-	sim_trace("config: %u shards, %u connections in all, %u of a site, for %u messages, %u s idle, %u s "
-		  "old; schedule %s",
-	    MAX(c->shards, 1), c->concurrency, c->limit, c->reuse.messages, c->reuse.idle_s, c->reuse.age_s,
-	    schedules[c->schedule].text);
+	sim_trace(
+	    "config: %u shards, %u connections in all, %u of a site, for %u messages, %u s idle, "
+	    "%u s old; schedule %s",
+	    MAX(c->shards, 1), c->concurrency, c->limit, c->reuse.messages, c->reuse.idle_s,
+	    c->reuse.age_s, schedules[c->schedule].text);
 }
 
 void sim_plan_change(void)

@@ -78,7 +78,8 @@ static bool is_whole(const char *answer)
 {
 	struct queue_stats st = { 0 };
 
-	return strncmp(answer, "OK\n", 3) == 0 && sim_run_queue(&st) && st.scan_done && count_lines(answer) == st.items + 1;
+	return strncmp(answer, "OK\n", 3) == 0 && sim_run_queue(&st) && st.scan_done &&
+	       count_lines(answer) == st.items + 1;
 }
 
 /* What is in flight has shutdown_timeout, and the disk some slow jobs after that. */

@@ -22,7 +22,7 @@ struct shards;
 struct queue_stats;
 void sim_run_begin(uint64_t seed, enum sim_break broken, bool verbose, void (*plan)(void));
 void sim_run_live(void);
-const struct shards *sim_run_shards(void); /* of the present life; NULL: none */
+const struct shards *sim_run_shards(void);  /* of the present life; NULL: none */
 bool sim_run_queue(struct queue_stats *st); /* of all of them; false: none */
 void sim_run_remove_files(void);
 

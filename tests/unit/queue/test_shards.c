@@ -315,7 +315,8 @@ START_TEST(what_is_sent_on_is_not_found_twice)
 			struct queue_op *op = half == 0 ? queue_op_scan(shard[s]) : NULL;
 			while (op != NULL && !queue_scan_is_done(shard[s])) {
 				run(shard[s], op, &done);
-				while (queue_scan_step(shard[s], f.now)) { }
+				while (queue_scan_step(shard[s], f.now)) {
+				}
 				op = queue_op_scan(shard[s]);
 			}
 		}
@@ -323,8 +324,7 @@ START_TEST(what_is_sent_on_is_not_found_twice)
 			list_init(&items);
 			queue_take_arrivals(shard[s], &items, f.now);
 			list_foreach(node, &items) {
-				struct queue_item *item =
-				    list_entry(node, struct queue_item, link);
+				struct queue_item *item = list_entry(node, struct queue_item, link);
 				ck_assert_ptr_eq(item->owner, &done);
 				item->owner = NULL;
 			}
