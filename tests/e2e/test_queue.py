@@ -336,6 +336,7 @@ def _():
         matches("in use by another process", err)
         say(err.strip().split("\n")[-1])
         d.submit("joe@sender.test", "x@[127.0.0.1]")
+        wait_for(d.queue_files, "the queue file of a deferral")
         d.stop()
         os.chmod(d.spool, 0o755)
         os.chmod(d.spool + "/queue", 0o777)
