@@ -61,8 +61,6 @@ static void kind(FILE *to, const struct conf_key *k)
 		fputs("group", to);
 	} else if (k->type == CONF_TYPE_GROUPS) {
 		fputs("list of groups", to);
-	} else if (is_number(k) && strcmp(k->name, "shards") == 0) {
-		fputs("0 or 1", to);
 	} else if (is_number(k)) {
 		fprintf(to, "%" PRId64 " to %" PRId64, k->min, k->max);
 	} else if (k->type == CONF_TYPE_SIZE) {
