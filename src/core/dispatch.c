@@ -37,8 +37,9 @@ struct dispatch {
 	size_t down_n, idle_n;
 	uint64_t flushes;
 	bool trial_next;
-	bool more;  /* stopped for this turn's bound, not for lack of work */
-	bool woken; /* since the last step something may have become possible */
+	bool more;    /* stopped for this turn's bound, not for lack of work */
+	bool woken;   /* since the last step something may have become possible */
+	bool starved; /* other deliveries are in the way of the next */
 };
 
 struct load { /* an item on its way from the disk */
@@ -622,17 +623,24 @@ static void take_due(struct dispatch *d, struct now now)
 	d->more = true;
 }
 
-/* The first of the round; one that has its share lets others pass. */
+/* The first of the round; one that has its share lets others pass, here and on other shards. At
+ * most two can have that. Of a host that has not said a word yet nobody knows whether it ever will:
+ * it gets no more. */
 static struct site *next_of_round(struct dispatch *d, unsigned share)
 {
-	for (int i = 0; i < 2; i++) {
+	struct site *more = NULL;
+
+	for (int i = 0; i < 3; i++) {
 		struct site *s = list_first(&d->round, struct site, node);
 		if (s->active < share)
 			return s;
+		if (s->health == SITE_UP && !more)
+			more = s;
 		list_remove(&s->node);
 		list_push(&d->round, &s->node);
 	}
-	return list_first(&d->round, struct site, node);
+	return more && !limits_yield(d->mta->limits, LIMITS_DELIVERIES, d->mta->number) ? more
+											: NULL;
 }
 
 /* Sites that are tried out and those that work take turns, while both have some; NULL: nobody may.
@@ -669,8 +677,11 @@ static void run_step(struct dispatch *d, struct now now)
 		return;
 	for (int i = 0; i < DISPATCH_STARTS_PER_TURN; i++) {
 		struct site *s = next_site(d);
-		if (!s || !limits_begin(m->limits, LIMITS_DELIVERIES,
-			      m->conf->outbound.concurrency_max, m->number))
+		if (!s)
+			return;
+		d->starved = !limits_begin(m->limits, LIMITS_DELIVERIES,
+		    m->conf->outbound.concurrency_max, m->number);
+		if (d->starved)
 			return;
 		start_next(d, s, now);
 	}
@@ -679,8 +690,11 @@ static void run_step(struct dispatch *d, struct now now)
 
 void dispatch_step(struct dispatch *d, struct now now)
 {
+	d->starved = false;
 	run_step(d, now);
 	d->woken = false;
+	if (!d->starved)
+		limits_content(d->mta->limits, LIMITS_DELIVERIES, d->mta->number);
 }
 
 int64_t dispatch_next_at(const struct dispatch *d, struct now now)

@@ -9,14 +9,16 @@
 
 struct shard {
 	struct loop *loop;
-	atomic_bool hungry; /* was refused something */
-	atomic_bool asked;  /* to close a connection */
+	atomic_ullong wants[LIMITS_KINDS]; /* was refused: its number in the line; 0: content */
+	atomic_bool yields;                /* lets those that want pass */
+	atomic_bool asked;                 /* to close a connection */
 };
 
 struct limits {
 	atomic_size_t clients;
 	atomic_size_t counts[LIMITS_KINDS];
-	atomic_uint hungry_n; /* about: never 0 while one is hungry */
+	atomic_ullong tickets;
+	atomic_uint wants_n; /* of any kind; never 0 while one wants something */
 	struct shard *shards;
 	unsigned shards_n;
 
@@ -111,27 +113,97 @@ static bool try_begin(struct limits *l, enum limits_kind kind, size_t max)
 	return false;
 }
 
-/* Looked at before, or what ends between a refusal and this would wake nobody. */
-static void be_hungry(struct limits *l, unsigned shard)
+/* To be asked before anything is looked at again: what ends later than this wakes the shard. */
+static void want(struct limits *l, enum limits_kind kind, unsigned shard)
 {
-	if (!atomic_exchange(&l->shards[shard].hungry, true))
-		atomic_fetch_add(&l->hungry_n, 1);
+	atomic_ullong *mine = &l->shards[shard].wants[kind];
+
+	if (atomic_load(mine) > 0)
+		return;
+	atomic_fetch_add(&l->wants_n, 1);
+	atomic_store(mine, atomic_fetch_add(&l->tickets, 1) + 1);
+}
+
+static void wake_who_wants(struct limits *l, enum limits_kind kind)
+{
+	if (atomic_load(&l->wants_n) == 0)
+		return;
+	for (unsigned i = 0; i < l->shards_n; i++)
+		if (atomic_load(&l->shards[i].wants[kind]) > 0)
+			loop_wake(l->shards[i].loop);
+}
+
+static void wake_who_yields(struct limits *l)
+{
+	for (unsigned i = 0; i < l->shards_n; i++)
+		if (atomic_load(&l->shards[i].yields) &&
+		    atomic_exchange(&l->shards[i].yields, false))
+			loop_wake(l->shards[i].loop);
+}
+
+/* Whoever comes behind it in the line may go now. */
+void limits_content(struct limits *l, enum limits_kind kind, unsigned shard)
+{
+	if (atomic_load_explicit(&l->shards[shard].wants[kind], memory_order_relaxed) == 0)
+		return;
+	atomic_store(&l->shards[shard].wants[kind], 0);
+	atomic_fetch_sub(&l->wants_n, 1);
+	wake_who_wants(l, kind);
+	wake_who_yields(l);
+}
+
+/* Somebody else has waited for longer. */
+static bool is_behind(const struct limits *l, enum limits_kind kind, unsigned shard)
+{
+	if (kind != LIMITS_DELIVERIES || atomic_load(&l->wants_n) == 0)
+		return false;
+	unsigned long long mine = atomic_load(&l->shards[shard].wants[kind]);
+	for (unsigned i = 0; i < l->shards_n; i++) {
+		unsigned long long other = atomic_load(&l->shards[i].wants[kind]);
+		if (i != shard && other > 0 && (mine == 0 || other < mine))
+			return true;
+	}
+	return false;
 }
 
 bool limits_begin(struct limits *l, enum limits_kind kind, size_t max, unsigned shard)
 {
-	if (try_begin(l, kind, max))
-		return true;
-	be_hungry(l, shard);
-	return try_begin(l, kind, max);
+	if (is_behind(l, kind, shard) || !try_begin(l, kind, max)) {
+		want(l, kind, shard);
+		if (is_behind(l, kind, shard) || !try_begin(l, kind, max))
+			return false;
+	}
+	limits_content(l, kind, shard);
+	return true;
 }
 
 bool limits_has_room(struct limits *l, enum limits_kind kind, size_t max, unsigned shard)
 {
-	if (atomic_load(&l->counts[kind]) < max)
-		return true;
-	be_hungry(l, shard);
-	return atomic_load(&l->counts[kind]) < max;
+	if (atomic_load(&l->counts[kind]) >= max) {
+		want(l, kind, shard);
+		if (atomic_load(&l->counts[kind]) >= max)
+			return false;
+	}
+	limits_content(l, kind, shard);
+	return true;
+}
+
+static bool others_want(const struct limits *l, enum limits_kind kind, unsigned shard)
+{
+	if (atomic_load(&l->wants_n) == 0)
+		return false;
+	for (unsigned i = 0; i < l->shards_n; i++)
+		if (i != shard && atomic_load(&l->shards[i].wants[kind]) > 0)
+			return true;
+	return false;
+}
+
+bool limits_yield(struct limits *l, enum limits_kind kind, unsigned shard)
+{
+	if (!others_want(l, kind, shard))
+		return false;
+	atomic_store(&l->shards[shard].yields, true);
+	return others_want(l, kind, shard);
 }
 
 void limits_add(struct limits *l, enum limits_kind kind)
@@ -144,14 +216,7 @@ void limits_end(struct limits *l, enum limits_kind kind)
 	size_t before = atomic_fetch_sub(&l->counts[kind], 1);
 
 	CHECK(before > 0);
-	if (atomic_load(&l->hungry_n) == 0)
-		return;
-	for (unsigned i = 0; i < l->shards_n; i++) {
-		if (!atomic_exchange(&l->shards[i].hungry, false))
-			continue;
-		atomic_fetch_sub(&l->hungry_n, 1);
-		loop_wake(l->shards[i].loop);
-	}
+	wake_who_wants(l, kind);
 }
 
 void limits_ask_others(struct limits *l, unsigned shard)

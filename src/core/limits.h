@@ -41,10 +41,18 @@ enum limits_kind {
 
 #define LIMITS_KINDS (LIMITS_CONNECTIONS + 1)
 
-/* One more, if there are fewer than max. False: the shard gets a turn when one has ended. */
+/*
+ * One more, if there are fewer than max. False: the shard gets a turn whenever one has ended, until
+ * it had success or is content. Shards that were refused deliveries take turns.
+ */
 bool limits_begin(struct limits *l, enum limits_kind kind, size_t max, unsigned shard);
-/* Whether limits_begin would be true; the same turn. */
+/* Whether there are fewer than max; else it is refused as by limits_begin. */
 bool limits_has_room(struct limits *l, enum limits_kind kind, size_t max, unsigned shard);
+/* It has no use for another one: others need not wait for it. */
+void limits_content(struct limits *l, enum limits_kind kind, unsigned shard);
+/* Whether another shard was refused, and is to have the next. Then this one gets a turn when all of
+ * them are content. */
+bool limits_yield(struct limits *l, enum limits_kind kind, unsigned shard);
 void limits_add(struct limits *l, enum limits_kind kind); /* whatever the limit */
 void limits_end(struct limits *l, enum limits_kind kind);
 /* Each other shard gets a turn, in which it is asked to close a connection that it can do without.

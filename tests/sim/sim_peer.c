@@ -23,6 +23,7 @@ struct peer {
 	struct buf reply; /* waits for the delay */
 	bool taken;       /* counted among its host's connections */
 	bool waiting, greeted, in_data, in_chunk, tls, tls_asked, closing;
+	bool astray; /* it takes a body for commands, so no more mail */
 	bool resting;        /* all is said, once the reply is out */
 	bool slow;           /* the next reply takes long */
 	bool deaf;           /* reads no more, and hangs up when rest is over */
@@ -545,7 +546,7 @@ static void on_dot(struct peer *p, struct slice all)
 
 static void on_data(struct peer *p)
 {
-	if (p->rcpts_n == 0) {
+	if (p->rcpts_n == 0 || p->astray) {
 		say(p, "554 5.5.1 no valid recipients");
 		return;
 	}
@@ -562,6 +563,7 @@ static void on_bdat(struct peer *p, const char *line)
 		if (!p->host->chunking)
 			sim_violation("%s was sent BDAT, which it does not offer", p->host->name);
 		say(p, "502 5.5.1 %s", SIM_NO_BDAT);
+		p->astray = true;
 		return;
 	}
 	slice_split(&rest, ' ', &size);

@@ -31,7 +31,8 @@
 #define STORM_OTHER_MS     (58 * SIM_SECOND) /* other mail does from here on */
 #define STORM_OTHER_END_MS (66 * SIM_SECOND) /* until here */
 #define STORM_END_MS       (140 * SIM_SECOND)
-#define STORM_OTHERS       3000 /* due, and as many new */
+#define STORM_OTHERS       3000 /* due */
+#define STORM_NEW          6000 /* messages, from the start to the end */
 #define STORM_AGE_MS       SIM_HOUR
 #define STORM_ATTEMPTS     2
 #define STORM_JUDGED_MIN   500 /* other mail of each kind */
@@ -191,7 +192,7 @@ static void plan(void)
 	sim.calm = true;
 	sim_plan = (struct sim_plan){
 		.net = { .domains = 300 },
-		.submit = { .messages = STORM_OTHERS, .period_ms = STORM_END_MS },
+		.submit = { .messages = STORM_NEW, .period_ms = STORM_END_MS },
 		.config = { .concurrency = 10000,
 		    .limit = 6,
 		    .reuse = { .messages = 100, .idle_s = 5, .age_s = 300 },
