@@ -23,7 +23,7 @@ struct peer {
 	struct buf reply; /* waits for the delay */
 	bool taken;       /* counted among its host's connections */
 	bool waiting, greeted, in_data, in_chunk, tls, tls_asked, closing;
-	bool astray; /* it takes a body for commands, so no more mail */
+	bool astray;         /* it takes a body for commands, so no more mail */
 	bool resting;        /* all is said, once the reply is out */
 	bool slow;           /* the next reply takes long */
 	bool deaf;           /* reads no more, and hangs up when rest is over */
