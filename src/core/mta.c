@@ -176,7 +176,6 @@ static void mta_step(void *arg, struct now now)
 
 	rendezvous_check(m->shards->meeting);
 	m->now = now;
-	log_hold();
 	list_splice(&m->ready, &m->next);
 	dispatch_take_arrivals(m->dispatch, now);
 	bool scan_more = scan(m, now);
@@ -196,7 +195,6 @@ static void mta_step(void *arg, struct now now)
 	loop_set_timer(m->loop, next_turn_at(m, now));
 	if (!list_is_empty(&m->ready) || !list_is_empty(&m->next) || scan_more)
 		loop_again(m->loop);
-	log_release();
 }
 
 /* --- start and stop ------------------------------------------------------------------ */

@@ -195,12 +195,14 @@ static void run_turn(struct loop *l)
 		flags |= EVLOOP_NONBLOCK;
 	l->again = false;
 	l->now_known = false;
+	log_hold(); /* nothing is held while it waits: the last turn has released all */
 	if (event_base_loop(l->base, flags) < 0)
 		give_up("event_base_loop");
 	run_drains(l);
 	run_deferred(l);
 	if (l->step)
 		l->step(l->step_arg, loop_now(l));
+	log_release();
 }
 
 void loop_run(struct loop *l)

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "io/loop_backend.h"
 #include "lib/unit.h"
 #include "unit/io/pump.h"
@@ -172,6 +173,63 @@ START_TEST(a_turn_has_its_order)
 
 END_TEST
 
+struct diary {
+	struct loop *loop;
+	struct loop_call drain;
+	unsigned turns;
+	unsigned writes, written_before; /* before the last turn began */
+	size_t lines;
+};
+
+static void on_written(void *arg, const char *p, size_t n)
+{
+	struct diary *d = arg;
+	d->writes++;
+	for (size_t i = 0; i < n; i++)
+		d->lines += p[i] == '\n';
+}
+
+static void drain_with_notes(struct loop_call *c)
+{
+	struct diary *d = container_of(c, struct diary, drain);
+	d->written_before = d->writes;
+	log_info("test", "a call");
+	log_info("test", "another");
+}
+
+static void step_with_note(void *arg, struct now now)
+{
+	struct diary *d = arg;
+	(void)now;
+	log_info("test", "the step");
+	ck_assert_uint_eq(d->writes, d->written_before);
+	if (++d->turns == 3)
+		loop_stop(d->loop);
+	else
+		loop_again(d->loop);
+}
+
+/* What completions say is not written one by one, nor does it wait for another turn. */
+START_TEST(a_turn_writes_its_log_once)
+{
+	struct diary d = { .loop = loop_new() };
+	log_configure(LOG_LEVEL_INFO, LOG_FORMAT_DEFAULT, false);
+	log_set_sink(on_written, &d);
+	loop_call_init(&d.drain, drain_with_notes);
+	loop_add_drain(d.loop, &d.drain);
+	loop_set_step(d.loop, step_with_note, &d);
+	loop_again(d.loop);
+	loop_run(d.loop);
+	ck_assert_uint_eq(d.written_before, 2);
+	ck_assert_uint_eq(d.writes, 3);
+	ck_assert_uint_eq(d.lines, 9);
+	log_set_sink(NULL, NULL);
+	loop_remove_drain(&d.drain);
+	loop_free(&d.loop);
+}
+
+END_TEST
+
 static void on_signal(void *arg, int signo)
 {
 	*(int *)arg = signo;
@@ -268,6 +326,7 @@ Suite *test_loop_suite(void)
 	tcase_add_test(t, a_timer_can_be_taken_back);
 	tcase_add_test(t, wakes_come_from_any_thread);
 	tcase_add_test(t, a_turn_has_its_order);
+	tcase_add_test(t, a_turn_writes_its_log_once);
 	tcase_add_test(t, signals_come_as_callbacks);
 	tcase_add_test(t, a_loop_runs_in_a_thread_of_its_own);
 	tcase_add_test(t, a_broken_pipe_does_not_kill);
