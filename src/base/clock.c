@@ -1,6 +1,7 @@
 #include "base/clock.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/check.h"
@@ -85,11 +86,53 @@ static struct civil civil_of(int64_t wall_ms)
 	return c;
 }
 
+/*
+ * Each puts its text at p and returns the end. By hand: some are written for every message, and
+ * snprintf took a tenth of the processor's time for one.
+ */
+static char *put_char(char *p, char c)
+{
+	*p = c;
+	return p + 1;
+}
+
+static char *put_text(char *p, const char *text)
+{
+	size_t n = strlen(text);
+	memcpy(p, text, n);
+	return p + n;
+}
+
+static char *put_digits(char *p, int value, int digits)
+{
+	for (int i = digits; i-- > 0; value /= 10)
+		p[i] = (char)('0' + value % 10);
+	return p + digits;
+}
+
+static char *put_year(char *p, int64_t year)
+{
+	if (year >= 0 && year <= 9999)
+		return put_digits(p, (int)year, 4);
+	return p + snprintf(p, CLOCK_TEXT_MAX / 2, "%04lld", (long long)year);
+}
+
+static char *put_time(char *p, const struct civil *c)
+{
+	p = put_char(put_digits(p, c->hour, 2), ':');
+	p = put_char(put_digits(p, c->minute, 2), ':');
+	return put_digits(p, c->second, 2);
+}
+
 char *clock_rfc3339(int64_t wall_ms, char buf[CLOCK_TEXT_MAX])
 {
 	struct civil c = civil_of(wall_ms);
-	snprintf(buf, CLOCK_TEXT_MAX, "%04lld-%02d-%02dT%02d:%02d:%02d.%03dZ", (long long)c.year,
-	    c.month, c.day, c.hour, c.minute, c.second, c.ms);
+	char *p = put_year(buf, c.year);
+	p = put_digits(put_char(p, '-'), c.month, 2);
+	p = put_digits(put_char(p, '-'), c.day, 2);
+	p = put_time(put_char(p, 'T'), &c);
+	p = put_digits(put_char(p, '.'), c.ms, 3);
+	memcpy(p, "Z", 2);
 	return buf;
 }
 
@@ -99,7 +142,10 @@ char *clock_rfc5322(int64_t wall_ms, char buf[CLOCK_TEXT_MAX])
 	static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug",
 		"Sep", "Oct", "Nov", "Dec" };
 	struct civil c = civil_of(wall_ms);
-	snprintf(buf, CLOCK_TEXT_MAX, "%s, %d %s %04lld %02d:%02d:%02d +0000", days[c.weekday],
-	    c.day, months[c.month - 1], (long long)c.year, c.hour, c.minute, c.second);
+	char *p = put_text(put_text(buf, days[c.weekday]), ", ");
+	p = put_digits(p, c.day, c.day < 10 ? 1 : 2);
+	p = put_text(put_text(put_char(p, ' '), months[c.month - 1]), " ");
+	p = put_time(put_char(put_year(p, c.year), ' '), &c);
+	memcpy(p, " +0000", sizeof(" +0000"));
 	return buf;
 }

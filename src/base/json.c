@@ -129,10 +129,16 @@ void json_cstr(struct json *j, const char *key, const char *v)
 
 void json_int(struct json *j, const char *key, int64_t v)
 {
-	char text[24];
-	int n = snprintf(text, sizeof(text), "%" PRId64, v);
+	char text[24], *p = text + sizeof(text);
+	uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
+	do { /* by hand: there are several in every event */
+		*--p = (char)('0' + rest % 10);
+		rest /= 10;
+	} while (rest);
+	if (v < 0)
+		*--p = '-';
 	put_key(j, key);
-	put(j, text, (size_t)n);
+	put(j, p, (size_t)(text + sizeof(text) - p));
 }
 
 void json_num(struct json *j, const char *key, double v)

@@ -14,6 +14,7 @@
 enum {
 	TEXT_MAX = 4096,               /* of a record's text; more is cut, and "..." says so */
 	LINE_MAX_BYTES = 8 * TEXT_MAX, /* no escape is longer than six bytes: never reached */
+	FRAME_BYTES = 128,             /* around the text, about */
 	RECENT_N = 32,
 	RECENT_BYTES = 512,
 };
@@ -88,25 +89,42 @@ bool log_is_on(enum log_level level)
 	return (int)level >= atomic_load_explicit(&threshold, memory_order_relaxed);
 }
 
-/* The text with control characters and what is not UTF-8 as \xNN, and \ before the characters in
- * `quoted`. */
-static int add_shown(struct buf *out, struct slice s, const char *quoted)
+/* One character that may need more than copying; *len: its bytes. */
+static int add_character(struct buf *out, struct slice s, size_t *len)
+{
+	uint32_t cp = 0;
+	int r = 0;
+	int n = utf8_decode(s, &cp);
+	*len = (size_t)(n < 0 ? -n : n);
+	if (n > 0 && cp >= 0x20 && cp < 0x7f)
+		r = buf_add_char(out, '\\');
+	if (n > 0 && cp >= 0x20 && (cp < 0x7f || cp >= 0xa0))
+		return r < 0 ? r : buf_add(out, s.p, *len);
+	for (size_t i = 0; i < *len && r == 0; i++)
+		r = buf_printf(out, "\\x%02x", (unsigned char)s.p[i]);
+	return r;
+}
+
+/* Copied in runs. */
+static bool is_plain(char c, bool quoted)
+{
+	return c >= 0x20 && c < 0x7f && !(quoted && (c == '"' || c == '\\'));
+}
+
+/* The text with control characters and what is not UTF-8 as \xNN; quoted: \ before " and \. */
+static int add_shown(struct buf *out, struct slice s, bool quoted)
 {
 	int r = 0;
 	while (s.n && r == 0) {
-		uint32_t cp = 0;
-		int n = utf8_decode(s, &cp);
-		size_t len = (size_t)(n < 0 ? -n : n);
-		if (n > 0 && cp >= 0x20 && (cp < 0x7f || cp >= 0xa0)) {
-			if (cp < 0x7f && strchr(quoted, (int)cp))
-				r = buf_add_char(out, '\\');
-			if (r == 0)
-				r = buf_add(out, s.p, len);
-		} else {
-			for (size_t i = 0; i < len && r == 0; i++)
-				r = buf_printf(out, "\\x%02x", (unsigned char)s.p[i]);
+		size_t run = 0;
+		while (run < s.n && is_plain(s.p[run], quoted))
+			run++;
+		r = buf_add(out, s.p, run);
+		s = slice_from(s, run);
+		if (s.n && r == 0) {
+			r = add_character(out, s, &run);
+			s = slice_from(s, run);
 		}
-		s = slice_from(s, len);
 	}
 	return r;
 }
@@ -115,12 +133,15 @@ static int add_default(struct buf *out, enum log_level level, const char *compon
     struct slice text, const char *at)
 {
 	char name[16];
+	const char *const parts[] = { at, at[0] ? " [" : "[", name, "] [", component, "] " };
 	size_t n = strlen(log_level_name(level));
+	int r = 0;
 	memcpy(name, log_level_name(level), n + 1);
 	for (size_t i = 0; i < n; i++)
 		name[i] = (char)(name[i] - 'a' + 'A');
-	int r = buf_printf(out, "%s%s[%s] [%s] ", at, at[0] ? " " : "", name, component);
-	return r < 0 ? r : add_shown(out, text, "");
+	for (size_t i = 0; i < ARRAY_LEN(parts) && r == 0; i++)
+		r = buf_add_str(out, parts[i]);
+	return r < 0 ? r : add_shown(out, text, false);
 }
 
 static int add_logfmt(struct buf *out, enum log_level level, const char *component,
@@ -133,7 +154,7 @@ static int add_logfmt(struct buf *out, enum log_level level, const char *compone
 		r = buf_printf(out, "level=%s component=%s message=\"", log_level_name(level),
 		    component);
 	if (r == 0)
-		r = add_shown(out, text, "\"\\");
+		r = add_shown(out, text, true);
 	return r < 0 ? r : buf_add_char(out, '"');
 }
 
@@ -235,6 +256,7 @@ void log_write(enum log_level level, const char *component, const char *fmt, ...
 {
 	char text[TEXT_MAX];
 	struct buf out;
+	size_t room;
 	va_list ap;
 	if (!log_is_on(level))
 		return;
@@ -248,6 +270,7 @@ void log_write(enum log_level level, const char *component, const char *fmt, ...
 		memcpy(text + n - 3, "...", 3);
 	}
 	buf_init(&out, LINE_MAX_BYTES);
+	buf_reserve(&out, (size_t)n + FRAME_BYTES, &room); /* so that it grows once, as a rule */
 	if (add_line(&out, level, component, slice_of(text, (size_t)n)) == 0)
 		emit(level, buf_slice(&out));
 	buf_fini(&out);
