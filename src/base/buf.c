@@ -22,21 +22,6 @@ void buf_fini(struct buf *b)
 	buf_init(b, b->max);
 }
 
-size_t buf_len(const struct buf *b)
-{
-	return b->tail - b->head;
-}
-
-const char *buf_ptr(const struct buf *b)
-{
-	return b->mem ? b->mem + b->head : "";
-}
-
-struct slice buf_slice(const struct buf *b)
-{
-	return slice_of(buf_ptr(b), buf_len(b));
-}
-
 static void move_to_start(struct buf *b)
 {
 	size_t len = buf_len(b);
@@ -86,7 +71,7 @@ static void make_room(struct buf *b, size_t n)
 		grow(b, n);
 }
 
-int buf_add(struct buf *b, const void *p, size_t n)
+int buf_add_growing(struct buf *b, const void *p, size_t n)
 {
 	if (n > b->max - buf_len(b))
 		return ERR_TOO_BIG;
@@ -96,21 +81,6 @@ int buf_add(struct buf *b, const void *p, size_t n)
 	memcpy(b->mem + b->tail, p, n);
 	b->tail += n;
 	return 0;
-}
-
-int buf_add_slice(struct buf *b, struct slice s)
-{
-	return buf_add(b, s.p, s.n);
-}
-
-int buf_add_str(struct buf *b, const char *s)
-{
-	return buf_add(b, s, strlen(s));
-}
-
-int buf_add_char(struct buf *b, char c)
-{
-	return buf_add(b, &c, 1);
 }
 
 int buf_vprintf(struct buf *b, const char *fmt, va_list ap)

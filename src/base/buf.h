@@ -9,6 +9,7 @@
 #define BASE_BUF_H
 
 #include <stdarg.h>
+#include <string.h>
 
 #include "base/slice.h"
 
@@ -22,14 +23,50 @@ struct buf {
 
 void buf_init(struct buf *b, size_t max);
 void buf_fini(struct buf *b); /* frees; usable again with the same limit */
-size_t buf_len(const struct buf *b);
-const char *buf_ptr(const struct buf *b); /* first byte; valid until the next change */
-struct slice buf_slice(const struct buf *b);
 
-int buf_add(struct buf *b, const void *p, size_t n) MUST_USE;
-int buf_add_slice(struct buf *b, struct slice s) MUST_USE;
-int buf_add_str(struct buf *b, const char *s) MUST_USE;
-int buf_add_char(struct buf *b, char c) MUST_USE;
+static inline size_t buf_len(const struct buf *b)
+{
+	return b->tail - b->head;
+}
+
+/* first byte; valid until the next change */
+static inline const char *buf_ptr(const struct buf *b)
+{
+	return b->mem ? b->mem + b->head : "";
+}
+
+static inline struct slice buf_slice(const struct buf *b)
+{
+	return slice_of(buf_ptr(b), buf_len(b));
+}
+
+int buf_add_growing(struct buf *b, const void *p, size_t n) MUST_USE; /* behind buf_add */
+
+/* Inline for what is the rule: a few bytes, for which there is room. */
+MUST_USE static inline int buf_add(struct buf *b, const void *p, size_t n)
+{
+	if (n == 0 || n >= b->cap - b->tail || n > b->max - buf_len(b))
+		return buf_add_growing(b, p, n);
+	memcpy(b->mem + b->tail, p, n);
+	b->tail += n;
+	return 0;
+}
+
+MUST_USE static inline int buf_add_slice(struct buf *b, struct slice s)
+{
+	return buf_add(b, s.p, s.n);
+}
+
+MUST_USE static inline int buf_add_str(struct buf *b, const char *s)
+{
+	return buf_add(b, s, strlen(s));
+}
+
+MUST_USE static inline int buf_add_char(struct buf *b, char c)
+{
+	return buf_add(b, &c, 1);
+}
+
 int buf_printf(struct buf *b, const char *fmt, ...) MUST_USE PRINTF_LIKE(2, 3);
 int buf_vprintf(struct buf *b, const char *fmt, va_list ap) MUST_USE
     __attribute__((format(printf, 2, 0)));

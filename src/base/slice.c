@@ -15,11 +15,6 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-struct slice slice_of(const char *p, size_t n)
-{
-	return (struct slice){ p, n };
-}
-
 struct slice slice_str(const char *s)
 {
 	return s ? slice_of(s, strlen(s)) : SLICE_NONE;
@@ -64,14 +59,6 @@ struct slice slice_trim(struct slice s)
 	while (s.n && is_blank(s.p[s.n - 1]))
 		s.n--;
 	return s;
-}
-
-struct slice slice_from(struct slice s, size_t at)
-{
-	if (!s.p)
-		return SLICE_NONE;
-	at = MIN(at, s.n);
-	return slice_of(s.p + at, s.n - at);
 }
 
 ptrdiff_t slice_find(struct slice s, char c)

@@ -14,38 +14,37 @@ enum {
 /* Writes tokens with a blank between them, or a fold where the line would get too long. */
 struct folder {
 	struct buf *out;
+	struct buf token; /* the one in work */
 	size_t column;
 	int err; /* first, sticky */
 };
 
-static void add_token(struct folder *f, const struct buf *token)
+static void add_token(struct folder *f)
 {
-	size_t n = buf_len(token);
+	size_t n = buf_len(&f->token);
 	bool fold = f->column + 1 + n > COLUMNS_MAX;
 	if (!f->err)
 		f->err = buf_add_str(f->out, fold ? "\r\n\t" : " ");
 	if (!f->err)
-		f->err = buf_add_slice(f->out, buf_slice(token));
+		f->err = buf_add_slice(f->out, buf_slice(&f->token));
 	f->column = (fold ? TAB_COLUMNS : f->column + 1) + n;
+	buf_clear(&f->token);
 }
 
 /* One token of up to three parts: constant, foreign (made harmless), constant. */
 static void add(struct folder *f, const char *before, const char *text, const char *after)
 {
-	struct buf token;
-	buf_init(&token, TOKEN_MAX);
-	int r = buf_add_str(&token, before);
+	int r = buf_add_str(&f->token, before);
 	for (size_t i = 0; text[i] && i < COMMENT_MAX && !r; i++) {
 		char c = text[i];
 		bool bad = c < '!' || c > '~' || c == '(' || c == ')' || c == '\\' || c == '"';
-		r = buf_add_char(&token, bad && c != ' ' ? '?' : c);
+		r = buf_add_char(&f->token, bad && c != ' ' ? '?' : c);
 	}
 	if (!r)
-		r = buf_add_str(&token, after);
+		r = buf_add_str(&f->token, after);
 	if (r && !f->err)
 		f->err = r;
-	add_token(f, &token);
-	buf_fini(&token);
+	add_token(f);
 }
 
 /* The name the client gave, in ASCII, or "unknown". */
@@ -76,15 +75,12 @@ static void add_rcpt(struct folder *f, const char *rcpt)
 	/* An address with UTF-8 would make the whole header need SMTPUTF8. */
 	if (path_parse_address(slice_str(rcpt), &p, NULL) || p.is_utf8)
 		return;
-	struct buf token;
-	buf_init(&token, TOKEN_MAX);
 	/* Held against the grammar just now: it may keep its quotes. */
-	int r = buf_printf(&token, "for <%s>", rcpt);
+	int r = buf_printf(&f->token, "for <%s>", rcpt);
 	if (!r)
-		add_token(f, &token);
+		add_token(f);
 	else if (!f->err)
 		f->err = r;
-	buf_fini(&token);
 }
 
 int trace_received(const struct trace *t, struct buf *out)
@@ -92,6 +88,7 @@ int trace_received(const struct trace *t, struct buf *out)
 	size_t len_before = buf_len(out);
 	char date[CLOCK_TEXT_MAX];
 	struct folder f = { .out = out, .column = sizeof("Received:") - 1 };
+	buf_init(&f.token, TOKEN_MAX);
 	f.err = buf_add_str(out, "Received:");
 	if (*t->client_ip)
 		add_client(&f, t);
@@ -112,6 +109,7 @@ int trace_received(const struct trace *t, struct buf *out)
 		f.err = buf_add_str(out, "\r\n");
 	if (f.err)
 		buf_truncate(out, len_before);
+	buf_fini(&f.token);
 	return f.err;
 }
 
