@@ -1,6 +1,9 @@
 #include "proto/dot.h"
 
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "base/check.h"
 
@@ -23,24 +26,59 @@ enum dot_state {
 	DOT_DOT_CR,
 };
 
-#define EACH_BYTE 0x0101010101010101ULL
-#define HIGH_BITS 0x8080808080808080ULL
-
 void dot_decoder_init(struct dot_decoder *d)
 {
 	*d = (struct dot_decoder){ .state = DOT_LINE_START };
 }
+
+/*
+ * The first CR, LF or NUL from p on, or e. Many bytes at a time: this loop sees
+ * every byte of every message, the rest of the decoder only line ends. *high is
+ * set when a byte before it has its high bit.
+ */
+static const char *find_special_slowly(const char *p, const char *e, bool *high)
+{
+	unsigned char seen = 0;
+	for (; p < e && *p != '\r' && *p != '\n' && *p != '\0'; p++)
+		seen |= (unsigned char)*p;
+	*high |= seen >= 0x80;
+	return p;
+}
+
+#if defined(__SSE2__)
+
+static const char *find_special(const char *p, const char *e, bool *high)
+{
+	const __m128i cr = _mm_set1_epi8('\r'), lf = _mm_set1_epi8('\n');
+	unsigned seen = 0;
+	for (; e - p >= 16; p += 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+		__m128i hit =
+		    _mm_or_si128(_mm_cmpeq_epi8(v, cr), _mm_cmpeq_epi8(v, _mm_setzero_si128()));
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, lf));
+		unsigned at = (unsigned)_mm_movemask_epi8(hit);
+		unsigned top = (unsigned)_mm_movemask_epi8(v);
+		if (at) { /* its lowest bit is the first of them: those below it count */
+			*high |= (seen | (top & (at ^ (at - 1)))) != 0;
+			return p + __builtin_ctz(at);
+		}
+		seen |= top;
+	}
+	*high |= seen != 0;
+	return find_special_slowly(p, e, high);
+}
+
+#else
+
+#define EACH_BYTE 0x0101010101010101ULL
+#define HIGH_BITS 0x8080808080808080ULL
 
 static inline uint64_t zero_bytes(uint64_t w)
 {
 	return (w - EACH_BYTE) & ~w & HIGH_BITS;
 }
 
-/*
- * The first CR, LF or NUL from p on, or e. Eight bytes at a time: this loop
- * sees every byte of every message, the rest of the decoder only line ends.
- */
-static const char *find_special(const char *p, const char *e, uint64_t *high)
+static const char *find_special(const char *p, const char *e, bool *high)
 {
 	for (; e - p >= 8; p += 8) {
 		uint64_t w;
@@ -48,12 +86,12 @@ static const char *find_special(const char *p, const char *e, uint64_t *high)
 		if (zero_bytes(w) | zero_bytes(w ^ '\r' * EACH_BYTE) |
 		    zero_bytes(w ^ '\n' * EACH_BYTE))
 			break;
-		*high |= w;
+		*high |= (w & HIGH_BITS) != 0;
 	}
-	for (; p < e && *p != '\r' && *p != '\n' && *p != '\0'; p++)
-		*high |= (unsigned char)*p;
-	return p;
+	return find_special_slowly(p, e, high);
 }
+
+#endif
 
 static void put(struct dot_decoder *d, struct buf *out, const char *p, size_t n)
 {
@@ -114,7 +152,7 @@ static size_t step(struct dot_decoder *d, char c, struct buf *out)
  */
 static const char *run(struct dot_decoder *d, const char *p, const char *e)
 {
-	uint64_t high = 0;
+	bool high = false;
 	for (;;) {
 		p = find_special(p, e, &high);
 		if (e - p < 2 || p[0] != '\r' || p[1] != '\n')
@@ -125,7 +163,7 @@ static const char *run(struct dot_decoder *d, const char *p, const char *e)
 			break;
 		}
 	}
-	d->has_8bit |= (high & HIGH_BITS) != 0;
+	d->has_8bit |= high;
 	return p;
 }
 
