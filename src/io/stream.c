@@ -632,7 +632,8 @@ int stream_send_parts(struct stream *s, const struct slice *slices, size_t n, bo
 		r = send_tls(s, &p, &eb);
 	} else {
 		r = send_clear(s, &p, more);
-		errbuf_set(&eb, r, "%s", err_text(r));
+		if (r < 0)
+			errbuf_set(&eb, r, "%s", err_text(r));
 	}
 	*sent = all - p.bytes;
 	return r < 0 ? sending_failed(s, r, eb.text) : 0;
