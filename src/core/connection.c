@@ -13,6 +13,7 @@
 #include "core/pool.h"
 
 #define CONNECTION_RANK_MS        60000 /* then better hosts are tried again */
+#define CONNECTION_REST_AFTER_MS  1000  /* of idleness */
 #define CONNECTION_BYTES_PER_TURN (512 * 1024)
 #define CONNECTION_PIECE_BYTES    (64 * 1024) /* of a body that is read */
 
@@ -336,6 +337,14 @@ static int64_t open_until(const struct connection *c)
 	return c->with_n == 0 ? MIN(rested_ms, old_at(c)) : old_at(c);
 }
 
+static void rest_if_idle(struct connection *c, struct now now)
+{
+	if (c->with_n > 0 || c->resting || now.mono_ms < c->rests_ms + CONNECTION_REST_AFTER_MS)
+		return;
+	c->resting = true;
+	stream_rest(c->stream);
+}
+
 /* The engine takes a message: it is offered to the site, or it is time to go. */
 static void offer(struct connection *c, struct now now)
 {
@@ -357,6 +366,8 @@ static void offer(struct connection *c, struct now now)
 		changed(c->work.mta, c->site);
 	} else if (now.mono_ms >= open_until(c)) {
 		leave(c, now); /* it is worn if it is busy: so it rests */
+	} else {
+		rest_if_idle(c, now);
 	}
 }
 
@@ -368,7 +379,7 @@ void connection_take(struct connection *c, struct delivery *d, struct now now)
 	CHECK(c->with_n < CONNECTION_WITH_MAX);
 	close_to_others(c);
 	list_remove(&c->idle);
-	c->ready = false;
+	c->ready = c->resting = false;
 	c->with[c->with_n++] = d;
 	c->messages++;
 	count(c, true);
@@ -485,6 +496,8 @@ static void set_deadline(struct connection *c)
 
 	if (list_is_linked(&c->open))
 		at = MIN(at, open_until(c));
+	if (list_is_linked(&c->open) && c->with_n == 0 && !c->resting)
+		at = MIN(at, c->rests_ms + CONNECTION_REST_AFTER_MS);
 	mta_deadline(&c->work, at);
 }
 

@@ -65,6 +65,7 @@ struct connection {
 	bool tls_running;         /* STARTTLS handshake under way, asked for by the engine */
 	bool ready;               /* the engine takes a message */
 	bool stands, busy;        /* mail can go over it, and does: counted in site */
+	bool resting;             /* idle for a while: its stream has given back memory */
 	bool leaving;             /* the session is over, the peer's goodbye is still to come */
 	struct attempt_host host; /* facts about it */
 	struct stream *stream;

@@ -488,6 +488,8 @@ void stream_rest(struct stream *s)
 {
 	if (buf_len(&s->input) == 0)
 		buf_fini(&s->input);
+	if (s->tls_up && s->state == STREAM_OPEN)
+		tls_session_rest(s->tls);
 }
 
 void stream_resume(struct stream *s)

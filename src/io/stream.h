@@ -61,8 +61,8 @@ const struct netaddr *stream_local(const struct stream *s); /* once it is OPEN *
 
 struct buf *stream_input(struct stream *s); /* consume from it; call stream_resume after */
 void stream_resume(struct stream *s);       /* input was consumed: read on if reading had stopped */
-void stream_rest(
-    struct stream *s); /* nothing came for a while: gives back an empty input's memory */
+/* Nothing came or went for a while: gives back the memory of an empty input and of TLS. */
+void stream_rest(struct stream *s);
 
 /*
  * Writes as much of out as the socket takes, consuming it. 0, or the error (then FAILED, without a

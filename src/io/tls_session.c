@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -56,11 +57,21 @@ void tls_session_free(struct tls_session **sp)
 	mem_free(s);
 }
 
+/*
+ * So that what is in the queue after a call is that call's own. Looked at first: each slot is
+ * cleared else, and the queue is hardly ever anything but empty.
+ */
+static void clear_errors(void)
+{
+	if (ERR_peek_error() != 0)
+		ERR_clear_error();
+}
+
 void tls_session_goodbye(struct tls_session *s)
 {
-	ERR_clear_error();
+	clear_errors();
 	(void)SSL_shutdown(s->ssl);
-	ERR_clear_error();
+	clear_errors();
 }
 
 /*
@@ -96,7 +107,7 @@ static void fill_info(struct tls_session *s)
 
 int tls_session_handshake(struct tls_session *s, struct errbuf *eb)
 {
-	ERR_clear_error();
+	clear_errors();
 	errno = 0;
 	int ret = SSL_do_handshake(s->ssl);
 	int saved_errno = errno;
@@ -114,7 +125,7 @@ int tls_session_handshake(struct tls_session *s, struct errbuf *eb)
 int tls_session_read(struct tls_session *s, void *p, size_t n, size_t *done, struct errbuf *eb)
 {
 	*done = 0;
-	ERR_clear_error();
+	clear_errors();
 	errno = 0;
 	int ret = SSL_read_ex(s->ssl, p, n, done);
 	int saved_errno = errno;
@@ -126,7 +137,7 @@ int tls_session_write(struct tls_session *s, const void *p, size_t n, size_t *do
 {
 	*done = 0;
 	DCHECK(n > 0);
-	ERR_clear_error();
+	clear_errors();
 	errno = 0;
 	int ret = SSL_write_ex(s->ssl, p, n, done);
 	int saved_errno = errno;
@@ -136,6 +147,15 @@ int tls_session_write(struct tls_session *s, const void *p, size_t n, size_t *do
 bool tls_session_has_pending(const struct tls_session *s)
 {
 	return SSL_has_pending(s->ssl) == 1;
+}
+
+void tls_session_rest(struct tls_session *s)
+{
+	/* Not amid a record: OpenSSL before 3.0.14 would free what it goes on to read
+	 * (CVE-2024-4741). What is still to be written it looks after itself. */
+	bool between = strcmp(SSL_rstate_string(s->ssl), "RH") == 0;
+	if (between && !tls_session_has_pending(s))
+		(void)SSL_free_buffers(s->ssl);
 }
 
 const struct tls_info *tls_session_info(const struct tls_session *s)

@@ -14,6 +14,7 @@ tests_unit_unit_io_SOURCES = \
 	tests/unit/io/test_system.c \
 	tests/unit/io/test_tls.c \
 	tests/unit/io/test_tls_cache.c \
+	tests/unit/io/test_tls_rest.c \
 	tests/unit/io/test_tls_resume.c \
 	tests/unit/io/test_worker.c \
 	tests/unit/io/tls_files.c \

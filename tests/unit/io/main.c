@@ -13,6 +13,7 @@ unit_suite_fn test_stream_send_suite;
 unit_suite_fn test_system_suite;
 unit_suite_fn test_tls_suite;
 unit_suite_fn test_tls_cache_suite;
+unit_suite_fn test_tls_rest_suite;
 unit_suite_fn test_tls_resume_suite;
 unit_suite_fn test_worker_suite;
 
@@ -29,6 +30,7 @@ static unit_suite_fn *const suites[] = {
 	test_system_suite,
 	test_tls_suite,
 	test_tls_cache_suite,
+	test_tls_rest_suite,
 	test_tls_resume_suite,
 	test_worker_suite,
 };
