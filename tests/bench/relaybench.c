@@ -39,6 +39,15 @@ void rb_die(const char *what)
 	exit(2);
 }
 
+/* A client's: at the end of a handshake, or as the ticket comes behind it. */
+static int keep_session(SSL *ssl, SSL_SESSION *session)
+{
+	SSL_SESSION **kept = SSL_get_app_data(ssl);
+	SSL_SESSION_free(*kept);
+	*kept = session;
+	return 1; /* the reference is ours */
+}
+
 SSL_CTX *rb_tls(const char *certificate, const char *key)
 {
 	SSL_CTX *ctx = SSL_CTX_new(certificate ? TLS_server_method() : TLS_client_method());
@@ -50,6 +59,10 @@ SSL_CTX *rb_tls(const char *certificate, const char *key)
 	}
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_read_ahead(ctx, 1);
+	if (certificate)
+		return ctx;
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(ctx, keep_session);
 	return ctx;
 }
 

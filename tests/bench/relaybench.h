@@ -58,8 +58,11 @@ struct rb_conn {
 /* Takes the descriptor; events of the epoll carry `conn` as their pointer. */
 void rb_conn_open(struct rb_conn *conn, int epoll, int fd);
 void rb_conn_close(struct rb_conn *conn); /* and frees; a closed one is fine */
-/* What is received from now on goes through TLS; `in` must be empty (else false). */
-bool rb_conn_start_tls(struct rb_conn *conn, SSL_CTX *ctx, bool server);
+/*
+ * What is received from now on goes through TLS; `in` must be empty (else false). A client is given
+ * where the session to resume is, or none, and where the next one goes; a server NULL.
+ */
+bool rb_conn_start_tls(struct rb_conn *conn, SSL_CTX *ctx, SSL_SESSION **kept);
 void rb_conn_add(struct rb_conn *conn, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Sends what `out` holds as far as it goes. False: the connection is lost. */
 bool rb_conn_flush(struct rb_conn *conn);

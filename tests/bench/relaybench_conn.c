@@ -26,6 +26,9 @@ void rb_conn_close(struct rb_conn *conn)
 {
 	if (conn->fd < 0)
 		return;
+	/* Without this its session, of which the next may want to make use, would be marked. */
+	if (conn->ssl)
+		SSL_set_shutdown(conn->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(conn->ssl);
 	conn->ssl = NULL;
 	close(conn->fd);
@@ -145,7 +148,7 @@ static bool shake(struct rb_conn *conn)
 	return n >= 0;
 }
 
-bool rb_conn_start_tls(struct rb_conn *conn, SSL_CTX *ctx, bool server)
+bool rb_conn_start_tls(struct rb_conn *conn, SSL_CTX *ctx, SSL_SESSION **kept)
 {
 	if (buf_len(&conn->in) > 0)
 		return false;
@@ -153,10 +156,13 @@ bool rb_conn_start_tls(struct rb_conn *conn, SSL_CTX *ctx, bool server)
 	CHECK(conn->ssl != NULL);
 	CHECK(SSL_set_fd(conn->ssl, conn->fd) == 1);
 	conn->shaking = true;
-	if (server)
+	if (!kept)
 		SSL_set_accept_state(conn->ssl);
 	else
 		SSL_set_connect_state(conn->ssl);
+	SSL_set_app_data(conn->ssl, kept);
+	if (kept && *kept)
+		(void)SSL_set_session(conn->ssl, *kept);
 	return shake(conn);
 }
 

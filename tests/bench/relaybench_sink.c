@@ -164,7 +164,7 @@ static void on_ehlo(const struct sink *s, struct client *c)
 static bool on_starttls(struct sink *s, struct client *c)
 {
 	rb_conn_add(&c->conn, "220 2.0.0 go\r\n");
-	return rb_conn_flush(&c->conn) && rb_conn_start_tls(&c->conn, s->tls, true);
+	return rb_conn_flush(&c->conn) && rb_conn_start_tls(&c->conn, s->tls, NULL);
 }
 
 static void on_bdat(struct sink *s, struct client *c, struct slice line)

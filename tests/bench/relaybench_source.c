@@ -40,6 +40,8 @@ struct session {
 	int64_t wake_ns;
 	int64_t sent_ns; /* the last byte of the body was out */
 	bool pipelining, starttls, body_left;
+	SSL_SESSION
+	    *kept; /* what its next connection resumes, as any client would; NULL: none yet */
 };
 
 struct source {
@@ -222,7 +224,7 @@ static void say_ehlo(struct session *x)
 
 static void on_ready_for_tls(struct source *s, struct session *x)
 {
-	if (!rb_conn_start_tls(&x->conn, s->tls, false))
+	if (!rb_conn_start_tls(&x->conn, s->tls, &x->kept))
 		fail(s, x);
 	else
 		say_ehlo(x);
@@ -441,6 +443,8 @@ int rb_source(const struct rb_options *o)
 	report(&s);
 	for (uint64_t i = 0; i < o->sessions; i++)
 		rb_conn_close(&s.sessions[i].conn);
+	for (uint64_t i = 0; i < o->sessions; i++)
+		SSL_SESSION_free(s.sessions[i].kept);
 	mem_free(s.sessions);
 	mem_free(s.times);
 	mem_free(s.retry);
