@@ -163,7 +163,10 @@ bool rb_conn_start_tls(struct rb_conn *conn, SSL_CTX *ctx, SSL_SESSION **kept)
 	SSL_set_app_data(conn->ssl, kept);
 	if (kept && *kept)
 		(void)SSL_set_session(conn->ssl, *kept);
-	return shake(conn);
+	if (!shake(conn))
+		return false;
+	/* A peer that is quick has said more behind its Finished: epoll won't tell. */
+	return conn->shaking || !SSL_has_pending(conn->ssl) || receive_all(conn);
 }
 
 bool rb_conn_ready(struct rb_conn *conn, uint32_t events)
