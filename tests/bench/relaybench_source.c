@@ -41,7 +41,7 @@ struct session {
 	int64_t sent_ns; /* the last byte of the body was out */
 	bool pipelining, starttls, body_left;
 	SSL_SESSION
-	    *kept; /* what its next connection resumes, as any client would; NULL: none yet */
+	*kept; /* what its next connection resumes, as any client would; NULL: none yet */
 };
 
 struct source {
