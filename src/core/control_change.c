@@ -89,7 +89,8 @@ void control_flush(struct control_call *call)
 	}
 	struct target t = target_of(call, QUEUE_ORDER_FLUSH);
 	for (unsigned i = 0; i < s->n; i++)
-		n += flush_target(s->mta[i], &t);
+		if (s->mta[i]->phase != MTA_PHASE_STOPPED)
+			n += flush_target(s->mta[i], &t);
 	if (n == 0 && t.later == 0)
 		control_say(call, "ERR nothing deferred for %s\n",
 		    control_shown(call, call->argv[1]));

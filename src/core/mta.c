@@ -142,10 +142,11 @@ static bool is_drained(const struct mta *m)
 	       committer_pending(m->reader) == 0;
 }
 
-static void drain_step(struct mta *m, struct now now)
+/* True if nothing is left to be waited for. */
+static bool drain_step(struct mta *m, struct now now)
 {
 	if (m->phase != MTA_PHASE_DRAINING)
-		return;
+		return false;
 	if (now.mono_ms >= m->drain_until_ms) {
 		reception_abort(m->reception);
 		dispatch_abort(m->dispatch);
@@ -153,8 +154,7 @@ static void drain_step(struct mta *m, struct now now)
 	/* An outcome that the disk refuses to take is not waited for: the mail is still queued. Nor
 	 * does mail leave the intake journal now: to read it there at the next start costs a
 	 * fraction of what its queue file does. */
-	if (is_drained(m))
-		shards_leave(m);
+	return is_drained(m);
 }
 
 static int64_t next_turn_at(struct mta *m, struct now now)
@@ -191,10 +191,12 @@ static void mta_step(void *arg, struct now now)
 	queue_hand_over(m->queue);            /* another shard's event of it comes behind ours */
 	committer_flush(m->committer);
 	committer_flush(m->reader);
-	drain_step(m, now);
+	bool drained = drain_step(m, now);
 	loop_set_timer(m->loop, next_turn_at(m, now));
 	if (!list_is_empty(&m->ready) || !list_is_empty(&m->next) || scan_more)
 		loop_again(m->loop);
+	if (drained)
+		shards_leave(m); /* the last thing: then it may be the first shard's */
 }
 
 /* --- start and stop ------------------------------------------------------------------ */
@@ -267,6 +269,8 @@ void mta_start(struct mta *m)
 
 void mta_drain(struct mta *m, struct now now)
 {
+	if (m->phase == MTA_PHASE_STOPPED)
+		return;
 	if (m->phase == MTA_PHASE_DRAINING) {
 		m->drain_until_ms = now.mono_ms; /* asked twice: don't wait */
 	} else if (m->phase == MTA_PHASE_RUNNING) {

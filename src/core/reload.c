@@ -62,7 +62,8 @@ static int prepare(struct shards *s, struct news *n, struct errbuf *eb)
 	int err = shards_make_tls(n->conf, &n->server, &n->may, &n->verify, eb);
 
 	for (unsigned i = 0; err == 0 && i < s->n; i++)
-		err = resolver_renew(s->mta[i], n->conf, &n->resolvers[i], eb);
+		if (s->mta[i]->phase != MTA_PHASE_STOPPED)
+			err = resolver_renew(s->mta[i], n->conf, &n->resolvers[i], eb);
 	return err;
 }
 
@@ -100,7 +101,8 @@ static void take_news(struct shards *s, const struct news *n)
 	log_configure(conf->log.level, conf->log.format, conf->log.timestamps);
 	limits_reload(s->limits, conf);
 	for (unsigned i = 0; i < s->n; i++)
-		take_config(s->mta[i], n);
+		if (s->mta[i]->phase != MTA_PHASE_STOPPED)
+			take_config(s->mta[i], n);
 	log_notice("config", "%s read again", conf->file);
 }
 

@@ -23,7 +23,8 @@ static void take_all_arrivals(struct shards *s)
 		for (unsigned i = 0; i < s->n; i++)
 			queue_hand_over(s->mta[i]->queue);
 		for (unsigned i = 0; i < s->n; i++)
-			dispatch_take_arrivals(s->mta[i]->dispatch, s->mta[i]->now);
+			if (s->mta[i]->phase != MTA_PHASE_STOPPED)
+				dispatch_take_arrivals(s->mta[i]->dispatch, s->mta[i]->now);
 	}
 }
 
@@ -54,6 +55,8 @@ size_t shards_flush(struct shards *s)
 	shards_stop(s);
 	for (unsigned i = 0; i < s->n; i++) {
 		struct mta *m = s->mta[i];
+		if (m->phase == MTA_PHASE_STOPPED)
+			continue;
 		n += queue_flush(m->queue, s->mta[0]->now) + dispatch_flush(m->dispatch);
 		loop_again(m->loop);
 	}

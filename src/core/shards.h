@@ -57,7 +57,9 @@ void shards_go(struct shards *s);
 
 /* TERM: see drain in the man page. Calling it again ends the wait. */
 void shards_drain(struct shards *s);
-/* By a shard in its last turn: nothing of it is under way any more. */
+/* By a shard at the end of a turn, nothing of it being under way any more: the last one, unless it
+ * is the first and others go on. Then its loop may be touched no more, and what else it has only as
+ * long as the others stand still. */
 void shards_leave(struct mta *m);
 /* HUP: everything deferred becomes due now. Returns how many items. */
 size_t shards_flush(struct shards *s);
