@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/dispatch.h"
+#include "core/limits.h"
 #include "core/pool.h"
 #include "proto/path.h"
 
@@ -70,8 +71,11 @@ static void pick_recipients(struct delivery *d, struct now now)
 
 static void stop_waiting(struct delivery *d)
 {
-	d->site->waiting_n -= list_is_linked(&d->waits);
+	if (!list_is_linked(&d->waits))
+		return;
 	list_remove(&d->waits);
+	d->site->waiting_n--;
+	limits_add(d->work.mta->limits, LIMITS_DELIVERIES);
 }
 
 static void delivery_free(struct delivery *d)
@@ -136,13 +140,7 @@ static bool is_spared(const struct delivery *d)
 
 static void put_back(struct delivery *d)
 {
-	struct dispatch *dispatch = d->work.mta->dispatch;
-	struct queue_item *item = d->item;
-
-	log_debug("delivery", "%s: no connection, others stand: tried again",
-	    item->mail->envelope->queue_id);
-	item->spared = true;
-	dispatch_put_back(dispatch, item);
+	dispatch_put_back(d->work.mta->dispatch, d->item);
 	delivery_free(d);
 }
 
@@ -150,6 +148,9 @@ static void put_back(struct delivery *d)
 static void settle(struct delivery *d, struct now now)
 {
 	if (is_spared(d)) {
+		log_debug("delivery", "%s: no connection, others stand: tried again",
+		    d->item->mail->envelope->queue_id);
+		d->item->spared = true;
 		put_back(d);
 		return;
 	}
@@ -403,7 +404,7 @@ static bool take_open(struct delivery *d, unsigned limit, struct now now)
 
 /* The site's connections are all in use, for mail of another kind, or it may not have another one
  * yet. What is known of the attempt so far is kept: to begin anew would mean the first host, for
- * ever. */
+ * ever. Mail of other sites may have its place among the deliveries meanwhile. */
 static void wait_for_room(struct delivery *d)
 {
 	log_debug("delivery", "%s: waits for a connection", d->item->mail->envelope->queue_id);
@@ -413,6 +414,7 @@ static void wait_for_room(struct delivery *d)
 		list_push(&d->site->waiting, &d->waits);
 	d->has_waited = true;
 	d->site->waiting_n++;
+	limits_end(d->work.mta->limits, LIMITS_DELIVERIES);
 }
 
 /* Until it is woken, or then. Who stops has no patience. */
@@ -449,7 +451,12 @@ static void place(struct delivery *d, struct now now)
 	int64_t send_at_ms = d->sent ? now.mono_ms : bucket_next_at(&s->sends, now.mono_ms);
 	int64_t dial_at_ms = bucket_next_at(&s->dials, now.mono_ms);
 
-	if (!d->placed || d->wants_fresh)
+	/* Nobody was asked yet: it needs not be a delivery, mail of other sites may be one. */
+	if (!d->placed && window_resume_at(&s->window) > now.mono_ms) {
+		put_back(d);
+		return;
+	}
+	if (d->wants_fresh)
 		send_at_ms = MAX(send_at_ms, window_resume_at(&s->window));
 	if (send_at_ms > now.mono_ms) {
 		wait(d, send_at_ms);
@@ -459,6 +466,10 @@ static void place(struct delivery *d, struct now now)
 		return;
 	if (dial_at_ms <= now.mono_ms && pool_make_room(d->work.mta->pool, s, limit)) {
 		dial(d, now);
+		return;
+	}
+	if (!d->placed && site_is_crowded(s)) {
+		put_back(d);
 		return;
 	}
 	wait_for_room(d);

@@ -11,6 +11,8 @@
 #include "core/settlement.h"
 #include "core/sites.h"
 
+/* Times concurrency_max: with those that wait for a connection of their site. */
+#define DISPATCH_ACTIVE_FACTOR   2
 #define DISPATCH_TAKE_PER_TURN   1000
 #define DISPATCH_STARTS_PER_TURN 200
 #define DISPATCH_RELOAD_MS       60000 /* when an item that could not be read is tried again */
@@ -677,7 +679,7 @@ static void run_step(struct dispatch *d, struct now now)
 		return;
 	for (int i = 0; i < DISPATCH_STARTS_PER_TURN; i++) {
 		struct site *s = next_site(d);
-		if (!s)
+		if (!s || d->active >= DISPATCH_ACTIVE_FACTOR * m->conf->outbound.concurrency_max)
 			return;
 		d->starved = !limits_begin(m->limits, LIMITS_DELIVERIES,
 		    m->conf->outbound.concurrency_max, m->number);

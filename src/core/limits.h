@@ -34,7 +34,8 @@ bool limits_take_rcpt(struct limits *l, struct slice login, int64_t mono_ms);
 /* --- outbound --- */
 
 enum limits_kind {
-	LIMITS_DELIVERIES = 0, /* under way, loads before them included */
+	LIMITS_DELIVERIES = 0, /* under way, loads before them included; not while they wait for
+				  a connection of their site */
 	LIMITS_TRIALS,         /* of them, of sites that are tried out */
 	LIMITS_CONNECTIONS,    /* those at rest and those that leave, too */
 };

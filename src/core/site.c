@@ -242,6 +242,13 @@ static bool has_room(const struct site *s)
 	return s->unplaced + s->connections_n < window_size(&s->window) + s->open_n + s->leaving_n;
 }
 
+bool site_is_crowded(const struct site *s)
+{
+	CHECK(s->unplaced > 0);
+	return s->unplaced - 1 + s->connections_n >=
+	       window_size(&s->window) + s->open_n + s->leaving_n;
+}
+
 /* When one more may have the connection it needs. Those that wait have no use for what is open. */
 static int64_t dials_at(const struct site *s, int64_t now_ms)
 {

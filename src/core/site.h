@@ -131,6 +131,9 @@ bool site_is_trial(struct site *s);
 int64_t site_starts_at(struct site *s, int64_t now_ms);
 bool site_may_start(struct site *s, int64_t now_ms);
 
+/* One of its deliveries without a connection would not be begun now: it takes fewer than then. */
+bool site_is_crowded(const struct site *s);
+
 enum site_wait { /* what keeps it from starting what it has, though somebody answers */
 	SITE_WAIT_NONE = 0,
 	SITE_WAIT_RATE,

@@ -12,13 +12,14 @@
 #include "sim/sim_said.h"
 #include "sim/sim_traffic.h"
 
-#define NET_ROUTES   3
-#define NET_KNOWN_MS (10 * SIM_MINUTE) /* attempts begun before it was known are over */
-#define NET_ASKED_MS (6 * SIM_MINUTE)  /* how long what the operator asks for may move probes */
+#define NET_ROUTES    3
+#define NET_KNOWN_MS  (10 * SIM_MINUTE) /* attempts begun before it was known are over */
+#define NET_FORGET_MS SIM_DAY           /* since the last dial: nobody remembers */
+#define NET_ASKED_MS  (6 * SIM_MINUTE)  /* how long what the operator asks for may move probes */
 /* From the start of a probe to its last dial: questions to the DNS, hosts before that one. */
-#define NET_PROBE_MS (2 * SIM_MINUTE)
-#define NET_STORM_MS (10 * SIM_MINUTE)
-#define NET_STORM    150 /* dials in that time; probes and attempts under way are far fewer */
+#define NET_PROBE_MS  (2 * SIM_MINUTE)
+#define NET_STORM_MS  (10 * SIM_MINUTE)
+#define NET_STORM     150 /* dials in that time; probes and attempts under way are far fewer */
 
 static struct {
 	struct sim_net_options options;
@@ -412,7 +413,8 @@ static void watch_probes(struct sim_host *h)
 		d->dead_since_ms = 0;
 		return;
 	}
-	if (!d->dead_since_ms || d->dead_life != sim.lives_n || d->talked_ms >= d->dead_since_ms) {
+	if (!d->dead_since_ms || d->dead_life != sim.lives_n || d->talked_ms >= d->dead_since_ms ||
+	    (last_ms && sim.now_ms - last_ms >= NET_FORGET_MS)) {
 		d->dead_since_ms = sim.now_ms;
 		d->dead_life = sim.lives_n;
 		for (size_t i = 0; i < d->hosts_n; i++)
