@@ -217,6 +217,8 @@ static void check_duplicates(const struct sim_rcpt *r)
 			if (strcmp(a->id, b->id) != 0)
 				continue;
 			sim_totals.duplicates++;
+			if (b->life < a->life)
+				continue; /* on its way since before the end of that */
 			if (told_ms(a) != INT64_MAX &&
 			    !sim_judge_may_be_forgotten(a->life, told_ms(a)))
 				sim_violation("%s: taken twice, without a reason", r->address);

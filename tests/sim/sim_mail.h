@@ -24,7 +24,7 @@ struct sim_accept { /* a host took it: it answered the dot with 250, or meant to
 	int64_t at_ms;
 	int64_t told_ms; /* the 250 arrived at the daemon; INT64_MAX: never; only in the first */
 	struct sim_accept *first; /* of the same transaction */
-	size_t life;              /* the daemon's, index of sim.lives */
+	size_t life;              /* of the daemon that sent it, index of sim.lives */
 	const struct sim_host *host;
 	bool intact;
 	char id[SIM_ID_MAX]; /* of a report: its own message id */

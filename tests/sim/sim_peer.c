@@ -18,6 +18,7 @@ struct peer {
 	struct sim_host *host;
 	struct sim_conn *conn;
 	struct sim_session session;
+	size_t life; /* of the daemon that it talks to */
 	struct sim_timer patience, delay, rest;
 	struct buf in;
 	struct buf reply; /* waits for the delay */
@@ -463,6 +464,7 @@ static void take_message(struct peer *p, struct slice all, bool told)
 		struct sim_rcpt *r = p->rcpts[i];
 		struct sim_accept *a =
 		    sim_mail_accepted(r, p->host, r->number < 0 || is_intact(r->msg, all));
+		a->life = p->life;
 		if (r->number < 0)
 			read_report(a,
 			    sim.broken == SIM_BREAK_REPORT ? slice_of(all.p, all.n / 4) : all);
@@ -761,6 +763,7 @@ void *sim_peer_new(struct sim_host *h)
 	struct peer *p = mem_zalloc(sizeof(*p));
 
 	p->host = h;
+	p->life = sim.lives_n - 1;
 	sim_session_begin(&p->session, h);
 	sim_timer_init(&p->rest, on_rest);
 	sim_timer_init(&p->patience, on_patience);

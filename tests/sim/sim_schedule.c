@@ -397,7 +397,8 @@ static void check_retry(const struct sim_rcpt *r, const struct sim_event *before
 	if (moved || forgotten || was_flushed(r, d->at_ms, e->at_ms))
 		return;
 	bool waited = told && told->life == e->life; /* it was due, and is judged by that event */
-	if (!waited && is_early(d, e, d->attempt - is_free))
+	if (!waited && is_early(d, e, d->attempt - is_free) &&
+	    (!may_be_free || is_early(d, e, d->attempt - 1)))
 		sim_violation("%s: tried %lld s too early", r->address,
 		    (long long)(d->next_wall_ms - e->wall_ms) / 1000);
 	if (!waited)
