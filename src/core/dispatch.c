@@ -634,7 +634,7 @@ static struct site *next_of_round(struct dispatch *d, unsigned share)
 
 	for (int i = 0; i < 3; i++) {
 		struct site *s = list_first(&d->round, struct site, node);
-		if (s->active < share)
+		if (s->active - s->waiting_n < share) /* who waits has given its place */
 			return s;
 		if (s->health == SITE_UP && !more)
 			more = s;
