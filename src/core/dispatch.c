@@ -625,14 +625,19 @@ static void take_due(struct dispatch *d, struct now now)
 	d->more = true;
 }
 
-/* The first of the round; one that has its share lets others pass, here and on other shards. At
- * most two can have that. Of a host that has not said a word yet nobody knows whether it ever will:
- * it gets no more. */
+static unsigned active_max(const struct dispatch *d)
+{
+	return DISPATCH_ACTIVE_FACTOR * d->mta->conf->outbound.concurrency_max;
+}
+
+/* The first of the round; one that has its share lets others pass, here and on other shards. Of a
+ * host that has not said a word yet nobody knows whether it ever will: it gets no more. */
 static struct site *next_of_round(struct dispatch *d, unsigned share)
 {
+	unsigned most = active_max(d) / share; /* sites that can have theirs */
 	struct site *more = NULL;
 
-	for (int i = 0; i < 3; i++) {
+	for (unsigned i = 0; i <= most; i++) {
 		struct site *s = list_first(&d->round, struct site, node);
 		if (s->active - s->waiting_n < share) /* who waits has given its place */
 			return s;
@@ -679,7 +684,7 @@ static void run_step(struct dispatch *d, struct now now)
 		return;
 	for (int i = 0; i < DISPATCH_STARTS_PER_TURN; i++) {
 		struct site *s = next_site(d);
-		if (!s || d->active >= DISPATCH_ACTIVE_FACTOR * m->conf->outbound.concurrency_max)
+		if (!s || d->active >= active_max(d))
 			return;
 		d->starved = !limits_begin(m->limits, LIMITS_DELIVERIES,
 		    m->conf->outbound.concurrency_max, m->number);
@@ -697,6 +702,8 @@ void dispatch_step(struct dispatch *d, struct now now)
 	d->woken = false;
 	if (!d->starved)
 		limits_content(d->mta->limits, LIMITS_DELIVERIES, d->mta->number);
+	if (list_is_empty(&d->trials))
+		limits_content(d->mta->limits, LIMITS_TRIALS, d->mta->number);
 }
 
 int64_t dispatch_next_at(const struct dispatch *d, struct now now)
@@ -711,7 +718,7 @@ int64_t dispatch_next_at(const struct dispatch *d, struct now now)
 	return due == INT64_MAX ? at : MIN(at, now.mono_ms + MAX(due - now.wall_ms, 0));
 }
 
-static void wake_all(struct dispatch *d)
+void dispatch_wake(struct dispatch *d)
 {
 	list_foreach(it, &d->deliveries)
 		delivery_wake(list_entry(it, struct delivery, node));
@@ -724,16 +731,11 @@ void dispatch_reload(struct dispatch *d)
 	struct site *s;
 
 	sites_reload(d->sites);
-	wake_all(d);
+	dispatch_wake(d);
 	while ((s = sites_next(d->sites, &cursor)))
 		if (s->items > 0)
 			site_update(d, s, now.mono_ms);
 	dispatch_flush(d); /* what was mended may be the way to a site that is down */
-}
-
-void dispatch_wake(struct dispatch *d)
-{
-	wake_all(d);
 }
 
 void dispatch_abort(struct dispatch *d)

@@ -79,6 +79,11 @@ static struct site *site_of_domain(struct sites *all, const char *domain)
 	return s;
 }
 
+static const struct route *route_of(const struct conf *conf, const char *domain)
+{
+	return route_find(conf->routes, conf->routes_n, slice_str(domain));
+}
+
 struct identity { /* of a site of hosts */
 	struct slice hosts[MX_CANDIDATES_MAX];
 	size_t hosts_n;
@@ -115,7 +120,7 @@ unsigned sites_shard(const struct sites *all, const char *domain, const struct r
 static struct site *site_of_hosts(struct sites *all, const char *domain, const struct resolution *r)
 {
 	struct conf *conf = all->mta->conf;
-	const struct route *route = route_find(conf->routes, conf->routes_n, slice_str(domain));
+	const struct route *route = route_of(conf, domain);
 	struct identity id;
 
 	identify(all, domain, r, &id);
@@ -145,11 +150,6 @@ static void adopt(const struct sites *all, struct site *s, struct queue_domain *
 }
 
 /* --- where to ---------------------------------------------------------------------- */
-
-static const struct route *route_of(const struct conf *conf, const char *domain)
-{
-	return route_find(conf->routes, conf->routes_n, slice_str(domain));
-}
 
 /* A name that was hashed is not known yet. */
 struct resolution *sites_known(struct sites *all, const struct queue_domain *domain, struct now now)
